@@ -1,0 +1,1 @@
+"""Parameters of the pipeline and the frame every stage runs in."""

@@ -1,0 +1,88 @@
+"""Reading params.yaml through the schema, so that a mistake in it stops a stage at once."""
+
+import difflib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+
+from stages.config.errors import UserError
+from stages.config.schema import Params
+
+PARAMS_FILE = Path("params.yaml")
+
+
+def load_params(*sections: str, path: Path = PARAMS_FILE) -> Params:
+    """Read `sections` of the parameter file; every other section stays unset.
+
+    A stage names just what it declares in dvc.yaml, so it can't read what DVC does not track.
+
+    Raises:
+        UserError: unreadable file, unknown key, wrong type, value out of range, missing value.
+    """
+    try:
+        raw = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the repository's root") from None
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: not valid YAML: {_one_line(error)}") from None
+    if not isinstance(raw, DictConfig):
+        raise UserError(f"{path}: must hold sections with keys, not a list")
+    for key in raw:
+        if key not in Params.__dataclass_fields__:
+            raise UserError(f"{path}: unknown section '{key}'{_hint(str(key), Params)}")
+    for section in sections:
+        if section not in raw:
+            raise UserError(f"{path}: section '{section}' is missing; restore it with "
+                            "'dvc exp run' or 'git checkout params.yaml'")
+    wanted = OmegaConf.masked_copy(raw, list(sections))
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Params), wanted)
+        for section in sections:
+            _check(section, OmegaConf.select(merged, section), path)
+    except ConfigKeyError as error:
+        raise UserError(f"{path}: unknown key '{error.full_key}'"
+                        f"{_hint(str(error.key), error.object_type)}") from None
+    except MissingMandatoryValue as error:
+        raise UserError(f"{path}: {_one_line(error)}") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {error.full_key}: {_one_line(error)}") from None
+    return merged
+
+
+def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:
+    """Hold `value` and everything below it to the ranges and choices of the schema."""
+    rule = rule or {}
+    if isinstance(value, DictConfig):
+        object_type = OmegaConf.get_type(value)
+        rules = ({f.name: f.metadata for f in fields(object_type)}
+                 if is_dataclass(object_type) else {})
+        for name in value:
+            if OmegaConf.is_missing(value, name):
+                raise UserError(f"{path}: {key}.{name}: is missing")
+            _check(f"{key}.{name}", value[name], path, rules.get(name))
+    elif OmegaConf.is_list(value):
+        if not len(value):
+            raise UserError(f"{path}: {key}: is empty; give at least one value")
+        for item in value:
+            _check(key, item, path, rule)
+    elif "choices" in rule and value not in rule["choices"]:
+        raise UserError(f"{path}: {key}: got '{value}', may be {', '.join(rule['choices'])}")
+    elif "low" in rule and not rule["low"] <= value <= rule["high"]:
+        raise UserError(f"{path}: {key}: got {value}, "
+                        f"may be from {rule['low']} to {rule['high']}")
+
+
+def _hint(key: str, object_type: Any) -> str:
+    if not is_dataclass(object_type):
+        return ""
+    names = [f.name for f in fields(object_type)]
+    near = difflib.get_close_matches(key, names, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(names)}"
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,96 @@
+"""What params.yaml may hold: one dataclass a section, with types, ranges and choices."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+def number(low: float, high: float) -> Any:
+    """A required number from `low` to `high`, both included."""
+    return field(default=MISSING, metadata={"low": low, "high": high})
+
+
+def choice(*allowed: str) -> Any:
+    """A required string that is one of `allowed`."""
+    return field(default=MISSING, metadata={"choices": allowed})
+
+
+@dataclass
+class Data:
+    name: str = MISSING
+    format: str = choice("digits", "cifar10", "imagefolder")
+    sha256: str | None = None
+    resolution: int = number(4, 4096)
+    horizontal_flip: bool = MISSING
+    validation_fraction: float = number(0.01, 0.5)
+    test_fraction: float = number(0.01, 0.5)
+    calibration_size: int = number(2, 100_000)
+    seed: int = number(0, 2**31 - 1)
+
+
+@dataclass
+class Model:
+    library: str = choice("timm", "torchvision")
+    name: str = MISSING
+    weights: str = MISSING
+    image_size: int = number(8, 2048)
+    mean: list[float] = field(default=MISSING)
+    std: list[float] = field(default=MISSING)
+
+
+@dataclass
+class Train:
+    seed: int = number(0, 2**31 - 1)
+    epochs: int = number(1, 10_000)
+    batch_size: int = number(2, 65_536)
+    lr: float = number(1e-8, 100.0)
+    weight_decay: float = number(0.0, 10.0)
+    label_smoothing: float = number(0.0, 0.9)
+    ema_decay: float = number(0.0, 0.99999)
+    crop_padding: int = number(0, 64)
+    start_image_size: int = number(8, 2048)
+    precision: str = choice("fp32", "bf16")
+    patience: int = number(1, 10_000)
+    min_delta: float = number(0.0, 1.0)
+
+
+@dataclass
+class Export:
+    opset: int = number(13, 20)
+    max_abs_diff: float = number(0.0, 10.0)
+
+
+@dataclass
+class QuantizedVariant:
+    method: str = choice("dynamic", "static")
+    weight_type: str = choice("QInt8", "QUInt8")
+    activation_type: str = choice("QInt8", "QUInt8")
+    per_channel: bool = MISSING
+
+
+@dataclass
+class Quantize:
+    max_drop_pp: float = number(0.0, 100.0)
+    variants: dict[str, QuantizedVariant] = field(default=MISSING)
+
+
+@dataclass
+class Benchmark:
+    latency_runs: int = number(10, 100_000)
+    warmup_runs: int = number(1, 10_000)
+    batch_sizes: list[int] = field(default=MISSING, metadata={"low": 1, "high": 4096})
+    throughput_rounds: int = number(2, 1_000)
+
+
+@dataclass
+class Params:
+    """The whole of params.yaml. `variants` maps a variant's name to its model file."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    export: Export = field(default_factory=Export)
+    quantize: Quantize = field(default_factory=Quantize)
+    variants: dict[str, str] = field(default=MISSING)
+    benchmark: Benchmark = field(default_factory=Benchmark)

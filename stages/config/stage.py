@@ -1,0 +1,27 @@
+"""The frame a stage runs in: logging on, and bad input told in one line."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+from stages.config.errors import UserError
+
+log = logging.getLogger("stages")
+
+EXIT_BAD_INPUT = 1
+EXIT_INTERRUPTED = 130
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run `main` and exit: 0 when it is done, 1 on bad input, 130 when interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    for chatty in ("httpx", "onnxscript", "torch.onnx", "onnx_ir", "matplotlib"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    try:
+        main()
+    except UserError as error:
+        log.error("%s", error)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        sys.exit(EXIT_INTERRUPTED)

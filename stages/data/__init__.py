@@ -1,0 +1,1 @@
+"""From an archive of pictures to one array file with its splits."""

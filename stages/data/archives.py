@@ -1,0 +1,155 @@
+"""Reading a zip or a tar without extracting it, and packing a folder into a zip.
+
+Nothing of an archive is ever written to disk under a name that the archive chose. A member whose
+name points outside, a link, and more bytes than the archive can honestly hold are refused.
+"""
+
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from stages.config.errors import UserError
+
+MAX_MEMBER_BYTES = 64 * 2**20
+MAX_TOTAL_BYTES = 2**30
+MAX_RATIO = 100
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError,
+          NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file or folder of an archive: its name's parts, and whether it is a folder."""
+
+    parts: tuple[str, ...]
+    is_folder: bool
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.parts)
+
+
+class Archive:
+    """A zip or tar on disk, told apart by content.
+
+    Raises:
+        UserError: by every method, for an archive that is damaged or hostile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if zipfile.is_zipfile(path):
+            self._entries: Callable[[], Iterator[_Entry]] = self._zip_entries
+        elif _is_tar(path):
+            self._entries = self._tar_entries
+        else:
+            raise UserError(f"{path}: not a zip or tar archive, or cut off; fetch it again")
+
+    def members(self) -> list[Member]:
+        """Every file and folder, in the archive's order."""
+        total, limit = 0, max(MAX_TOTAL_BYTES, MAX_RATIO * self.path.stat().st_size)
+        members = []
+        for entry in self._checked_entries():
+            total += entry.size
+            if entry.size > MAX_MEMBER_BYTES or total > limit:
+                raise UserError(f"{self.path}: member '{entry.name}' unpacks to more than a data "
+                                "set of pictures holds; refused as a decompression bomb")
+            members.append(Member(_safe_parts(entry, self.path), entry.is_folder))
+        return members
+
+    def read(self, wanted: dict[str, int]) -> Iterator[tuple[int, str, bytes]]:
+        """Yield (position, name, bytes) of each member in `wanted`, in the archive's order."""
+        for entry in self._checked_entries():
+            name = "/".join(_safe_parts(entry, self.path))
+            if not entry.is_folder and name in wanted:
+                try:
+                    content = entry.read()
+                except DAMAGE as error:
+                    raise self._damaged(error, name) from None
+                yield wanted[name], name, content
+
+    def _checked_entries(self) -> Iterator["_Entry"]:
+        try:
+            yield from self._entries()
+        except DAMAGE as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: BaseException, name: str = "") -> UserError:
+        where = f", member '{name}'" if name else ""
+        return UserError(f"{self.path}{where}: damaged or cut off ({str(error).strip()}); "
+                         "fetch it again")
+
+    def _zip_entries(self) -> Iterator["_Entry"]:
+        with zipfile.ZipFile(self.path) as archive:
+            for info in archive.infolist():
+                mode = info.external_attr >> 16
+                yield _Entry(info.filename, info.is_dir(), _is_special(mode), info.file_size,
+                             lambda info=info: archive.read(info))
+
+    def _tar_entries(self) -> Iterator["_Entry"]:
+        with tarfile.open(self.path, "r:*") as archive:
+            for info in archive:
+                yield _Entry(info.name, info.isdir(), not (info.isdir() or info.isreg()),
+                             info.size, lambda info=info: archive.extractfile(info).read())
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    is_folder: bool
+    is_special: bool
+    size: int
+    read: Callable[[], bytes]
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except (EOFError, zlib.error, OSError):
+        return False
+
+
+def _is_special(mode: int) -> bool:
+    """Whether Unix `mode` is neither a plain file nor a folder; zips made elsewhere have none."""
+    kind = mode & 0o170000
+    return kind not in (0, 0o100000, 0o040000)
+
+
+def _safe_parts(entry: _Entry, path: Path) -> tuple[str, ...]:
+    pure = PurePosixPath(entry.name.replace("\\", "/"))
+    if entry.is_special:
+        raise UserError(f"{path}: member '{entry.name}' is a link or a device; only files and "
+                        "folders are read")
+    if pure.is_absolute() or ".." in pure.parts or (pure.parts and ":" in pure.parts[0]):
+        raise UserError(f"{path}: member '{entry.name}' would land outside the folder; "
+                        "the archive is refused")
+    return pure.parts
+
+
+def pack_folder(folder: Path, target: Path) -> None:
+    """Write `folder` to `target` as an uncompressed zip whose bytes depend on its content alone.
+
+    Raises:
+        UserError: a link in the folder, or a file that can't be read.
+    """
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for base, folders, files in os.walk(folder):
+            folders.sort()
+            here = Path(base)
+            for name in folders + sorted(files):
+                path = here / name
+                if path.is_symlink():
+                    raise UserError(f"{path}: is a link; only files and folders are read")
+                relative = path.relative_to(folder).as_posix()
+                if path.is_dir():
+                    archive.writestr(zipfile.ZipInfo(relative + "/", FIXED_DATE), b"")
+                    continue
+                try:
+                    archive.writestr(zipfile.ZipInfo(relative, FIXED_DATE), path.read_bytes())
+                except OSError as error:
+                    raise UserError(f"{path}: can't be read ({error.strerror})") from None

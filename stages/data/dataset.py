@@ -1,0 +1,79 @@
+"""The prepared data set: one array file of pictures and one file of labels, classes and splits."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.config.errors import UserError
+from stages.data.listing import Listing
+from stages.files.atomic import replacing, write_json
+
+IMAGES_FILE = Path("data/images.npy")
+SPLITS_FILE = Path("data/splits.json")
+
+
+@dataclass
+class Dataset:
+    """The prepared pictures with their splits.
+
+    images: uint8 RGB, shape (N, H, W, 3), mapped from disk and not read before it is indexed.
+    labels: int64, shape (N,).
+    splits: positions by split name.
+    """
+
+    name: str
+    classes: list[str]
+    images: np.ndarray
+    labels: np.ndarray
+    splits: dict[str, np.ndarray]
+
+    def pictures(self, split: str) -> np.ndarray:
+        """The pictures of `split`, read into memory: uint8, shape (n, H, W, 3)."""
+        return self.images[self.splits[split]]
+
+    def labels_of(self, split: str) -> np.ndarray:
+        """The labels of `split`: int64, shape (n,)."""
+        return self.labels[self.splits[split]]
+
+
+def write_images(listing: Listing, resolution: int, path: Path = IMAGES_FILE) -> None:
+    """Decode the pictures of `listing` into the array file, one at a time.
+
+    Raises:
+        UserError: the listing's pictures have another size than `resolution`.
+    """
+    shape = (len(listing.labels), resolution, resolution, 3)
+    with replacing(path) as partial:
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        for position, picture in listing.pictures:
+            if picture.shape != shape[1:]:
+                raise UserError(f"data.resolution: got {resolution}, but these pictures come as "
+                                f"{picture.shape[0]} by {picture.shape[1]}")
+            array[position] = picture
+        array.flush()
+
+
+def write_splits(name: str, listing: Listing, splits: dict[str, np.ndarray],
+                 path: Path = SPLITS_FILE) -> None:
+    """Write the data set's name, class names, labels and splits."""
+    write_json(path, {"name": name, "classes": listing.classes,
+                      "labels": listing.labels.tolist(),
+                      "splits": {key: part.tolist() for key, part in splits.items()}})
+
+
+def load_dataset(images: Path = IMAGES_FILE, splits: Path = SPLITS_FILE) -> Dataset:
+    """Open what `prepare` wrote.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    for path in (images, splits):
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; run 'dvc repro prepare'")
+    content = json.loads(splits.read_text(encoding="utf-8"))
+    return Dataset(name=content["name"], classes=content["classes"],
+                   images=np.load(images, mmap_mode="r"),
+                   labels=np.array(content["labels"], dtype=np.int64),
+                   splits={key: np.array(part) for key, part in content["splits"].items()})

@@ -1,0 +1,57 @@
+"""Dividing a data set: train, validation, test, and calibration held out of train."""
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from stages.config.errors import UserError
+
+SPLIT_NAMES = ("train", "validation", "test", "calibration")
+
+
+def split(labels: np.ndarray, is_test: np.ndarray | None, classes: list[str], *,
+          validation_fraction: float, test_fraction: float, calibration_size: int, seed: int
+          ) -> dict[str, np.ndarray]:
+    """Divide positions 0..N-1 into disjoint, stratified splits.
+
+    Args:
+        labels: int64, shape (N,).
+        is_test: bool, shape (N,), when the data set brings its test split; with None a share
+            `test_fraction` of all is taken.
+        validation_fraction: share of what is not test.
+        calibration_size: pictures held out of train, which the model is never trained on.
+
+    Returns:
+        Sorted int64 positions by split name.
+
+    Raises:
+        UserError: a class has too few pictures to stand in every split.
+    """
+    positions = np.arange(len(labels))
+    if is_test is None:
+        rest, test = _draw(positions, labels, round(test_fraction * len(labels)), "test",
+                           classes, seed)
+    else:
+        rest, test = positions[~is_test], positions[is_test]
+    rest, validation = _draw(rest, labels, round(validation_fraction * len(rest)), "validation",
+                             classes, seed)
+    train, calibration = _draw(rest, labels, calibration_size, "calibration", classes, seed)
+    parts = (train, validation, test, calibration)
+    return {name: np.sort(part) for name, part in zip(SPLIT_NAMES, parts, strict=True)}
+
+
+def _draw(pool: np.ndarray, labels: np.ndarray, size: int, name: str, classes: list[str],
+          seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Part `pool` into what is left and a stratified draw of `size`."""
+    counts = np.bincount(labels[pool], minlength=len(classes))
+    if counts.min() < 2:
+        raise UserError(f"class '{classes[counts.argmin()]}' has {counts.min()} pictures left for "
+                        f"train and {name}; it needs 2 or more: add pictures or take smaller "
+                        "splits")
+    if size < len(classes):
+        raise UserError(f"split '{name}' would have {size} pictures for {len(classes)} classes; "
+                        "raise its share or add pictures")
+    if len(pool) - size < len(classes):
+        raise UserError(f"split '{name}' wants {size} of {len(pool)} pictures, which leaves too "
+                        f"few to train on; lower its share or add pictures")
+    rest, drawn = train_test_split(pool, test_size=size, stratify=labels[pool], random_state=seed)
+    return rest, drawn

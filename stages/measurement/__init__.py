@@ -1,0 +1,1 @@
+"""Predictions, accuracy, time, and the machine they were taken on."""

@@ -1,0 +1,1 @@
+"""Classifiers: building, weights, preprocessing, checkpoints."""

@@ -1,0 +1,66 @@
+"""Building a classifier of torchvision or timm by name."""
+
+from http.client import HTTPException
+from pathlib import Path
+
+import requests
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from stages.config.errors import UserError
+from stages.config.schema import Model
+from stages.model.weights import PACKAGED, load_backbone, load_state, packaged_state
+
+OPTIONS = "set model.weights to 'none' or to the path of a state dict"
+
+
+def build_model(params: Model, num_classes: int, *, pretrained: bool = True) -> nn.Module:
+    """Build `params.name` with a head for `num_classes`.
+
+    Args:
+        pretrained: False leaves the weights random, for a model whose state is loaded next.
+
+    Returns:
+        A module from float32 (B, 3, S, S) to logits (B, num_classes).
+
+    Raises:
+        UserError: unknown name, or weights that can't be had.
+    """
+    if not pretrained or params.weights == "none":
+        return _create(params, num_classes)
+    if params.weights != "imagenet":
+        model = _create(params, num_classes)
+        load_backbone(model, load_state(Path(params.weights)), params.weights)
+        return model
+    model = _create(params, num_classes)
+    if params.library == "timm" and params.name in PACKAGED:
+        full = timm.create_model(params.name)
+        state = packaged_state(PACKAGED[params.name], full)
+    else:
+        state = _hub_state(params)
+    load_backbone(model, state, f"{params.name} (ImageNet)")
+    return model
+
+
+def _create(params: Model, num_classes: int) -> nn.Module:
+    known = timm.list_models() if params.library == "timm" else torchvision.models.list_models(
+        module=torchvision.models)
+    if params.name not in known:
+        raise UserError(f"model.name: {params.library} has no classifier '{params.name}'")
+    if params.library == "timm":
+        return timm.create_model(params.name, num_classes=num_classes)
+    return torchvision.models.get_model(params.name, weights=None, num_classes=num_classes)
+
+
+def _hub_state(params: Model) -> dict[str, torch.Tensor]:
+    """Fetch ImageNet weights from the model library's hub, through the library's own cache."""
+    try:
+        if params.library == "timm":
+            return timm.create_model(params.name, pretrained=True).state_dict()
+        return torchvision.models.get_model(params.name, weights="DEFAULT").state_dict()
+    except (OSError, RuntimeError, ValueError, HTTPException, requests.RequestException) as error:
+        raise UserError(f"model.weights: ImageNet weights of {params.library}'s {params.name} "
+                        f"can't be fetched ({type(error).__name__}); check the network, or "
+                        f"{OPTIONS}") from None

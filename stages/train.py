@@ -1,0 +1,63 @@
+"""Stage train: fine-tune the model with early stopping and keep the best epoch."""
+
+import logging
+from pathlib import Path
+
+import torch
+from dvclive import Live
+from omegaconf import OmegaConf
+
+from stages.config.params import load_params
+from stages.config.stage import run_stage
+from stages.data.dataset import SPLITS_FILE, load_dataset
+from stages.files.atomic import write_json
+from stages.model.build import build_model
+from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
+from stages.training.allocator import keep_freed_memory
+from stages.training.loop import History, discard_state, train
+from stages.training.resume import fingerprint
+
+log = logging.getLogger(__name__)
+
+HISTORY_DIR = Path("metrics/training")
+TIMING_FILE = Path("metrics/training_time.json")
+
+
+def write_history(history: History, parameters: int) -> None:
+    """Write the run through DVCLive: a series for each number, and the best epoch's values."""
+    with Live(str(HISTORY_DIR), dvcyaml=None, save_dvc_exp=False, report=None,
+              monitor_system=False) as live:
+        for row in history.epochs:
+            for name, value in row.items():
+                live.log_metric(name.replace(".", "/"), value)
+            live.next_step()
+        best = history.epochs[history.best_epoch - 1]
+        live.summary.update(epochs=len(history.epochs), stopped_early=history.stopped_early,
+                            parameters=parameters,
+                            best={"epoch": history.best_epoch, "val_loss": best["val.loss"],
+                                  "val_accuracy": best["val.accuracy"]})
+
+
+def main() -> None:
+    params = load_params("data", "model", "train")
+    dataset = load_dataset()
+    keep_freed_memory()
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(params.train.seed)
+    model = build_model(params.model, len(dataset.classes))
+    sections = {name: OmegaConf.to_container(params[name]) for name in ("data", "model", "train")}
+    history = train(model, dataset, params, fingerprint(sections, SPLITS_FILE))
+    save_checkpoint(CHECKPOINT_FILE, model, params.model, dataset.classes)
+    write_history(history, sum(p.numel() for p in model.parameters()))
+    write_json(TIMING_FILE, {
+        "seconds": sum(history.seconds),
+        "images_per_second": sum(history.images) / sum(history.seconds),
+        "threads": torch.get_num_threads(),
+        "device": "cuda" if torch.cuda.is_available() else "cpu"})
+    discard_state()
+    log.info("best epoch %d of %d: validation accuracy %.4f", history.best_epoch,
+             len(history.epochs), history.epochs[history.best_epoch - 1]["val.accuracy"])
+
+
+if __name__ == "__main__":
+    run_stage(main)

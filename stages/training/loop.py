@@ -1,0 +1,170 @@
+"""The training loop, from top to bottom."""
+
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from stages.config.errors import UserError
+from stages.config.schema import Params
+from stages.data.dataset import Dataset
+from stages.model.preprocess import preprocess
+from stages.training.augment import augment
+from stages.training.early_stopping import EarlyStopping
+from stages.training.loader import make_loader
+from stages.training.precision import keep_depthwise_float32
+from stages.training.resume import STATE_FILE, load_state, save_state
+
+log = logging.getLogger(__name__)
+
+WARMUP_SHARE = 0.2
+SIZE_STEP = 32
+EVALUATION_BATCH = 128
+
+
+@dataclass
+class History:
+    """What a run did, epoch by epoch; `seconds` is the time of each epoch, its measure alone."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    images: list[int] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped_early: bool = False
+
+
+def image_size_of(epoch: int, epochs: int, start: int, end: int) -> int:
+    """The picture size of `epoch` (from 1): grows from `start` to `end` in steps of 32 pixels.
+
+    The last third of the epochs runs at the full size. Source: M. Tan and Q. Le, EfficientNetV2,
+    2021 (progressive learning).
+    """
+    progress = min(1.0, 1.5 * (epoch - 1) / max(1, epochs - 1))
+    return end if progress == 1.0 else min(
+        end, max(start, round((start + (end - start) * progress) / SIZE_STEP) * SIZE_STEP))
+
+
+def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> History:
+    """Train `model` in place until early stopping or the last epoch; it ends as its best epoch.
+
+    The state after each epoch is kept, and a run that was stopped goes on from there.
+
+    Raises:
+        UserError: the training split is smaller than a batch, or the loss is not finite.
+    """
+    settings = params.train
+    if len(dataset.splits["train"]) < settings.batch_size:
+        raise UserError(f"train.batch_size: got {settings.batch_size}, but the training split has "
+                        f"{len(dataset.splits['train'])} pictures")
+    accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
+    averaged = AveragedModel(model, use_buffers=True,
+                             multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
+    raw = model.to(memory_format=torch.channels_last)
+    keep_depthwise_float32(raw)
+    shuffle = torch.Generator()
+    loader = make_loader(dataset, "train", settings.batch_size, shuffle)
+    validation = make_loader(dataset, "validation", EVALUATION_BATCH)
+    optimizer = torch.optim.AdamW(raw.parameters(), settings.lr,
+                                  weight_decay=settings.weight_decay)
+    model, optimizer, loader = accelerator.prepare(raw, optimizer, loader)
+    scheduler = OneCycleLR(optimizer, settings.lr, total_steps=settings.epochs * len(loader),
+                           pct_start=WARMUP_SHARE)
+    averaged.module.to(accelerator.device, memory_format=torch.channels_last)
+    criterion = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+    stopping = EarlyStopping(settings.patience, settings.min_delta)
+    history, best, first = History(), None, 1
+
+    if state := load_state(run):
+        raw.load_state_dict(state["model"])
+        averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        stopping = EarlyStopping(**state["stopping"])
+        history, best, first = History(**state["history"]), state["best"], state["epoch"] + 1
+        log.info("goes on after epoch %d of %d", state["epoch"], settings.epochs)
+
+    bar = tqdm(total=settings.epochs * len(loader), initial=(first - 1) * len(loader),
+               unit="batch", disable=None)
+    for epoch in range(first, settings.epochs + 1):
+        if stopping.should_stop:
+            break
+        began = time.perf_counter()
+        size = image_size_of(epoch, settings.epochs, settings.start_image_size,
+                             params.model.image_size)
+        torch.manual_seed(settings.seed + epoch)
+        shuffle.manual_seed(settings.seed + epoch)
+        generator = torch.Generator().manual_seed(settings.seed + epoch)
+        model.train()
+        losses, correct, seen = 0.0, 0, 0
+        for pictures, labels in loader:
+            pictures = augment(pictures.cpu(), crop_padding=settings.crop_padding,
+                               horizontal_flip=params.data.horizontal_flip, generator=generator)
+            batch = preprocess(pictures, size, params.model.mean, params.model.std)
+            logits = model(batch.to(accelerator.device))
+            loss = criterion(logits, labels)
+            if not math.isfinite(loss.item()):
+                raise UserError(f"loss is {loss.item()} at step {seen // len(labels) + 1} of epoch "
+                                f"{epoch} (lr {scheduler.get_last_lr()[0]:.3g}); lower train.lr")
+            accelerator.backward(loss)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            averaged.update_parameters(raw)
+            losses += loss.item() * len(labels)
+            correct += (logits.argmax(1) == labels).sum().item()
+            seen += len(labels)
+            bar.update()
+            bar.set_postfix(epoch=epoch, loss=f"{losses / seen:.3f}", acc=f"{correct / seen:.3f}",
+                            images_s=f"{seen / (time.perf_counter() - began):.0f}")
+        loss, accuracy = evaluate(averaged.module, validation, params, accelerator)
+        row = {"train.loss": losses / seen, "train.accuracy": correct / seen,
+               "val.loss": loss, "val.accuracy": accuracy, "image_size": size}
+        history.epochs.append(row)
+        history.seconds.append(time.perf_counter() - began)
+        history.images.append(seen)
+        if stopping.update(epoch, accuracy):
+            best = _copy(averaged.module.state_dict())
+        history.best_epoch, history.stopped_early = stopping.best_epoch, stopping.should_stop
+        log.info("epoch %d/%d at %d px: loss %.4f, validation loss %.4f, accuracy %.4f, "
+                 "%.0f images/s", epoch, settings.epochs, size, row["train.loss"], loss, accuracy,
+                 seen / history.seconds[-1])
+        save_state(run, {"epoch": epoch, "model": raw.state_dict(), "best": best,
+                         "averaged": averaged.state_dict(), "optimizer": optimizer.state_dict(),
+                         "scheduler": scheduler.state_dict(), "stopping": asdict(stopping),
+                         "history": asdict(history)})
+    bar.close()
+    raw.load_state_dict(best)
+    return history
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, loader: DataLoader, params: Params, accelerator: Accelerator
+             ) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (a fraction) of `model` in float32 at the full size."""
+    model.eval()
+    losses, correct, seen = 0.0, 0, 0
+    for pictures, labels in loader:
+        batch = preprocess(pictures, params.model.image_size, params.model.mean, params.model.std)
+        logits = model(batch.to(accelerator.device)).float().cpu()
+        losses += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+        correct += (logits.argmax(1) == labels).sum().item()
+        seen += len(labels)
+    return losses / seen, correct / seen
+
+
+def discard_state() -> None:
+    """Forget the state of the run, once its checkpoint is written."""
+    STATE_FILE.unlink(missing_ok=True)
+
+
+def _copy(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.detach().clone() for name, value in state.items()}
