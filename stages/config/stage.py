@@ -14,9 +14,10 @@ EXIT_INTERRUPTED = 130
 
 def run_stage(main: Callable[[], None]) -> None:
     """Run `main` and exit: 0 when it is done, 1 on bad input, 130 when interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    for chatty in ("httpx", "onnxscript", "torch.onnx", "onnx_ir", "matplotlib"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s",
+                        stream=sys.stderr)
+    for ours in ("stages", "__main__"):
+        logging.getLogger(ours).setLevel(logging.INFO)
     try:
         main()
     except UserError as error:

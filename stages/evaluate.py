@@ -1,0 +1,62 @@
+"""Stage evaluate@<variant>: predictions on validation and test, and the accuracy they have."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.config.errors import UserError
+from stages.config.params import load_params
+from stages.config.stage import run_stage
+from stages.data.dataset import load_dataset
+from stages.files.atomic import replacing, write_json
+from stages.measurement.accuracy import accuracy_by_class, accuracy_interval
+from stages.measurement.predictor import load_predictor, predict
+
+log = logging.getLogger(__name__)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("variant", help="a key of variants in params.yaml")
+    variant = parser.parse_args().variant
+    params = load_params("model", "variants")
+    if variant not in params.variants:
+        raise UserError(f"variants: has no '{variant}'; known are {', '.join(params.variants)}")
+    dataset = load_dataset()
+    predictor = load_predictor(Path(params.variants[variant]), params.model)
+    parts = []
+    for split in ("validation", "test"):
+        logits = predict(predictor, dataset.pictures(split), params.model)
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        parts.append(pd.DataFrame({
+            "split": split, "position": dataset.splits[split], "label": dataset.labels_of(split),
+            "predicted": logits.argmax(axis=1),
+            "confidence": (shifted.max(axis=1) / shifted.sum(axis=1)).round(6)}))
+    predictions = pd.concat(parts)
+    write_csv(Path(f"data/predictions/{variant}.csv"), predictions)
+    validation, test = parts
+    labels, predicted = test["label"].to_numpy(), test["predicted"].to_numpy()
+    names = np.array(dataset.classes)
+    write_csv(Path(f"plots/confusion/{variant}.csv"),
+              pd.DataFrame({"actual": names[labels], "predicted": names[predicted]}))
+    metrics = {"dataset": dataset.name, "images": len(test),
+               **accuracy_interval(labels == predicted),
+               "validation_images": len(validation),
+               "validation_accuracy": float((validation.label == validation.predicted).mean()),
+               "by_class": accuracy_by_class(labels, predicted, dataset.classes)}
+    write_json(Path(f"metrics/evaluate/{variant}.json"), metrics)
+    log.info("%s: accuracy %.4f (95 %%: %.4f to %.4f) on %d test pictures", variant,
+             metrics["accuracy"], metrics["accuracy_ci95_low"], metrics["accuracy_ci95_high"],
+             len(test))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,46 @@
+"""Stage export: the checkpoint as ONNX, held to PyTorch's logits on the validation pictures."""
+
+import logging
+from pathlib import Path
+
+import onnx
+
+from stages.config.errors import UserError
+from stages.config.params import load_params
+from stages.config.stage import run_stage
+from stages.data.dataset import load_dataset
+from stages.files.atomic import replacing, write_json
+from stages.measurement.predictor import load_predictor, predict
+from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
+from stages.onnx_graph.census import operator_counts
+from stages.onnx_graph.export import export_onnx, parity
+
+log = logging.getLogger(__name__)
+
+ONNX_FILE = Path("models/onnx_fp32.onnx")
+METRICS_FILE = Path("metrics/export.json")
+
+
+def main() -> None:
+    params = load_params("model", "export")
+    pictures = load_dataset().pictures("validation")
+    model, classes = load_checkpoint(CHECKPOINT_FILE, params.model)
+    proto = export_onnx(model, params.model, classes, params.export.opset)
+    with replacing(ONNX_FILE) as partial:
+        onnx.save(proto, partial)
+        result = parity(predict(load_predictor(CHECKPOINT_FILE, params.model), pictures,
+                                params.model),
+                        predict(load_predictor(partial, params.model), pictures, params.model))
+        if result["max_abs_diff"] > params.export.max_abs_diff or result["argmax_agreement"] < 1:
+            raise UserError(f"export: logits differ from PyTorch's by {result['max_abs_diff']:.2g}"
+                            f" (export.max_abs_diff is {params.export.max_abs_diff}), and "
+                            f"{result['argmax_agreement']:.2%} of the classes agree")
+    write_json(METRICS_FILE, {"opset": params.export.opset, **result,
+                              "size_mb": ONNX_FILE.stat().st_size / 1e6,
+                              "operators": operator_counts(proto)})
+    log.info("opset %d: logits differ by at most %.2g on %d pictures", params.export.opset,
+             result["max_abs_diff"], result["images"])
+
+
+if __name__ == "__main__":
+    run_stage(main)

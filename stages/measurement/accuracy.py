@@ -1,0 +1,60 @@
+"""Accuracy with its uncertainty, alone and of one model against another."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+
+def accuracy_interval(correct: np.ndarray) -> dict[str, float]:
+    """Accuracy (a fraction) and its Wilson 95 % interval. `correct` is bool, shape (n,)."""
+    count, total = int(correct.sum()), len(correct)
+    interval = binomtest(count, total).proportion_ci(0.95, method="wilson")
+    return {"accuracy": count / total, "accuracy_ci95_low": interval.low,
+            "accuracy_ci95_high": interval.high}
+
+
+def accuracy_by_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str]
+                      ) -> dict[str, float]:
+    """Share of each class's pictures that are recognized."""
+    return {name: float((predicted[labels == index] == index).mean())
+            for index, name in enumerate(classes)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model against a reference on the same n pictures.
+
+    lost: pictures that only the reference has right; gained: that only the model has right.
+    flipped: pictures whose predicted class differs.
+    """
+
+    n: int
+    lost: int
+    gained: int
+    flipped: int
+
+    @property
+    def drop_pp(self) -> float:
+        """Drop in accuracy, in percentage points; negative for a gain."""
+        return 100 * (self.lost - self.gained) / self.n
+
+    def drop_upper_pp(self, confidence: float = 0.95) -> float:
+        """One-sided upper bound of the drop, in percentage points.
+
+        Source: A. Agresti and Y. Min, Simple improved confidence intervals for comparing matched
+        proportions, 2005: half an observation is added to each cell of the paired table, so that
+        no flips in few pictures are not taken for certainty.
+        """
+        total = self.n + 2
+        difference = self.lost - self.gained
+        spread = np.sqrt(self.lost + self.gained + 1 - difference**2 / total)
+        return float(100 * (difference + norm.ppf(confidence) * spread) / total)
+
+
+def compare(labels: np.ndarray, reference: np.ndarray, predicted: np.ndarray) -> Comparison:
+    """Compare predicted classes with a reference's; all int, shape (n,)."""
+    right, reference_right = predicted == labels, reference == labels
+    return Comparison(n=len(labels), lost=int((reference_right & ~right).sum()),
+                      gained=int((right & ~reference_right).sum()),
+                      flipped=int((predicted != reference).sum()))

@@ -1,0 +1,66 @@
+"""What an exporter leaves behind is removed; the function of the graph stays the same."""
+
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold constants, padding and batch-norm; pool by GlobalAveragePool; drop debug records.
+
+    Applying it twice gives the same model as applying it once.
+    """
+    model = _optimize_basic(_pool_globally(model))
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info,
+                  *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    used = {node.domain for node in model.graph.node}
+    kept = [o for o in model.opset_import if o.domain in used or o.domain in STANDARD_DOMAINS]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return model
+
+
+def _pool_globally(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Turn a ReduceMean over height and width into GlobalAveragePool, which can be quantized."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    constants = {tensor.name: tensor for tensor in result.graph.initializer}
+    for index, node in enumerate(result.graph.node):
+        if node.op_type == "ReduceMean" and _keeps_space(node, constants):
+            pooled = onnx.helper.make_node("GlobalAveragePool", [node.input[0]], node.output,
+                                           name=node.name)
+            result.graph.node[index].CopyFrom(pooled)
+    return result
+
+
+def _keeps_space(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+    """Whether a ReduceMean runs over the two last of four axes and keeps them as ones."""
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    axes = attributes.get("axes", [])
+    if len(node.input) > 1 and node.input[1] in constants:
+        axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
+    return attributes.get("keepdims", 1) == 1 and sorted(axes) in ([2, 3], [-2, -1])
+
+
+def _optimize_basic(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Apply ONNX Runtime's rewrites that stay within standard ONNX operators."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(model.SerializeToString(), options,
+                                     providers=["CPUExecutionProvider"])
+        return onnx.load(path)

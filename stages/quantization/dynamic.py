@@ -1,0 +1,13 @@
+"""Dynamic quantization, as the report did it: weights stored as INT8, ranges found at run time."""
+
+from pathlib import Path
+
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from stages.config.schema import QuantizedVariant
+
+
+def quantize_dynamically(source: Path, target: Path, params: QuantizedVariant) -> None:
+    """Write `source` with its weights quantized to `target`."""
+    quantize_dynamic(source, target, weight_type=QuantType[params.weight_type],
+                     per_channel=params.per_channel)

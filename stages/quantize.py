@@ -1,0 +1,51 @@
+"""Stage quantize@<variant>: the float ONNX model as INT8, by the recipe of the variant."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from stages.config.errors import UserError
+from stages.config.params import load_params
+from stages.config.stage import run_stage
+from stages.data.dataset import load_dataset
+from stages.files.atomic import replacing, write_json
+from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
+from stages.onnx_graph.export import INPUT
+from stages.quantization.dynamic import quantize_dynamically
+from stages.quantization.static import quantize_statically
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path("models/onnx_fp32.onnx")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("variant", help="a key of quantize.variants in params.yaml")
+    variant = parser.parse_args().variant
+    params = load_params("model", "quantize")
+    if variant not in params.quantize.variants:
+        raise UserError(f"quantize.variants: has no '{variant}'; known are "
+                        f"{', '.join(params.quantize.variants)}")
+    if not SOURCE.is_file():
+        raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
+    recipe = params.quantize.variants[variant]
+    target = Path(f"models/{variant}.onnx")
+    with replacing(target) as partial:
+        if recipe.method == "dynamic":
+            quantize_dynamically(SOURCE, partial, recipe)
+        else:
+            pictures = load_dataset().pictures("calibration")
+            quantize_statically(SOURCE, partial, recipe, params.model, pictures, INPUT)
+    executed = operator_counts(executed_graph(target))
+    quantized, in_float = quantized_and_float(executed)
+    size_mb, source_mb = target.stat().st_size / 1e6, SOURCE.stat().st_size / 1e6
+    write_json(Path(f"metrics/quantize/{variant}.json"), {
+        "size_mb": size_mb, "size_ratio": size_mb / source_mb, "quantized_nodes": quantized,
+        "float_nodes": in_float, "executed_operators": executed})
+    log.info("%s: %.2f MB (%.0f %% of FP32), %d nodes run quantized, %d in float", variant,
+             size_mb, 100 * size_mb / source_mb, quantized, in_float)
+
+
+if __name__ == "__main__":
+    run_stage(main)

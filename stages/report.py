@@ -1,0 +1,68 @@
+"""Stage report: the summary, the selected model, and the figures, from metrics alone."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.config.params import load_params
+from stages.config.stage import run_stage
+from stages.files.atomic import copy_file, write_json
+from stages.reporting import figures
+from stages.reporting.summary import REFERENCE, comparisons, select, summarize
+
+log = logging.getLogger(__name__)
+
+METRICS, PLOTS = Path("metrics"), Path("plots")
+HISTORY = METRICS / "training"
+DEPLOY_FILE = Path("models/deploy.onnx")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_history() -> pd.DataFrame:
+    """The series that train wrote through DVCLive, by epoch from 1."""
+    columns = {f"{split}.{name}": pd.read_csv(
+        HISTORY / "plots" / "metrics" / split / f"{name}.tsv", sep="\t")[name]
+        for split in ("train", "val") for name in ("loss", "accuracy")}
+    history = pd.DataFrame(columns)
+    history.index += 1
+    return history
+
+
+def main() -> None:
+    params = load_params("model", "quantize", "variants")
+    evaluations = {name: read_json(METRICS / "evaluate" / f"{name}.json")
+                   for name in params.variants}
+    predictions = {name: pd.read_csv(f"data/predictions/{name}.csv") for name in params.variants}
+    sizes = {name: Path(path).stat().st_size / 1e6 for name, path in params.variants.items()}
+    benchmark = read_json(METRICS / "benchmark.json")
+    against = comparisons(predictions)
+    variants = summarize(evaluations, benchmark["variants"], predictions, sizes)
+    selected = select(variants, against, params.quantize.max_drop_pp)
+    write_json(METRICS / "comparison.json", against)
+    write_json(METRICS / "summary.json", {
+        "dataset": evaluations[REFERENCE]["dataset"], "model": params.model.name,
+        "image_size": params.model.image_size, "test_images": evaluations[REFERENCE]["images"],
+        "latency_runs": benchmark["runs"], "variants": variants, "selected": selected})
+    copy_file(Path(params.variants[selected["variant"]]), DEPLOY_FILE)
+
+    best_epoch = read_json(HISTORY / "metrics.json")["best"]["epoch"]
+    shown = dict.fromkeys([REFERENCE, selected["variant"], "int8_dynamic"])
+    confused = {name: pd.read_csv(PLOTS / "confusion" / f"{name}.csv", dtype=str)
+                for name in shown}
+    figures.save(figures.latency_by_run(pd.read_csv(PLOTS / "latency_runs.csv")),
+                 PLOTS / "latency_by_run.png")
+    figures.save(figures.speedups(variants), PLOTS / "speedups.png")
+    figures.save(figures.training_curves(read_history(), best_epoch), PLOTS / "training.png")
+    figures.save(figures.confusion(confused), PLOTS / "confusion.png")
+    figures.save(figures.accuracy_against_latency(variants), PLOTS / "accuracy_latency.png")
+    log.info("selected %s: %s", selected["variant"], selected["reason"])
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,137 @@
+"""The report's figures, drawn with seaborn from tables alone."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.files.atomic import replacing
+
+mpl.use("Agg")
+DPI = 120
+PALETTE = "colorblind"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write `figure` as PNG; the same figure gives the same bytes."""
+    figure.tight_layout()
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png", metadata={"Software": None})
+    plt.close(figure)
+
+
+def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
+    sns.set_theme(style="whitegrid", palette=PALETTE)
+    return plt.subplots(1, columns, figsize=(width, height))
+
+
+def _colours(names: list[str]) -> dict[str, Any]:
+    return dict(zip(names, sns.color_palette(PALETTE, len(names)), strict=True))
+
+
+def latency_by_run(runs: pd.DataFrame) -> Figure:
+    """Latency of each timed run; `runs` has columns variant, run and ms."""
+    figure, axes = _axes(9, 4.5)
+    names = list(runs.variant.unique())
+    sns.lineplot(runs, x="run", y="ms", hue="variant", palette=_colours(names), ax=axes, lw=1)
+    medians = runs.groupby("variant", sort=False).ms.median()
+    axes.set(yscale="log", xlabel="timed run", ylabel="latency of one picture, ms (log scale)",
+             title="Latency by run, variants interleaved")
+    axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles, [f"{name} (median {medians[name]:.2f} ms)" for name in labels],
+                loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def speedups(variants: dict[str, dict[str, float]]) -> Figure:
+    """Speed-up of every variant against onnx_fp32, of one picture and of batches."""
+    figure, axes = _axes(8, 4.5)
+    table = pd.DataFrame([
+        {"variant": name, "measure": label, "speed-up": row[key]}
+        for name, row in variants.items()
+        for label, key in (("one picture (latency)", "speedup_latency"),
+                           ("batches (throughput)", "speedup_throughput"))])
+    sns.barplot(table, x="variant", y="speed-up", hue="measure", ax=axes)
+    for bars in axes.containers:
+        axes.bar_label(bars, fmt="%.2f×", padding=2, fontsize=9)
+    axes.axhline(1, color="black", lw=1, ls="--")
+    axes.set(xlabel="", ylabel="times as fast as onnx_fp32", title="Speed-up: PyTorch, ONNX, INT8")
+    axes.margins(y=0.12)
+    axes.legend(title="", frameon=False)
+    return figure
+
+
+def training_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
+    """Loss and accuracy by epoch.
+
+    `history` has an index of epochs from 1 and columns train.loss, val.loss, train.accuracy and
+    val.accuracy.
+    """
+    figure, axes = _axes(10, 4, columns=2)
+    for panel, name in zip(axes, ("loss", "accuracy"), strict=True):
+        for split, label in (("train", "training"), ("val", "validation")):
+            panel.plot(history.index, history[f"{split}.{name}"], marker="o", ms=4, label=label)
+        panel.axvline(best_epoch, color="grey", ls="--", lw=1, label=f"best epoch ({best_epoch})")
+        panel.set(xlabel="epoch", ylabel=name, title=name.capitalize())
+        panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        panel.legend(frameon=False)
+    return figure
+
+
+def confusion(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Confusion matrices in percent of the actual class, one panel for each variant.
+
+    Each table has columns actual and predicted, a row for each test picture.
+    """
+    classes = sorted(set().union(*(table.actual for table in tables.values())))
+    side = max(4.5, 0.55 * len(classes))
+    figure, axes = _axes(side * len(tables) + 1, side + 0.4, columns=len(tables))
+    annotate = len(classes) <= 15
+    for panel, (name, table) in zip(np.atleast_1d(axes), tables.items(), strict=True):
+        matrix = pd.crosstab(table.actual, table.predicted).reindex(
+            index=classes, columns=classes, fill_value=0)
+        share = 100 * matrix.div(matrix.sum(axis=1), axis=0)
+        text = share.map(lambda value: f"{value:.1f}" if value else "") if annotate else False
+        sns.heatmap(share, ax=panel, cmap="Blues", vmin=0, vmax=100, square=True, cbar=False,
+                    annot=text, fmt="", annot_kws={"fontsize": 8}, linewidths=0.5)
+        accuracy = (table.actual == table.predicted).mean()
+        panel.set(title=f"{name}: {accuracy:.2%} right", xlabel="predicted",
+                  ylabel="actual, % of the class")
+        panel.tick_params(axis="x", rotation=90 if max(map(len, classes)) > 2 else 0)
+        panel.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def accuracy_against_latency(variants: dict[str, dict[str, float]]) -> Figure:
+    """Accuracy with its 95 % interval against latency; the area of a point is the file's size."""
+    figure, axes = _axes(8, 5)
+    colours = _colours(list(variants))
+    for name, row in variants.items():
+        accuracy = 100 * row["accuracy"]
+        low, high = (abs(100 * row[f"accuracy_ci95_{end}"] - accuracy) for end in ("low", "high"))
+        axes.errorbar(row["latency_p50_ms"], accuracy, yerr=[[low], [high]], color=colours[name],
+                      capsize=3, lw=1)
+        axes.scatter(row["latency_p50_ms"], accuracy, s=40 * row["size_mb"], color=colours[name],
+                     alpha=0.6, label=f"{name}, {row['size_mb']:.1f} MB")
+        _label(axes, name, row["latency_p50_ms"], accuracy)
+    axes.set(xscale="log", xlabel="latency of one picture, ms (median, log scale)",
+             ylabel="test accuracy, %", title="Accuracy against latency; area is file size")
+    axes.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    axes.tick_params(axis="x", which="minor", labelsize=8)
+    axes.margins(x=0.15, y=0.15)
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, labelspacing=1.2)
+    for handle in legend.legend_handles:
+        handle.set_sizes([60])
+    return figure
+
+
+def _label(axes: Axes, name: str, x: float, y: float) -> None:
+    axes.annotate(name, (x, y), textcoords="offset points", xytext=(14, 8), fontsize=9)

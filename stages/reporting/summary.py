@@ -1,0 +1,77 @@
+"""metrics/summary.json: the one file in which variants and branches are compared."""
+
+from typing import Any
+
+import pandas as pd
+
+from stages.measurement.accuracy import Comparison, compare
+
+REFERENCE = "onnx_fp32"
+
+
+def comparison(predictions: pd.DataFrame, reference: pd.DataFrame, split: str) -> Comparison:
+    """Compare a variant's predictions with the reference's on `split`; both as evaluate wrote."""
+    ours, theirs = (table[table.split == split].sort_values("position")
+                    for table in (predictions, reference))
+    return compare(ours.label.to_numpy(), theirs.predicted.to_numpy(), ours.predicted.to_numpy())
+
+
+def summarize(evaluations: dict[str, dict[str, Any]], benchmark: dict[str, dict[str, float]],
+              predictions: dict[str, pd.DataFrame], sizes_mb: dict[str, float]
+              ) -> dict[str, dict[str, float]]:
+    """One row for each variant; drops and speed-ups are against `onnx_fp32` in the same run."""
+    base = benchmark[REFERENCE]
+    rows = {}
+    for name, evaluation in evaluations.items():
+        against = comparison(predictions[name], predictions[REFERENCE], "test")
+        speed = benchmark[name]
+        rows[name] = {
+            **{key: evaluation[key] for key in ("accuracy", "accuracy_ci95_low",
+                                                "accuracy_ci95_high")},
+            "accuracy_drop_pp": against.drop_pp,
+            "flip_rate": against.flipped / against.n,
+            "size_mb": sizes_mb[name],
+            **{key: speed[key] for key in ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
+                                           "throughput_img_s")},
+            "speedup_latency": base["latency_p50_ms"] / speed["latency_p50_ms"],
+            "speedup_throughput": speed["throughput_img_s"] / base["throughput_img_s"]}
+    return rows
+
+
+def comparisons(predictions: dict[str, pd.DataFrame]) -> dict[str, dict[str, dict[str, float]]]:
+    """Each variant against the reference, on validation and on test."""
+    result = {}
+    for name, table in predictions.items():
+        result[name] = {}
+        for split in ("validation", "test"):
+            against = comparison(table, predictions[REFERENCE], split)
+            result[name][split] = {
+                "images": against.n, "lost": against.lost, "gained": against.gained,
+                "flipped": against.flipped, "drop_pp": against.drop_pp,
+                "drop_upper_pp": against.drop_upper_pp()}
+    return result
+
+
+def select(rows: dict[str, dict[str, float]], against: dict[str, dict[str, dict[str, float]]],
+           max_drop_pp: float) -> dict[str, str]:
+    """Pick the ONNX variant to ship: the fastest that is accurate enough on validation.
+
+    Accurate enough: the one-sided 95 % upper bound of its drop is within `max_drop_pp` points.
+    The float model is picked when no other is both accurate enough and faster.
+    """
+    candidates = {name: row for name, row in rows.items()
+                  if not name.startswith("torch") and name != REFERENCE}
+    faster = {name: row for name, row in candidates.items() if row["speedup_latency"] > 1}
+    good = {name: row for name, row in faster.items()
+            if against[name]["validation"]["drop_upper_pp"] <= max_drop_pp}
+    if not good:
+        told = "; ".join(
+            f"{name}: drop up to {against[name]['validation']['drop_upper_pp']:.2f} points, "
+            f"{row['speedup_latency']:.2f} times as fast" for name, row in candidates.items())
+        return {"variant": REFERENCE,
+                "reason": f"no variant is faster with a drop within {max_drop_pp} points ({told})"}
+    name = max(good, key=lambda key: good[key]["speedup_latency"])
+    return {"variant": name,
+            "reason": f"fastest whose drop on validation is within {max_drop_pp} points at 95 % "
+                      f"(at most {against[name]['validation']['drop_upper_pp']:.2f}), "
+                      f"{good[name]['speedup_latency']:.2f} times as fast as {REFERENCE}"}

@@ -1,0 +1,44 @@
+"""The result table in Markdown, and putting it where a page has its markers."""
+
+import re
+from typing import Any
+
+from stages.config.errors import UserError
+
+HEADER = ("| variant | accuracy (95 %) | drop | size | latency p50 / p99 | throughput "
+          "| speed-up: latency, throughput |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+
+
+def result_table(summary: dict[str, Any], system: dict[str, Any]) -> str:
+    """The table of variants, with what it was measured on above and the selection below."""
+    rows = "".join(_row(name, row, name == summary["selected"]["variant"])
+                   for name, row in summary["variants"].items())
+    cpu, packages = system["cpu"], system["packages"]
+    isa = ", ".join(cpu["flags"][-2:]) or cpu["architecture"]
+    return (f"{summary['dataset']}, {summary['model']} at {summary['image_size']} px, "
+            f"{summary['test_images']:,} test pictures; {cpu['model']} ({isa}), "
+            f"{cpu['threads_used']} threads, {summary['latency_runs']} runs of one picture; "
+            f"torch {packages['torch']}, onnxruntime {packages['onnxruntime']}.\n\n"
+            f"{HEADER}{rows}\nSelected: **{summary['selected']['variant']}**, "
+            f"{summary['selected']['reason']}.\n")
+
+
+def _row(name: str, row: dict[str, float], selected: bool) -> str:
+    label = f"**{name}**" if selected else name
+    return (f"| {label} | {100 * row['accuracy']:.2f} % ({100 * row['accuracy_ci95_low']:.2f} to "
+            f"{100 * row['accuracy_ci95_high']:.2f}) | {row['accuracy_drop_pp']:+.2f} pp "
+            f"| {row['size_mb']:.2f} MB | {row['latency_p50_ms']:.2f} / "
+            f"{row['latency_p99_ms']:.2f} ms | {row['throughput_img_s']:.0f} images/s "
+            f"| {row['speedup_latency']:.2f}×, {row['speedup_throughput']:.2f}× |\n")
+
+
+def replace_block(page: str, name: str, content: str) -> str:
+    """Put `content` between `<!-- name -->` and `<!-- /name -->` of `page`.
+
+    Raises:
+        UserError: the page has no such markers.
+    """
+    pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.S)
+    if not pattern.search(page):
+        raise UserError(f"page has no markers '<!-- {name} -->' and '<!-- /{name} -->'")
+    return pattern.sub(lambda found: found[1] + "\n" + content + "\n" + found[2], page)
