@@ -10,7 +10,7 @@ import pandas as pd
 from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
-from stages.files.atomic import replacing, write_json
+from stages.files.atomic import write_csv, write_json
 from stages.measurement.predictor import Predictor, load_predictor, model_input, thread_count
 from stages.measurement.system import describe_system
 from stages.measurement.timing import interleaved
@@ -38,30 +38,26 @@ def main() -> None:
     latency = interleaved({name: bind(run_batch, predictor, inputs, 1)
                            for name, predictor in predictors.items()},
                           settings.latency_runs, settings.warmup_runs)
-    throughput = []
+    throughput = {name: [] for name in predictors}
     for batch_size in settings.batch_sizes:
         seconds = interleaved({name: bind(run_batch, predictor, inputs, batch_size)
                                for name, predictor in predictors.items()},
                               settings.throughput_rounds, warmup=1)
-        throughput += [{"variant": name, "batch_size": batch_size,
-                        "images_per_second": batch_size / np.median(series)}
-                       for name, series in seconds.items()]
-    runs = pd.DataFrame([{"variant": name, "run": run, "ms": 1e3 * value}
-                         for name, series in latency.items() for run, value in enumerate(series)])
-    speeds = pd.DataFrame(throughput)
+        for name, series in seconds.items():
+            throughput[name].append(batch_size / float(np.median(series)))
+    runs = (1e3 * pd.DataFrame(latency)).round(4).rename_axis("run").reset_index()
+    speeds = pd.DataFrame(throughput, index=pd.Index(settings.batch_sizes, name="batch_size"))
     write_json(Path("metrics/benchmark.json"), {
         "threads": thread_count(), "runs": settings.latency_runs,
         "variants": {name: {
             **{f"latency_p{p}_ms": 1e3 * float(np.percentile(latency[name], p))
                for p in PERCENTILES},
-            "throughput_img_s": float(best.images_per_second),
-            "throughput_batch_size": int(best.batch_size)}
-            for name, best in ((name, group.loc[group.images_per_second.idxmax()])
-                               for name, group in speeds.groupby("variant", sort=False))}})
+            "throughput_img_s": float(speeds[name].max()),
+            "throughput_batch_size": int(speeds[name].idxmax())}
+            for name in predictors}})
     write_json(Path("metrics/system.json"), describe_system())
-    for path, table in (("plots/latency_runs.csv", runs), ("plots/throughput.csv", speeds)):
-        with replacing(Path(path)) as partial:
-            table.to_csv(partial, index=False, float_format="%.4f")
+    write_csv(Path("plots/latency_runs.csv"), runs)
+    write_csv(Path("plots/throughput.csv"), speeds.round(2).reset_index())
     for name, series in latency.items():
         log.info("%s: %.2f ms for one picture (median of %d)", name, 1e3 * np.median(series),
                  len(series))

@@ -7,29 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
-from stages.files.atomic import replacing, write_json
+from stages.files.atomic import write_csv, write_json
 from stages.measurement.accuracy import accuracy_by_class, accuracy_interval
 from stages.measurement.predictor import load_predictor, predict
 
 log = logging.getLogger(__name__)
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as partial:
-        table.to_csv(partial, index=False)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variant", help="a key of variants in params.yaml")
     variant = parser.parse_args().variant
-    params = load_params("model", "variants")
-    if variant not in params.variants:
-        raise UserError(f"variants: has no '{variant}'; known are {', '.join(params.variants)}")
+    params = load_params("model", f"variants.{variant}")
     dataset = load_dataset()
     predictor = load_predictor(Path(params.variants[variant]), params.model)
     parts = []
@@ -40,8 +32,7 @@ def main() -> None:
             "split": split, "position": dataset.splits[split], "label": dataset.labels_of(split),
             "predicted": logits.argmax(axis=1),
             "confidence": (shifted.max(axis=1) / shifted.sum(axis=1)).round(6)}))
-    predictions = pd.concat(parts)
-    write_csv(Path(f"data/predictions/{variant}.csv"), predictions)
+    write_csv(Path(f"data/predictions/{variant}.csv"), pd.concat(parts))
     validation, test = parts
     labels, predicted = test["label"].to_numpy(), test["predicted"].to_numpy()
     names = np.array(dataset.classes)

@@ -23,10 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variant", help="a key of quantize.variants in params.yaml")
     variant = parser.parse_args().variant
-    params = load_params("model", "quantize")
-    if variant not in params.quantize.variants:
-        raise UserError(f"quantize.variants: has no '{variant}'; known are "
-                        f"{', '.join(params.quantize.variants)}")
+    params = load_params("model", f"quantize.variants.{variant}")
     if not SOURCE.is_file():
         raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
     recipe = params.quantize.variants[variant]

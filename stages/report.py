@@ -9,7 +9,7 @@ import pandas as pd
 
 from stages.config.params import load_params
 from stages.config.stage import run_stage
-from stages.files.atomic import copy_file, write_json
+from stages.files.atomic import copy_file, write_csv, write_json
 from stages.reporting import figures
 from stages.reporting.summary import REFERENCE, comparisons, select, summarize
 
@@ -35,7 +35,7 @@ def read_history() -> pd.DataFrame:
 
 
 def main() -> None:
-    params = load_params("model", "quantize", "variants")
+    params = load_params("model", "quantize.max_drop_pp", "variants")
     evaluations = {name: read_json(METRICS / "evaluate" / f"{name}.json")
                    for name in params.variants}
     predictions = {name: pd.read_csv(f"data/predictions/{name}.csv") for name in params.variants}
@@ -55,6 +55,9 @@ def main() -> None:
     shown = dict.fromkeys([REFERENCE, selected["variant"], "int8_dynamic"])
     confused = {name: pd.read_csv(PLOTS / "confusion" / f"{name}.csv", dtype=str)
                 for name in shown}
+    write_csv(PLOTS / "accuracy_latency.csv", pd.DataFrame(
+        [{"variant": name, "latency_p50_ms": row["latency_p50_ms"], "accuracy": row["accuracy"],
+          "size_mb": row["size_mb"]} for name, row in variants.items()]))
     figures.save(figures.latency_by_run(pd.read_csv(PLOTS / "latency_runs.csv")),
                  PLOTS / "latency_by_run.png")
     figures.save(figures.speedups(variants), PLOTS / "speedups.png")

@@ -39,14 +39,14 @@ def write_history(history: History, parameters: int) -> None:
 
 
 def main() -> None:
-    params = load_params("data", "model", "train")
+    params = load_params("data.horizontal_flip", "model", "train")
     dataset = load_dataset()
     keep_freed_memory()
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(params.train.seed)
     model = build_model(params.model, len(dataset.classes))
-    sections = {name: OmegaConf.to_container(params[name]) for name in ("data", "model", "train")}
-    history = train(model, dataset, params, fingerprint(sections, SPLITS_FILE))
+    history = train(model, dataset, params,
+                    fingerprint(OmegaConf.to_yaml(params), SPLITS_FILE))
     save_checkpoint(CHECKPOINT_FILE, model, params.model, dataset.classes)
     write_history(history, sum(p.numel() for p in model.parameters()))
     write_json(TIMING_FILE, {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from stages.config.errors import UserError
@@ -15,8 +15,8 @@ from stages.config.schema import Params
 PARAMS_FILE = Path("params.yaml")
 
 
-def load_params(*sections: str, path: Path = PARAMS_FILE) -> Params:
-    """Read `sections` of the parameter file; every other section stays unset.
+def load_params(*keys: str, path: Path = PARAMS_FILE) -> Params:
+    """Read `keys` of the parameter file, sections or parts of one; all else stays unset.
 
     A stage names just what it declares in dvc.yaml, so it can't read what DVC does not track.
 
@@ -31,26 +31,37 @@ def load_params(*sections: str, path: Path = PARAMS_FILE) -> Params:
         raise UserError(f"{path}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(raw, DictConfig):
         raise UserError(f"{path}: must hold sections with keys, not a list")
-    for key in raw:
-        if key not in Params.__dataclass_fields__:
-            raise UserError(f"{path}: unknown section '{key}'{_hint(str(key), Params)}")
-    for section in sections:
-        if section not in raw:
-            raise UserError(f"{path}: section '{section}' is missing; restore it with "
-                            "'dvc exp run' or 'git checkout params.yaml'")
-    wanted = OmegaConf.masked_copy(raw, list(sections))
+    if unknown := [key for key in raw if key not in Params.__dataclass_fields__]:
+        raise UserError(f"{path}: unknown section '{unknown[0]}'{_hint(str(unknown[0]), Params)}")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Params), wanted)
-        for section in sections:
-            _check(section, OmegaConf.select(merged, section), path)
+        wanted = OmegaConf.create()
+        for key in keys:
+            value = OmegaConf.select(raw, key)
+            if value is None:
+                raise UserError(f"{path}: {key}: is missing{_known(raw, key)}")
+            OmegaConf.update(wanted, key, value)
+        params = OmegaConf.merge(OmegaConf.structured(Params), wanted)
+        for key in keys:
+            _check(key, OmegaConf.select(params, key), path, _rule(key))
     except ConfigKeyError as error:
         raise UserError(f"{path}: unknown key '{error.full_key}'"
                         f"{_hint(str(error.key), error.object_type)}") from None
-    except MissingMandatoryValue as error:
-        raise UserError(f"{path}: {_one_line(error)}") from None
     except OmegaConfBaseException as error:
-        raise UserError(f"{path}: {error.full_key}: {_one_line(error)}") from None
-    return merged
+        raise UserError(f"{path}: {error.full_key or keys[-1]}: {_one_line(error)}") from None
+    return params
+
+
+def _known(raw: DictConfig, key: str) -> str:
+    parent = OmegaConf.select(raw, key.rpartition(".")[0]) if "." in key else raw
+    return f"; known are {', '.join(map(str, parent))}" if isinstance(parent, DictConfig) else ""
+
+
+def _rule(key: str) -> Any:
+    """The schema's range or choices for the leaf `key` of a section."""
+    section, _, name = key.partition(".")
+    kind = Params.__dataclass_fields__[section].type
+    return kind.__dataclass_fields__[name].metadata if is_dataclass(kind) and \
+        name in kind.__dataclass_fields__ else {}
 
 
 def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:
@@ -65,8 +76,9 @@ def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:
                 raise UserError(f"{path}: {key}.{name}: is missing")
             _check(f"{key}.{name}", value[name], path, rules.get(name))
     elif OmegaConf.is_list(value):
-        if not len(value):
-            raise UserError(f"{path}: {key}: is empty; give at least one value")
+        if len(value) != rule.get("length", len(value)) or not len(value):
+            raise UserError(f"{path}: {key}: has {len(value)} values, needs "
+                            f"{rule.get('length', 'at least one')}")
         for item in value:
             _check(key, item, path, rule)
     elif "choices" in rule and value not in rule["choices"]:

@@ -35,8 +35,8 @@ class Model:
     name: str = MISSING
     weights: str = MISSING
     image_size: int = number(8, 2048)
-    mean: list[float] = field(default=MISSING)
-    std: list[float] = field(default=MISSING)
+    mean: list[float] = field(default=MISSING, metadata={"low": -10, "high": 10, "length": 3})
+    std: list[float] = field(default=MISSING, metadata={"low": 1e-6, "high": 10, "length": 3})
 
 
 @dataclass

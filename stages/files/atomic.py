@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -25,6 +27,12 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON, keys in the order given."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write `table` as CSV without its index."""
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False)
 
 
 def copy_file(source: Path, target: Path) -> None:

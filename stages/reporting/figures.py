@@ -36,11 +36,11 @@ def _colours(names: list[str]) -> dict[str, Any]:
 
 
 def latency_by_run(runs: pd.DataFrame) -> Figure:
-    """Latency of each timed run; `runs` has columns variant, run and ms."""
+    """Latency of each timed run; `runs` has a column run, and one of ms for each variant."""
     figure, axes = _axes(9, 4.5)
-    names = list(runs.variant.unique())
-    sns.lineplot(runs, x="run", y="ms", hue="variant", palette=_colours(names), ax=axes, lw=1)
-    medians = runs.groupby("variant", sort=False).ms.median()
+    medians = runs.drop(columns="run").median()
+    sns.lineplot(runs.melt("run", var_name="variant", value_name="ms"), x="run", y="ms",
+                 hue="variant", palette=_colours(list(medians.index)), ax=axes, lw=1)
     axes.set(yscale="log", xlabel="timed run", ylabel="latency of one picture, ms (log scale)",
              title="Latency by run, variants interleaved")
     axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))

@@ -7,25 +7,26 @@ from dataclasses import dataclass
 class EarlyStopping:
     """Stop when `patience` epochs in a row bring no gain of more than `min_delta`.
 
-    best_epoch is the first epoch of the best value, gains below `min_delta` included, so that
-    the checkpoint is never worse than a later one that was seen.
+    The best epoch is the most accurate one, gains below `min_delta` included; among equals, as a
+    small validation split has them, the one with the lowest loss.
     """
 
     patience: int
     min_delta: float
-    best: float = float("-inf")
-    best_epoch: int = 0
     reference: float = float("-inf")
     bad_epochs: int = 0
+    best_epoch: int = 0
+    best_accuracy: float = float("-inf")
+    best_loss: float = float("inf")
 
-    def update(self, epoch: int, value: float) -> bool:
-        """Take the value of `epoch` (from 1; more is better); True when it is the best so far."""
-        if value > self.reference + self.min_delta:
-            self.reference, self.bad_epochs = value, 0
+    def update(self, epoch: int, accuracy: float, loss: float) -> bool:
+        """Take the validation results of `epoch` (from 1); True when it is the best so far."""
+        if accuracy > self.reference + self.min_delta:
+            self.reference, self.bad_epochs = accuracy, 0
         else:
             self.bad_epochs += 1
-        if value > self.best:
-            self.best, self.best_epoch = value, epoch
+        if (accuracy, -loss) > (self.best_accuracy, -self.best_loss):
+            self.best_epoch, self.best_accuracy, self.best_loss = epoch, accuracy, loss
             return True
         return False
 

@@ -131,7 +131,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         history.epochs.append(row)
         history.seconds.append(time.perf_counter() - began)
         history.images.append(seen)
-        if stopping.update(epoch, accuracy):
+        if stopping.update(epoch, accuracy, loss):
             best = _copy(averaged.module.state_dict())
         history.best_epoch, history.stopped_early = stopping.best_epoch, stopping.should_stop
         log.info("epoch %d/%d at %d px: loss %.4f, validation loss %.4f, accuracy %.4f, "

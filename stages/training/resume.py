@@ -1,7 +1,6 @@
 """The state of an unfinished run, so that a run that was stopped goes on where it was."""
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ log = logging.getLogger(__name__)
 STATE_FILE = Path("models/unfinished_training.pt")
 
 
-def fingerprint(params: dict[str, Any], splits: Path) -> str:
-    """Names a run: its parameters and its data."""
-    content = json.dumps(params, sort_keys=True).encode() + splits.read_bytes()
-    return hashlib.sha256(content).hexdigest()
+def fingerprint(params: str, splits: Path) -> str:
+    """Names a run: its parameters, as text, and its data."""
+    return hashlib.sha256(params.encode() + splits.read_bytes()).hexdigest()
 
 
 def save_state(run: str, state: dict[str, Any], path: Path = STATE_FILE) -> None:
