@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Data
 from stages.config.stage import run_stage
@@ -28,6 +29,8 @@ def read_listing(params: Data, archive: Path) -> Listing:
 
 def main() -> None:
     params = load_params("data").data
+    if not ARCHIVE.is_file():
+        raise UserError(f"{ARCHIVE}: no such file; run 'dvc repro download'")
     listing = read_listing(params, ARCHIVE)
     splits = split(listing.labels, listing.is_test, listing.classes,
                    validation_fraction=params.validation_fraction,

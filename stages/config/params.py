@@ -28,26 +28,29 @@ def load_params(*keys: str, path: Path = PARAMS_FILE) -> Params:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the repository's root") from None
     except (YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: not valid YAML: {_one_line(error)}") from None
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {_one_line(error)}") from None
     if not isinstance(raw, DictConfig):
         raise UserError(f"{path}: must hold sections with keys, not a list")
     if unknown := [key for key in raw if key not in Params.__dataclass_fields__]:
         raise UserError(f"{path}: unknown section '{unknown[0]}'{_hint(str(unknown[0]), Params)}")
     try:
-        wanted = OmegaConf.create()
+        params = OmegaConf.structured(Params)
         for key in keys:
             value = OmegaConf.select(raw, key)
             if value is None:
                 raise UserError(f"{path}: {key}: is missing{_known(raw, key)}")
+            wanted = OmegaConf.create()
             OmegaConf.update(wanted, key, value)
-        params = OmegaConf.merge(OmegaConf.structured(Params), wanted)
+            params = OmegaConf.merge(params, wanted)
         for key in keys:
             _check(key, OmegaConf.select(params, key), path, _rule(key))
     except ConfigKeyError as error:
         raise UserError(f"{path}: unknown key '{error.full_key}'"
                         f"{_hint(str(error.key), error.object_type)}") from None
     except OmegaConfBaseException as error:
-        raise UserError(f"{path}: {error.full_key or keys[-1]}: {_one_line(error)}") from None
+        raise UserError(f"{path}: {error.full_key or key}: {_one_line(error)}") from None
     return params
 
 

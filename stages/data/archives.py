@@ -4,6 +4,7 @@ Nothing of an archive is ever written to disk under a name that the archive chos
 name points outside, a link, and more bytes than the archive can honestly hold are refused.
 """
 
+import lzma
 import os
 import tarfile
 import zipfile
@@ -11,15 +12,17 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from stages.config.errors import UserError
 
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_TOTAL_BYTES = 2**30
 MAX_RATIO = 100
+READ_BYTES = 4096
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError,
-          NotImplementedError, RuntimeError)
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
+          NotImplementedError, RuntimeError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,8 @@ class Archive:
 
     def members(self) -> list[Member]:
         """Every file and folder, in the archive's order."""
-        total, limit = 0, max(MAX_TOTAL_BYTES, MAX_RATIO * self.path.stat().st_size)
-        members = []
-        for entry in self._checked_entries():
-            total += entry.size
-            if entry.size > MAX_MEMBER_BYTES or total > limit:
-                raise UserError(f"{self.path}: member '{entry.name}' unpacks to more than a data "
-                                "set of pictures holds; refused as a decompression bomb")
-            members.append(Member(_safe_parts(entry, self.path), entry.is_folder))
-        return members
+        return [Member(_safe_parts(entry, self.path), entry.is_folder)
+                for entry in self._checked_entries()]
 
     def read(self, wanted: dict[str, int]) -> Iterator[tuple[int, str, bytes]]:
         """Yield (position, name, bytes) of each member in `wanted`, in the archive's order."""
@@ -74,8 +70,14 @@ class Archive:
                 yield wanted[name], name, content
 
     def _checked_entries(self) -> Iterator["_Entry"]:
+        total, limit = 0, max(MAX_TOTAL_BYTES, MAX_RATIO * self.path.stat().st_size)
         try:
-            yield from self._entries()
+            for entry in self._entries():
+                total += entry.size
+                if entry.size > MAX_MEMBER_BYTES or total > limit:
+                    raise UserError(f"{self.path}: member '{entry.name}' unpacks to more than a "
+                                    "data set of pictures holds; refused as a decompression bomb")
+                yield entry
         except DAMAGE as error:
             raise self._damaged(error) from None
 
@@ -88,14 +90,19 @@ class Archive:
         with zipfile.ZipFile(self.path) as archive:
             for info in archive.infolist():
                 mode = info.external_attr >> 16
-                yield _Entry(info.filename, info.is_dir(), _is_special(mode), info.file_size,
-                             lambda info=info: archive.read(info))
+                yield _Entry(info.filename, info.filename.endswith("/"), _is_special(mode),
+                             info.file_size, lambda info=info: _read_declared(archive, info))
 
     def _tar_entries(self) -> Iterator["_Entry"]:
         with tarfile.open(self.path, "r:*") as archive:
             for info in archive:
                 yield _Entry(info.name, info.isdir(), not (info.isdir() or info.isreg()),
                              info.size, lambda info=info: archive.extractfile(info).read())
+            # tarfile takes a cut, or a broken header, between two members for the end.
+            archive.fileobj.seek(archive.offset)
+            end = archive.fileobj.read(MAX_MEMBER_BYTES)  # up to the checksum of gzip or xz
+            if end[:tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("no end mark")
 
 
 @dataclass(frozen=True)
@@ -110,8 +117,16 @@ class _Entry:
 def _is_tar(path: Path) -> bool:
     try:
         return tarfile.is_tarfile(path)
-    except (EOFError, zlib.error, OSError):
+    except DAMAGE:
         return False
+
+
+def _read_declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Read `info` in small steps: in one, a member that holds more than it declares is inflated
+    whole before it is cut to the declared size.
+    """
+    with archive.open(info) as file:
+        return b"".join(iter(lambda: file.read(READ_BYTES), b""))
 
 
 def _is_special(mode: int) -> bool:
@@ -135,21 +150,31 @@ def pack_folder(folder: Path, target: Path) -> None:
     """Write `folder` to `target` as an uncompressed zip whose bytes depend on its content alone.
 
     Raises:
-        UserError: a link in the folder, or a file that can't be read.
+        UserError: a link or a device in the folder, or a file or folder that can't be read.
     """
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for base, folders, files in os.walk(folder):
+        for base, folders, files in os.walk(folder, onerror=_unreadable):
             folders.sort()
             here = Path(base)
             for name in folders + sorted(files):
                 path = here / name
-                if path.is_symlink():
-                    raise UserError(f"{path}: is a link; only files and folders are read")
-                relative = path.relative_to(folder).as_posix()
-                if path.is_dir():
-                    archive.writestr(zipfile.ZipInfo(relative + "/", FIXED_DATE), b"")
-                    continue
+                if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                    raise UserError(f"{path}: is a link or a device; only files and folders are "
+                                    "read")
+                relative = path.relative_to(folder).as_posix() + ("/" if path.is_dir() else "")
+                content = b"" if path.is_dir() else _content(path)
                 try:
-                    archive.writestr(zipfile.ZipInfo(relative, FIXED_DATE), path.read_bytes())
-                except OSError as error:
-                    raise UserError(f"{path}: can't be read ({error.strerror})") from None
+                    archive.writestr(zipfile.ZipInfo(relative, FIXED_DATE), content)
+                except UnicodeEncodeError:
+                    raise UserError(f"{str(path)!a}: the name is not UTF-8; rename it") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        _unreadable(error)
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise UserError(f"{error.filename}: can't be read ({error.strerror})") from None

@@ -20,24 +20,57 @@ TRAIN = [f"{FOLDER}/data_batch_{number}" for number in range(1, 6)]
 TEST = f"{FOLDER}/test_batch"
 META = f"{FOLDER}/batches.meta"
 SIDE = 32
-ADMITTED = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+
+
+class _ByteType:
+    """Stands for numpy.dtype, and is unsigned bytes alone."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        if code != "u1":
+            raise pickle.UnpicklingError(f"arrays of '{code}' have no place in this file")
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and padding, which single bytes don't have."""
+
+
+class _ByteArray:
+    """Stands for numpy.ndarray while it is unpickled: NumPy's own takes any type and pointer."""
+
+    def __init__(self, *_: Any) -> None:
+        self.values = np.empty(0, np.uint8)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, _, is_fortran, raw = state
+        content = raw.encode("latin1") if isinstance(raw, str) else raw
+        self.values = np.frombuffer(content, np.uint8).reshape(shape,
+                                                               order="F" if is_fortran else "C")
+
+
+def _latin1(text: str, _: str) -> bytes:
+    """Stands for _codecs.encode, by which Python 3 pickles bytes at protocol 2."""
+    return text.encode("latin1")
+
+
+ADMITTED = {("numpy.core.multiarray", "_reconstruct"): _ByteArray,
+            ("numpy._core.multiarray", "_reconstruct"): _ByteArray,
+            ("numpy", "ndarray"): _ByteArray, ("numpy", "dtype"): _ByteType,
+            ("_codecs", "encode"): _latin1}
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Builds plain containers and NumPy arrays; any other global ends the load."""
+    """Builds plain containers and arrays of bytes; any other global ends the load."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ADMITTED:
             raise pickle.UnpicklingError(f"{module}.{name} has no place in this file")
-        return super().find_class(module, name)
+        return ADMITTED[module, name]
 
 
 def load_batch(content: bytes, name: str) -> dict[str, Any]:
     """Unpickle one batch file.
 
     Raises:
-        UserError: not a pickle of a dictionary of plain values and arrays.
+        UserError: not a pickle of a dictionary of plain values and arrays of bytes.
     """
     try:
         batch = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
@@ -47,7 +80,8 @@ def load_batch(content: bytes, name: str) -> dict[str, Any]:
                         "tampered with") from None
     if not isinstance(batch, dict):
         raise UserError(f"{name}: holds no dictionary; the archive is damaged or tampered with")
-    return batch
+    return {key: value.values if isinstance(value, _ByteArray) else value
+            for key, value in batch.items()}
 
 
 def read_cifar10(path: Path) -> Listing:
@@ -65,10 +99,12 @@ def read_cifar10(path: Path) -> Listing:
         planes = [np.asarray(batches[name]["data"], dtype=np.uint8).reshape(-1, 3, SIDE, SIDE)
                   for name in [*TRAIN, TEST]]
         classes = [str(name) for name in batches[META]["label_names"]]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: a batch is malformed ({error}); fetch it again") from None
-    if any(len(a) != len(b) for a, b in zip(labels, planes, strict=True)):
+    if any(a.shape != (len(b),) for a, b in zip(labels, planes, strict=True)):
         raise UserError(f"{path}: labels and pictures differ in number; fetch it again")
+    if not set(np.concatenate(labels).tolist()) <= set(range(len(classes))):
+        raise UserError(f"{path}: a label is none of the {len(classes)} classes; fetch it again")
     is_test = np.concatenate([np.full(len(part), name == TEST)
                               for name, part in zip([*TRAIN, TEST], labels, strict=True)])
     return Listing(classes, np.concatenate(labels), is_test, _pictures(planes))

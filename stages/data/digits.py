@@ -4,6 +4,8 @@ Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UC
 """
 
 import gzip
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +24,15 @@ def read_digits(path: Path) -> Listing:
         UserError: the file is not such a table.
     """
     try:
-        with gzip.open(path, "rt") as file:
+        with warnings.catch_warnings(action="ignore"), gzip.open(path, "rt") as file:
             table = np.loadtxt(file, delimiter=",")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path}: not the digits table ({error}); fetch it again") from None
     if table.ndim != 2 or table.shape[1] != SIDE * SIDE + 1:
         raise UserError(f"{path}: not the digits table (shape {table.shape}); fetch it again")
+    if not ((table >= 0) & (table <= [MAX_GREY] * SIDE * SIDE + [9])).all():
+        raise UserError(f"{path}: not the digits table (a grey value or a label is out of range); "
+                        "fetch it again")
     grey = np.round(table[:, :-1] * (255 / MAX_GREY)).astype(np.uint8).reshape(-1, SIDE, SIDE, 1)
     return Listing(classes=[str(digit) for digit in range(10)],
                    labels=table[:, -1].astype(np.int64),

@@ -6,11 +6,12 @@ The layout may stand at the top of the archive or below one single folder.
 import io
 import logging
 import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.config.errors import UserError
 from stages.data.archives import Archive, Member
@@ -32,7 +33,7 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
     """
     archive = Archive(path)
     found = _without_single_folder([m for m in archive.members() if not _is_hidden(m)])
-    with_splits = {m.parts[skip] for m, skip in found if len(m.parts) > skip} & SPLITS
+    with_splits = {m.parts[skip] for m, skip in found} & SPLITS
     folders = {m.parts[skip] for m, skip in found if len(m.parts) > skip + 1 or m.is_folder}
     if with_splits and folders != SPLITS:
         raise UserError(f"{path}: has {', '.join(sorted(folders))} at its top; expected train "
@@ -52,7 +53,7 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
         log.warning("%s: %d files are no JPEG, PNG or WebP by their names; left out", path, others)
     _check_classes(pictures, depth, path)
     classes = sorted({key[-1] for key in pictures})
-    listed = [(key, name) for key in sorted(pictures) for name in sorted(pictures[key])]
+    listed = [(key, name) for key in sorted(pictures) for name in sorted(set(pictures[key]))]
     labels = np.array([classes.index(key[-1]) for key, _ in listed], dtype=np.int64)
     is_test = np.array([key[0] == "test" for key, _ in listed]) if with_splits else None
     wanted = {name: position for position, (_, name) in enumerate(listed)}
@@ -64,13 +65,15 @@ def _is_hidden(member: Member) -> bool:
 
 
 def _without_single_folder(members: list[Member]) -> list[tuple[Member, int]]:
-    """Pair each member with the number of leading folders to skip: 1 below a single folder."""
+    """Pair each member with the number of leading folders to skip: 1 below a single folder, which
+    is then left out with what lies beside it.
+    """
     members = [m for m in members if m.parts]
     tops = {m.parts[0] for m in members if len(m.parts) > 1 or m.is_folder}
     seconds = {m.parts[1] for m in members if len(m.parts) > 2 or (m.is_folder and
                                                                   len(m.parts) == 2)}
     skip = 1 if len(tops) == 1 and not tops & SPLITS and seconds else 0
-    return [(m, skip) for m in members]
+    return [(m, skip) for m in members if len(m.parts) > skip]
 
 
 def _check_classes(pictures: dict[tuple[str, ...], list[str]], depth: int, path: Path) -> None:
@@ -106,12 +109,17 @@ def decode(content: bytes, name: str, resolution: int) -> np.ndarray:
         UserError: `name` can't be decoded.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP")) as opened:
+        with (warnings.catch_warnings(action="ignore"),
+              Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP")) as opened):
             if opened.width * opened.height > MAX_PIXELS:
                 raise UserError(f"{name}: {opened.width} by {opened.height} pixels; refused as "
                                 "a decompression bomb")
             picture = _rgb(ImageOps.exif_transpose(opened))
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise UserError(f"{name}: can't be read as a picture (not a JPEG, PNG or WebP); "
+                        "mend or remove it") from None
+    except (OSError, SyntaxError, ValueError, TypeError, AttributeError, struct.error,
+            Image.DecompressionBombError) as error:
         raise UserError(f"{name}: can't be read as a picture ({str(error).strip()}); "
                         "mend or remove it") from None
     if picture.size != (resolution, resolution):

@@ -38,7 +38,10 @@ def named_source(name: str) -> str | None:
     if value := os.environ.get(variable):
         return value
     dotenv = find_dotenv(usecwd=True)
-    value = dotenv_values(dotenv).get(variable) if dotenv else None
+    try:
+        value = dotenv_values(dotenv).get(variable) if dotenv else None
+    except UnicodeDecodeError:
+        raise UserError(f"{dotenv}: is not UTF-8 text; save it as such") from None
     if not value or _is_url(value):
         return value or None
     return str(Path(dotenv).parent / Path(value).expanduser())
@@ -79,14 +82,17 @@ def _is_url(source: str) -> bool:
 
 def _copy_checked(path: Path, sha256: str | None, target: Path) -> str:
     with replacing(target) as partial:
-        shutil.copyfile(path, partial)
+        try:
+            shutil.copyfile(path, partial)
+        except OSError as error:
+            raise UserError(f"{path}: can't be copied ({error.strerror})") from None
         return _checked_hash(partial, str(path), sha256)
 
 
 def _checked_hash(path: Path, source: str, expected: str | None) -> str:
     with path.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if expected and actual != expected.lower():
+    if expected is not None and actual != expected.lower():
         raise UserError(f"{source}: sha256 is {actual}, expected {expected}; "
                         "it is another file, or damaged")
     return actual
@@ -95,14 +101,10 @@ def _checked_hash(path: Path, source: str, expected: str | None) -> str:
 def _download(url: str, sha256: str | None, target: Path, variable: str) -> str:
     with replacing(target) as partial:
         fetcher = pooch.create(path=partial.parent, base_url="", retry_if_failed=RETRIES,
-                               registry={partial.name: f"sha256:{sha256}" if sha256 else None},
-                               urls={partial.name: url})
+                               registry={partial.name: None}, urls={partial.name: url})
         try:
             fetcher.fetch(partial.name, downloader=pooch.HTTPDownloader(progressbar=True))
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
             raise UserError(f"{url}: can't be downloaded ({type(error).__name__}); check the "
                             f"network, or name a copy on disk or a mirror in {variable}") from None
-        except ValueError as error:
-            raise UserError(f"{url}: {str(error).split('.')[0]}; it is another file, or "
-                            f"damaged; name a good copy in {variable}") from None
         return _checked_hash(partial, url, sha256)

@@ -54,4 +54,9 @@ def _draw(pool: np.ndarray, labels: np.ndarray, size: int, name: str, classes: l
         raise UserError(f"split '{name}' wants {size} of {len(pool)} pictures, which leaves too "
                         f"few to train on; lower its share or add pictures")
     rest, drawn = train_test_split(pool, test_size=size, stratify=labels[pool], random_state=seed)
+    for part, where in ((rest, "what is left to train on"), (drawn, f"split '{name}'")):
+        if absent := sorted(set(range(len(classes))) - set(labels[part].tolist())):
+            raise UserError(f"class '{classes[absent[0]]}' has too few pictures "
+                            f"({counts[absent[0]]}) to stand in {where}; add pictures or change "
+                            "the shares")
     return rest, drawn

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from stages.config.errors import UserError
 from stages.config.schema import Model
@@ -17,6 +18,9 @@ from stages.model.preprocess import preprocess
 Predictor = Callable[[np.ndarray], np.ndarray]
 
 EVALUATION_BATCH = 64
+# What ONNX Runtime raises on a file that is no model, or one that it can't run.
+ONNX_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
+               ort_errors.InvalidProtobuf, ort_errors.NotImplemented)
 
 
 def thread_count() -> int:
@@ -44,9 +48,9 @@ def load_predictor(path: Path, params: Model) -> Predictor:
     try:
         session = onnxruntime.InferenceSession(str(path), options,
                                                providers=["CPUExecutionProvider"])
-    except (onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-            onnxruntime.capi.onnxruntime_pybind11_state.Fail) as error:
-        raise UserError(f"{path}: not an ONNX model ({str(error).splitlines()[0]})") from None
+    except ONNX_ERRORS as error:
+        raise UserError(f"{path}: not an ONNX model that can be run "
+                        f"({str(error).splitlines()[0]})") from None
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]
 

@@ -3,7 +3,6 @@
 from http.client import HTTPException
 from pathlib import Path
 
-import requests
 import timm
 import torch
 import torchvision
@@ -60,7 +59,7 @@ def _hub_state(params: Model) -> dict[str, torch.Tensor]:
         if params.library == "timm":
             return timm.create_model(params.name, pretrained=True).state_dict()
         return torchvision.models.get_model(params.name, weights="DEFAULT").state_dict()
-    except (OSError, RuntimeError, ValueError, HTTPException, requests.RequestException) as error:
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:
         raise UserError(f"model.weights: ImageNet weights of {params.library}'s {params.name} "
                         f"can't be fetched ({type(error).__name__}); check the network, or "
                         f"{OPTIONS}") from None

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import logging
 import pickle
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from stages.config.errors import UserError
 
 log = logging.getLogger(__name__)
 
-LOAD_ERRORS = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError)
+# What torch.load raises on bytes that it can't read.
+LOAD_ERRORS = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, OSError,
+               LookupError, AssertionError, AttributeError, TypeError, ArithmeticError, ImportError)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,9 @@ def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str)
         UserError: more than a head (two tensors) doesn't match.
     """
     own = model.state_dict()
+    if extra := [name for name in state if name not in own]:
+        raise UserError(f"{source}: has tensor '{extra[0]}' and {len(extra) - 1} more that the "
+                        "model has not; it belongs to another model")
     if missing := [name for name in own if name not in state]:
         raise UserError(f"{source}: lacks tensor '{missing[0]}' and {len(missing) - 1} more; "
                         "it belongs to another model")

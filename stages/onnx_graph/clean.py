@@ -36,8 +36,12 @@ def _pool_globally(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     constants = {tensor.name: tensor for tensor in result.graph.initializer}
+    inferred = onnx.shape_inference.infer_shapes(result).graph
+    of_rank_four = {value.name for value in (*inferred.input, *inferred.value_info)
+                    if len(value.type.tensor_type.shape.dim) == 4}
     for index, node in enumerate(result.graph.node):
-        if node.op_type == "ReduceMean" and _keeps_space(node, constants):
+        if (node.op_type == "ReduceMean" and node.input[0] in of_rank_four
+                and _keeps_space(node, constants)):
             pooled = onnx.helper.make_node("GlobalAveragePool", [node.input[0]], node.output,
                                            name=node.name)
             result.graph.node[index].CopyFrom(pooled)

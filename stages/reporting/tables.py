@@ -32,6 +32,16 @@ def _row(name: str, row: dict[str, float], selected: bool) -> str:
             f"| {row['speedup_latency']:.2f}×, {row['speedup_throughput']:.2f}× |\n")
 
 
+def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:
+    """How long training took and where it ended."""
+    end = "stopped early" if training["stopped_early"] else "ran to the last epoch"
+    return (f"Training {end}: {training['epochs']} epochs, the best was epoch "
+            f"{training['best']['epoch']} ({training['best']['val_accuracy']:.2%} on validation); "
+            f"{timing['seconds'] / 60:.1f} minutes, validation included, at "
+            f"{timing['images_per_second']:.0f} images/s on {timing['threads']} threads "
+            f"({timing['device']}).\n")
+
+
 def replace_block(page: str, name: str, content: str) -> str:
     """Put `content` between `<!-- name -->` and `<!-- /name -->` of `page`.
 

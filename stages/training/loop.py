@@ -48,7 +48,7 @@ def image_size_of(epoch: int, epochs: int, start: int, end: int) -> int:
     The last third of the epochs runs at the full size. Source: M. Tan and Q. Le, EfficientNetV2,
     2021 (progressive learning).
     """
-    progress = min(1.0, 1.5 * (epoch - 1) / max(1, epochs - 1))
+    progress = min(1.0, 1.5 * (epoch - 1) / (epochs - 1)) if epochs > 1 else 1.0
     return end if progress == 1.0 else min(
         end, max(start, round((start + (end - start) * progress) / SIZE_STEP) * SIZE_STEP))
 
@@ -59,9 +59,13 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
     The state after each epoch is kept, and a run that was stopped goes on from there.
 
     Raises:
-        UserError: the training split is smaller than a batch, or the loss is not finite.
+        UserError: the training split is smaller than a batch, the pictures are too small for the
+            crop padding, or the loss is not finite.
     """
     settings = params.train
+    if settings.crop_padding >= (side := min(dataset.images.shape[1:3])):
+        raise UserError(f"train.crop_padding: got {settings.crop_padding}, may be at most "
+                        f"{side - 1} for pictures of {side} pixels")
     if len(dataset.splits["train"]) < settings.batch_size:
         raise UserError(f"train.batch_size: got {settings.batch_size}, but the training split has "
                         f"{len(dataset.splits['train'])} pictures")

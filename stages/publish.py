@@ -1,0 +1,85 @@
+"""Publish results: the README's tables from metrics, and a run under docs/results/<name>.
+
+    python -m stages.publish                      # refresh the tables in README.md
+    python -m stages.publish NAME --command TEXT  # also keep the present run as docs/results/NAME
+"""
+
+import argparse
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from stages.config.stage import run_stage
+from stages.files.atomic import replacing
+from stages.reporting.tables import replace_block, result_table, training_sentence
+
+log = logging.getLogger(__name__)
+
+README = Path("README.md")
+METRICS = Path("metrics")
+RESULTS = Path("docs/results")
+KEPT = ("params.yaml", "metrics/summary.json", "metrics/comparison.json", "metrics/system.json",
+        "metrics/benchmark.json", "metrics/export.json", "metrics/training_time.json",
+        "metrics/training/metrics.json", "plots/training.png", "plots/confusion.png",
+        "plots/latency_by_run.png", "plots/speedups.png", "plots/accuracy_latency.png",
+        "plots/latency_runs.csv", "plots/throughput.csv")
+CAPTIONS = {"accuracy_latency.png": "Accuracy against latency",
+            "speedups.png": "Speed-up against onnx_fp32",
+            "latency_by_run.png": "Latency by run", "training.png": "Training",
+            "confusion.png": "Confusion"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def table_of(folder: Path) -> str:
+    """The result table of the run whose summary.json and system.json are in `folder`."""
+    return result_table(read_json(folder / "summary.json"), read_json(folder / "system.json"))
+
+
+def keep_run(name: str, command: str) -> None:
+    """Copy the present run's parameters, metrics and figures to docs/results/<name>."""
+    folder = RESULTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in map(Path, KEPT):
+        target = "training.json" if source.parent.name == "training" else source.name
+        shutil.copyfile(source, folder / target)
+    training = training_sentence(read_json(folder / "training.json"),
+                                 read_json(folder / "training_time.json"))
+    figures = "\n".join(f"![{caption}]({file})\n" for file, caption in CAPTIONS.items())
+    write_text(folder / "README.md",
+               f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
+               f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
+               f"{table_of(folder)}\n{training}\n{figures}")
+
+
+def refresh_readme() -> None:
+    """Put the present run's table, and each published run's, between their markers."""
+    page = replace_block(README.read_text(encoding="utf-8"), "results", table_of(METRICS))
+    for folder in sorted(path for path in RESULTS.glob("*") if path.is_dir()):
+        page = replace_block(page, f"results {folder.name}", table_of(folder))
+    write_text(README, page)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", help="folder below docs/results for the present run")
+    parser.add_argument("--command", default="dvc repro", help="the command that made the run")
+    arguments = parser.parse_args()
+    if arguments.name:
+        keep_run(arguments.name, arguments.command)
+        log.info("%s: kept", RESULTS / arguments.name)
+    refresh_readme()
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,55 @@
+"""What is dear to make and shared: exported and quantized models, one for the whole session."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from hypothesis import settings
+from synthetic import CLASSES, LITE0, lite0, make_dataset, model_params, random_model
+
+from stages.config.schema import Model, QuantizedVariant
+from stages.data.dataset import Dataset
+from stages.onnx_graph.export import INPUT, export_onnx
+from stages.quantization.dynamic import quantize_dynamically
+from stages.quantization.static import quantize_statically
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+Case = tuple[object, Model, onnx.ModelProto]
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Dataset:
+    return make_dataset()
+
+
+@pytest.fixture(scope="session")
+def exported() -> Callable[..., Case]:
+    """exported(name, image_size, opset, library): a model, its parameters, and its ONNX graph."""
+    @functools.cache
+    def export(name: str, image_size: int, opset: int, library: str = "timm") -> Case:
+        if name == LITE0:
+            model, params = lite0(image_size=image_size)
+        else:
+            params = model_params(name, image_size, library=library)
+            model = random_model(params)
+        return model, params, export_onnx(model, params, CLASSES, opset)
+    return export
+
+
+@pytest.fixture(scope="session")
+def lite0_files(exported, dataset, tmp_path_factory) -> dict[str, Path]:
+    """EfficientNet-Lite0 at opset 18: paths of the float model and of its INT8 variants."""
+    folder = tmp_path_factory.mktemp("lite0")
+    files = {name: folder / f"{name}.onnx" for name in ("fp32", "dynamic", "static")}
+    _, params, proto = exported(LITE0, 32, 18)
+    onnx.save(proto, files["fp32"])
+    quantize_dynamically(files["fp32"], files["dynamic"],
+                         QuantizedVariant("dynamic", "QInt8", "QUInt8", False))
+    quantize_statically(files["fp32"], files["static"],
+                        QuantizedVariant("static", "QInt8", "QUInt8", True), params,
+                        dataset.pictures("calibration"), INPUT)
+    return files

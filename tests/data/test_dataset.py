@@ -1,0 +1,86 @@
+"""What prepare writes is what the later stages load."""
+
+import json
+
+import numpy as np
+import pytest
+from archive_files import pixels
+from refusals import refusal
+
+from stages.data.dataset import load_dataset, write_images, write_splits
+from stages.data.listing import Listing
+
+IMAGES = np.stack([pixels(seed, 8, 8) for seed in range(5)])
+SPLITS = {"train": np.array([1, 4]), "validation": np.array([0]), "test": np.array([3]),
+          "calibration": np.array([2])}
+
+
+def listing(pictures):
+    return Listing(["a", "b"], np.array([0, 1, 0, 1, 0]), None, iter(pictures))
+
+
+def write(folder, pictures):
+    made = listing(pictures)
+    write_images(made, 8, folder / "data" / "images.npy")
+    write_splits("name", made, SPLITS, folder / "data" / "splits.json")
+    return load_dataset(folder / "data" / "images.npy", folder / "data" / "splits.json")
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 0, 4, 2, 1]])
+def test_pictures_come_back_in_their_places(tmp_path, order):
+    dataset = write(tmp_path, [(position, IMAGES[position]) for position in order])
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.images.dtype == np.uint8
+    assert isinstance(dataset.images, np.memmap)
+    assert dataset.labels.dtype == np.int64
+    assert dataset.labels.tolist() == [0, 1, 0, 1, 0]
+    assert (dataset.name, dataset.classes) == ("name", ["a", "b"])
+    assert {name: part.tolist() for name, part in dataset.splits.items()} == {
+        name: part.tolist() for name, part in SPLITS.items()}
+
+
+def test_a_split_has_its_pictures_and_labels(tmp_path):
+    dataset = write(tmp_path, enumerate(IMAGES))
+    np.testing.assert_array_equal(dataset.pictures("train"), IMAGES[[1, 4]])
+    assert dataset.labels_of("train").tolist() == [1, 0]
+
+
+def test_the_files_are_the_same_every_time(tmp_path):
+    for name in ("1", "2"):
+        write(tmp_path / name, enumerate(IMAGES))
+    for file in ("images.npy", "splits.json"):
+        assert (tmp_path / "1" / "data" / file).read_bytes() == \
+            (tmp_path / "2" / "data" / file).read_bytes()
+    content = json.loads((tmp_path / "1" / "data" / "splits.json").read_text())
+    assert content["splits"]["train"] == [1, 4]
+
+
+@pytest.mark.parametrize("resolution", [4, 9, 16])
+def test_another_resolution_is_refused_and_nothing_is_left(tmp_path, resolution):
+    message = refusal(write_images, listing(enumerate(IMAGES)), resolution,
+                      tmp_path / "images.npy")
+    assert f"data.resolution: got {resolution}, but these pictures come as 8 by 8" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_that_end_in_an_error_leave_the_old_file(tmp_path):
+    def broken():
+        yield 0, IMAGES[0]
+        raise KeyboardInterrupt
+
+    path = tmp_path / "images.npy"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write_images(listing(broken()), 8, path)
+    assert [left.name for left in tmp_path.iterdir()] == ["images.npy"]
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("missing", ["images.npy", "splits.json"])
+def test_a_missing_file_is_refused_with_what_to_run(tmp_path, missing):
+    write(tmp_path, enumerate(IMAGES))
+    (tmp_path / "data" / missing).unlink()
+    message = refusal(load_dataset, tmp_path / "data" / "images.npy",
+                      tmp_path / "data" / "splits.json")
+    assert missing in message
+    assert "dvc repro prepare" in message

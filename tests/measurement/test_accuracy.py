@@ -1,0 +1,93 @@
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.measurement.accuracy import (
+    Comparison,
+    accuracy_by_class,
+    accuracy_interval,
+    compare,
+)
+
+Z = 1.959963984540054  # of the normal distribution at 97.5 %
+
+
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
+def test_interval_is_wilsons(case):
+    total, count = case
+    share = count / total
+    centre = (share + Z**2 / (2 * total)) / (1 + Z**2 / total)
+    half = Z / (1 + Z**2 / total) * sqrt(share * (1 - share) / total + Z**2 / (4 * total**2))
+    found = accuracy_interval(np.arange(total) < count)
+    assert found["accuracy"] == share
+    assert found["accuracy_ci95_low"] == pytest.approx(centre - half, abs=1e-9)
+    assert found["accuracy_ci95_high"] == pytest.approx(centre + half, abs=1e-9)
+
+
+def test_accuracy_by_class_by_hand():
+    labels, predicted = np.array([0, 0, 0, 0, 1, 1, 2]), np.array([0, 0, 0, 1, 1, 0, 0])
+    assert accuracy_by_class(labels, predicted, ["a", "b", "c"]) == {"a": 0.75, "b": 0.5, "c": 0.0}
+
+
+triples = st.lists(st.tuples(*[st.integers(0, 2)] * 3), min_size=1, max_size=30)
+
+
+@given(triples)
+def test_comparison_counts_by_brute_force(rows):
+    labels, reference, predicted = np.array(rows).T
+    found = compare(labels, reference, predicted)
+    assert found == Comparison(
+        n=len(rows),
+        lost=sum(1 for label, ours, theirs in zip(labels, predicted, reference, strict=True)
+                 if theirs == label and ours != label),
+        gained=sum(1 for label, ours, theirs in zip(labels, predicted, reference, strict=True)
+                   if theirs != label and ours == label),
+        flipped=sum(1 for _, theirs, ours in rows if theirs != ours))
+
+
+@given(triples)
+def test_drop_is_the_difference_of_accuracies(rows):
+    labels, reference, predicted = np.array(rows).T
+    expected = 100 * ((reference == labels).mean() - (predicted == labels).mean())
+    assert compare(labels, reference, predicted).drop_pp == pytest.approx(expected)
+
+
+@st.composite
+def comparisons(draw):
+    lost, gained = draw(st.integers(0, 300)), draw(st.integers(0, 300))
+    kept = draw(st.integers(0 if lost + gained else 1, 5000))
+    return Comparison(lost + gained + kept, lost, gained, lost + gained)
+
+
+@given(comparisons())
+def test_upper_bound_is_above_the_drop_and_grows_with_confidence(case):
+    bounds = [case.drop_upper_pp(confidence) for confidence in (0.8, 0.9, 0.95, 0.99)]
+    assert bounds == sorted(set(bounds))
+    assert case.drop_upper_pp() == bounds[2] > case.drop_pp
+
+
+def test_upper_bound_by_hand():
+    """10 lost and 4 gained of 498: 100 (6 + 1.645 sqrt(15 - 36 / 500)) / 500."""
+    assert Comparison(498, 10, 4, 14).drop_upper_pp() == pytest.approx(
+        100 * (6 + 1.6448536 * sqrt(15 - 36 / 500)) / 500, rel=1e-6)
+
+
+def test_no_flips_in_few_pictures_are_not_certainty():
+    few, many = (Comparison(n, 0, 0, 0).drop_upper_pp() for n in (50, 50_000))
+    assert few > 1
+    assert 0 < many < 0.01
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+@pytest.mark.parametrize(("n", "loses", "gains"), [
+    (300, 0.03, 0.02), (1000, 0.02, 0.0), (1000, 0.01, 0.01), (300, 0.1, 0.2)])
+def test_upper_bound_covers_the_true_drop_as_often_as_it_says(n, loses, gains, confidence):
+    """Simulated runs; the bound is for a one-sided interval, so it may be a little wide."""
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(n, [loses, gains, 1 - loses - gains], size=2000)
+    covered = [Comparison(n, int(lost), int(gained), int(lost + gained)).drop_upper_pp(confidence)
+               >= 100 * (loses - gains) for lost, gained, _ in draws]
+    assert np.mean(covered) == pytest.approx(confidence, abs=0.04)

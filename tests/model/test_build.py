@@ -1,0 +1,143 @@
+from http.client import IncompleteRead
+
+import pytest
+import requests
+import timm
+import torch
+import torchvision
+from synthetic import (
+    LITE0,
+    TINY,
+    Malicious,
+    logits_of,
+    model_params,
+    random_batch,
+    random_model,
+)
+
+from stages.config.errors import UserError
+from stages.model.build import build_model
+from stages.model.weights import PACKAGED, packaged_state
+
+
+class ClientError(Exception):
+    """Stands for an HTTP client's own kind of error."""
+
+
+def same_but_for_a_zero_head(state, published, head):
+    return all(not tensor.any() if name.startswith(head) else torch.equal(tensor, published[name])
+               for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(("library", "name"), [
+    ("timm", TINY), ("torchvision", "squeezenet1_1"), ("torchvision", "resnet18")])
+def test_builds_a_model_of_either_library_with_its_own_head(library, name):
+    model = build_model(model_params(name, library=library), 7).eval()
+    assert logits_of(model, random_batch(2, 64)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(("library", "name"), [
+    ("timm", "tf_efficientnet_lit0"), ("timm", "vgg"), ("torchvision", LITE0),
+    ("torchvision", "fcn_resnet50"), ("torchvision", "../resnet18")])
+def test_unknown_model_is_refused_by_name(library, name):
+    with pytest.raises(UserError, match=rf"model\.name: {library} has no classifier '{name}'"):
+        build_model(model_params(name, library=library), 3)
+
+
+def test_weights_none_is_random_and_follows_the_seed():
+    def first_tensor(seed):
+        torch.manual_seed(seed)
+        return next(iter(build_model(model_params(), 3).state_dict().values()))
+
+    assert torch.equal(first_tensor(1), first_tensor(1))
+    assert not torch.equal(first_tensor(1), first_tensor(2))
+
+
+def test_not_pretrained_looks_at_no_weights():
+    build_model(model_params(weights="no/such/file.pth"), 3, pretrained=False)
+
+
+def test_packaged_weights_are_loaded_with_a_zero_head():
+    state = build_model(model_params(LITE0, weights="imagenet"), 5).state_dict()
+    published = packaged_state(PACKAGED[LITE0], timm.create_model(LITE0))
+    assert state["classifier.weight"].shape == (5, 1280)
+    assert same_but_for_a_zero_head(state, published, "classifier.")
+
+
+def hub_of(library):
+    """Where the library fetches: the module of that function, and its name."""
+    return ((timm.models._builder, "load_state_dict_from_hf") if library == "timm"
+            else (torchvision.models._api, "load_state_dict_from_url"))
+
+
+@pytest.mark.parametrize(("library", "name", "head"), [
+    ("timm", TINY, "classifier."), ("torchvision", "mobilenet_v3_small", "classifier.3.")])
+def test_weights_of_the_hub_are_loaded_with_a_zero_head(monkeypatch, library, name, head):
+    params = model_params(name, library=library, weights="imagenet")
+    published = random_model(params, classes=1000).state_dict()
+    monkeypatch.setattr(*hub_of(library), lambda *args, **kwargs: dict(published))
+    state = build_model(params, 4).state_dict()
+    assert same_but_for_a_zero_head(state, published, head)
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+@pytest.mark.parametrize("error", [
+    OSError("no route to host"), RuntimeError("invalid hash value"), IncompleteRead(b""),
+    requests.ConnectionError("refused"), ClientError("timed out")],
+    ids=lambda error: type(error).__name__)
+def test_weights_that_cannot_be_fetched(monkeypatch, library, error):
+    def fetch(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(*hub_of(library), fetch)
+    name = TINY if library == "timm" else "mobilenet_v3_small"
+    with pytest.raises(UserError) as caught:
+        build_model(model_params(name, library=library, weights="imagenet"), 3)
+    for told in ("model.weights", name, type(error).__name__, "network", "'none'"):
+        assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_published_file_of_torchvision_is_a_backbone(tmp_path):
+    """The format in which torchvision publishes weights: a state dict of 1000 classes."""
+    published = random_model(model_params("efficientnet_b0", library="torchvision"), classes=1000)
+    file = tmp_path / "efficientnet_b0.pth"
+    torch.save(published.state_dict(), file)
+    params = model_params("efficientnet_b0", library="torchvision", weights=str(file))
+    model = build_model(params, 10).eval()
+    assert same_but_for_a_zero_head(model.state_dict(), published.state_dict(), "classifier.1.")
+    assert not logits_of(model, random_batch(2, 32)).any()
+
+
+def test_file_with_as_many_classes_keeps_its_head(tmp_path):
+    trained = random_model(model_params(), classes=3)
+    torch.save({"state_dict": trained.state_dict()}, tmp_path / "trained.pth")
+    model = build_model(model_params(weights=str(tmp_path / "trained.pth")), 3)
+    assert torch.equal(model.classifier.weight, trained.classifier.weight)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [
+    ("resnet34", "resnet18"), ("resnet18", "resnet34"), ("efficientnet_b1", "efficientnet_b0"),
+    ("wide_resnet50_2", "resnet50"), ("squeezenet1_1", "resnet18")])
+def test_file_of_another_model_is_refused(tmp_path, theirs, ours):
+    """Among them a deeper sibling, whose tensors are named and shaped alike and just more."""
+    other = build_model(model_params(theirs, library="torchvision"), 1000)
+    torch.save(other.state_dict(), tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"other\.pth: .*it belongs to another model"):
+        build_model(model_params(ours, library="torchvision", weights=str(tmp_path / "other.pth")),
+                    10)
+
+
+def test_missing_file_names_the_options(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.pth' is no file; options are imagenet, none"):
+        build_model(model_params(weights=str(tmp_path / "absent.pth")), 3)
+
+
+def test_file_with_code_is_refused_and_runs_nothing(tmp_path):
+    witness, file = tmp_path / "witness", tmp_path / "weights.pth"
+    torch.save({"weight": Malicious(witness)}, file)
+    with pytest.raises(UserError, match=r"weights\.pth: .*unsafe"):
+        build_model(model_params(weights=str(file)), 3)
+    assert not witness.exists()
+    torch.load(file, weights_only=False)
+    assert witness.exists(), "the file would not have run anything anyhow"

@@ -1,0 +1,120 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from synthetic import LITE0, TINY
+
+from stages.onnx_graph.census import operator_counts
+from stages.onnx_graph.clean import clean
+
+
+def graph_of(nodes, shape, initializers=(), opset=18, rank=4):
+    """A model from float32 `x` of `shape` to float32 `y` of `rank`."""
+    graph = helper.make_graph(
+        nodes, "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * rank)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in initializers])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def reduce_mean(axes, keepdims, shape, opset):
+    """A Relu and a mean; opset 18 made the axes an input."""
+    rank = len(shape) - (0 if keepdims else len(axes))
+    relu = helper.make_node("Relu", ["x"], ["r"])
+    if opset < 18:
+        mean = helper.make_node("ReduceMean", ["r"], ["y"], axes=axes, keepdims=keepdims)
+        return graph_of([relu, mean], shape, opset=opset, rank=rank)
+    mean = helper.make_node("ReduceMean", ["r", "axes"], ["y"], keepdims=keepdims)
+    return graph_of([relu, mean], shape, [("axes", np.array(axes, dtype=np.int64))], opset, rank)
+
+
+def run(model, batch):
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": batch})[0]
+
+
+def batch_of(shape):
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+@pytest.mark.parametrize("axes", [[2, 3], [3, 2], [-2, -1], [-1, -2]])
+def test_mean_over_height_and_width_becomes_a_pool(axes, opset):
+    model = reduce_mean(axes, 1, (2, 3, 5, 4), opset)
+    cleaned = clean(model)
+    assert operator_counts(cleaned) == {"GlobalAveragePool": 1, "Relu": 1}
+    batch = batch_of((2, 3, 5, 4))
+    expected = np.maximum(batch, 0).mean((2, 3), keepdims=True)
+    np.testing.assert_allclose(run(cleaned, batch), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+@pytest.mark.parametrize(("axes", "keepdims", "shape"), [
+    ([1], 1, (2, 3, 5, 4)), ([1, 2], 1, (2, 3, 5, 4)), ([3], 1, (2, 3, 5, 4)),
+    ([1, 2, 3], 1, (2, 3, 5, 4)), ([2, 3], 0, (2, 3, 5, 4)), ([-2, -1], 0, (2, 3, 5, 4)),
+    ([-2, -1], 1, (3, 5, 4)), ([2, 3], 1, (2, 3, 5, 4, 2)), ([-2, -1], 1, (2, 3, 5, 4, 2))],
+    ids=str)
+def test_another_mean_is_left_alone(axes, keepdims, shape, opset):
+    cleaned = clean(reduce_mean(axes, keepdims, shape, opset))
+    assert operator_counts(cleaned) == {"ReduceMean": 1, "Relu": 1}
+    batch = batch_of(shape)
+    expected = np.maximum(batch, 0).mean(tuple(axes), keepdims=bool(keepdims))
+    np.testing.assert_allclose(run(cleaned, batch), expected, atol=1e-6)
+
+
+def untidy():
+    """What exporters leave: padding, batch norm, identity, constants, and debug records."""
+    rng = np.random.default_rng(1)
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    model = graph_of([
+        helper.make_node("Constant", [], ["two"], value=numpy_helper.from_array(
+            np.array([2.0], dtype=np.float32))),
+        helper.make_node("Add", ["two", "one"], ["three"]),
+        helper.make_node("Identity", ["x"], ["i"]),
+        helper.make_node("Pad", ["i", "pads"], ["p"]),
+        helper.make_node("Conv", ["p", "w"], ["c"], name="conv", doc_string="in file model.py"),
+        helper.make_node("BatchNormalization", ["c", "scale", "bias", "mean", "var"], ["b"]),
+        helper.make_node("Mul", ["b", "three"], ["m"]),
+        helper.make_node("ReduceMean", ["m", "axes"], ["y"], keepdims=1)], (2, 3, 6, 6), [
+        ("one", np.array([1.0], dtype=np.float32)), ("w", normal(4, 3, 3, 3)),
+        ("pads", np.array([0, 0, 0, 1, 0, 0, 1, 0])), ("scale", normal(4)), ("bias", normal(4)),
+        ("mean", normal(4)), ("var", np.abs(normal(4))), ("axes", np.array([2, 3]))])
+    for held in (model, model.graph, model.graph.node[4], model.graph.input[0]):
+        entry = held.metadata_props.add()
+        entry.key, entry.value = "stack_trace", "File model.py, line 1"
+    model.opset_import.append(helper.make_opsetid("com.example.unused", 1))
+    return model
+
+
+def test_an_untidy_graph_is_folded_and_says_the_same():
+    model = untidy()
+    before = model.SerializeToString()
+    cleaned = clean(model)
+    assert model.SerializeToString() == before, "the argument was changed"
+    assert set(operator_counts(cleaned)) <= {"Conv", "Mul", "GlobalAveragePool"}
+    assert operator_counts(cleaned)["GlobalAveragePool"] == 1
+    batch = batch_of((2, 3, 6, 6))
+    np.testing.assert_allclose(run(cleaned, batch), run(model, batch), atol=1e-4)
+    onnx.checker.check_model(cleaned, full_check=True)
+
+
+def test_debug_records_and_unused_domains_are_dropped():
+    content = clean(untidy()).SerializeToString()
+    for trace in (b"stack_trace", b"model.py", b"com.example.unused"):
+        assert trace in untidy().SerializeToString()
+        assert trace not in content
+
+
+def test_twice_is_as_once():
+    once = clean(untidy())
+    assert clean(once).SerializeToString() == once.SerializeToString()
+
+
+@pytest.mark.parametrize(("name", "opset"), [(TINY, 13), (TINY, 18), (LITE0, 18)])
+def test_twice_is_as_once_for_an_exported_model(exported, name, opset):
+    once = clean(exported(name, 32, opset)[2])
+    assert clean(once).SerializeToString() == once.SerializeToString()
+    assert onnx.ModelProto.FromString(once.SerializeToString()) == once

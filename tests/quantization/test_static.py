@@ -1,0 +1,144 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+from synthetic import LITE0, TINY, lite0, model_params, random_pictures
+
+from stages.config.schema import QuantizedVariant
+from stages.measurement.predictor import load_predictor, model_input, predict
+from stages.onnx_graph.export import INPUT
+from stages.quantization.static import CALIBRATION_BATCH, PictureReader, quantize_statically
+
+
+def arrays_of(model):
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def weights_of(model):
+    """(weight, scale, zero point, axis) of every quantized convolution."""
+    arrays = arrays_of(model)
+    made_by = {node.output[0]: node for node in model.graph.node}
+    found = []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            source = made_by[node.input[1]]
+            assert source.op_type == "DequantizeLinear"
+            axis = next((entry.i for entry in source.attribute if entry.name == "axis"), None)
+            found.append((*(arrays[name] for name in source.input), axis))
+    return found
+
+
+@pytest.fixture(scope="module")
+def quantized(exported, dataset, tmp_path_factory):
+    """quantized(per_channel, activation): the tiny model, quantized once for each recipe."""
+    folder = tmp_path_factory.mktemp("tiny")
+    _, params, proto = exported(TINY, 32, 18)
+    onnx.save(proto, folder / "fp32.onnx")
+
+    def quantize(per_channel=True, activation="QUInt8", pictures=None, name="int8.onnx"):
+        quantize_statically(folder / "fp32.onnx", folder / name,
+                            QuantizedVariant("static", "QInt8", activation, per_channel), params,
+                            dataset.pictures("calibration") if pictures is None else pictures,
+                            INPUT)
+        return folder / name
+    return quantize
+
+
+def test_weights_are_int8_and_activations_uint8(lite0_files):
+    model = onnx.load(lite0_files["static"])
+    weights = weights_of(model)
+    assert len(weights) == 49
+    assert {weight.dtype for weight, *_ in weights} == {np.dtype(np.int8)}
+    arrays = arrays_of(model)
+    quantizers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert {arrays[node.input[2]].dtype for node in quantizers} == {np.dtype(np.uint8)}
+    assert all(arrays[node.input[1]].size == 1 for node in quantizers)
+
+
+def test_weights_are_per_channel(lite0_files):
+    """A scale for each output channel, which makes its largest weight 127.
+
+    Of some channels it does not, for the scale has a floor that keeps the bias within int32.
+    """
+    for weight, scale, zero_point, axis in weights_of(onnx.load(lite0_files["static"])):
+        assert axis == 0
+        assert scale.shape == zero_point.shape == (len(weight),)
+        assert not zero_point.any()
+        assert len(set(scale.tolist())) > 1
+        largest = np.abs(weight.astype(int)).reshape(len(weight), -1).max(axis=1)
+        assert (largest >= 126).mean() > 0.8
+
+
+def test_dequantized_weights_are_near_the_float_ones(lite0_files):
+    """Rounding is at most half a step of the channel's scale."""
+    original = [weight for weight in arrays_of(onnx.load(lite0_files["fp32"])).values()
+                if weight.ndim == 4]
+    for weight, scale, _, _ in weights_of(onnx.load(lite0_files["static"])):
+        steps = scale.reshape(-1, 1, 1, 1)
+        near = [other for other in original if other.shape == weight.shape and
+                (np.abs(weight * steps - other) <= 0.51 * steps).all()]
+        assert near
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_per_channel_follows_the_recipe(quantized, per_channel):
+    sizes = [(scale.size, len(weight))
+             for weight, scale, *_ in weights_of(onnx.load(quantized(per_channel)))]
+    assert all(size == (channels if per_channel else 1) for size, channels in sizes)
+
+
+def test_activation_type_follows_the_recipe(quantized):
+    model = onnx.load(quantized(activation="QInt8", name="signed.onnx"))
+    arrays = arrays_of(model)
+    assert {arrays[node.input[2]].dtype for node in model.graph.node
+            if node.op_type == "QuantizeLinear"} == {np.dtype(np.int8)}
+
+
+def test_graph_keeps_its_face(quantized, exported):
+    """Inputs, outputs, opset and metadata are those of the float model."""
+    before, after = exported(TINY, 32, 18)[2], onnx.load(quantized())
+    onnx.checker.check_model(after, full_check=True)
+    assert list(after.graph.input) == list(before.graph.input)
+    assert list(after.graph.output) == list(before.graph.output)
+    assert after.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    held = {entry.key: entry.value for entry in after.metadata_props}
+    assert held.items() >= {entry.key: entry.value for entry in before.metadata_props}.items()
+
+
+def test_same_pictures_give_the_same_bytes(quantized, dataset):
+    one, two = quantized(name="one.onnx"), quantized(name="two.onnx")
+    assert one.read_bytes() == two.read_bytes()
+    darker = dataset.pictures("calibration") // 2
+    assert quantized(pictures=darker, name="darker.onnx").read_bytes() != one.read_bytes()
+
+
+def test_input_range_is_that_of_the_calibration_pictures(quantized, dataset):
+    """The first quantizer's range by hand: the smallest and the largest value of the pictures."""
+    model = onnx.load(quantized())
+    first = next(node for node in model.graph.node
+                 if node.op_type == "QuantizeLinear" and node.input[0] == INPUT)
+    scale, zero_point = (float(arrays_of(model)[name]) for name in first.input[1:])
+    batch = model_input(dataset.pictures("calibration"), model_params())
+    assert -zero_point * scale == pytest.approx(batch.min(), abs=scale)
+    assert (255 - zero_point) * scale == pytest.approx(batch.max(), abs=scale)
+
+
+def test_predictions_stay(lite0_files, dataset):
+    pictures, (_, params) = dataset.images, lite0()
+    expected, actual = (predict(load_predictor(lite0_files[name], params), pictures, params)
+                        for name in ("fp32", "static"))
+    assert np.corrcoef(expected.ravel(), actual.ravel())[0, 1] > 0.95
+    assert len(lite0_files["static"].read_bytes()) < 0.3 * len(lite0_files["fp32"].read_bytes())
+
+
+@pytest.mark.parametrize("count", [1, CALIBRATION_BATCH, CALIBRATION_BATCH + 1,
+                                   3 * CALIBRATION_BATCH - 1])
+def test_reader_yields_every_picture_once(count):
+    pictures, params = random_pictures(count, 12, 12), model_params(LITE0)
+    reader, batches = PictureReader(pictures, params, "name"), []
+    while (feed := reader.get_next()) is not None:
+        assert feed.keys() == {"name"}
+        assert len(feed["name"]) <= CALIBRATION_BATCH
+        batches.append(feed["name"])
+    assert reader.get_next() is None
+    np.testing.assert_allclose(np.concatenate(batches), model_input(pictures, params), atol=1e-6)

@@ -1,0 +1,130 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PathCollection, QuadMesh
+
+from stages.reporting import figures
+
+NAMES = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static"]
+VARIANTS = {name: {"speedup_latency": 0.2 + index, "speedup_throughput": 0.5 + index,
+                   "accuracy": 0.9 + index / 100, "accuracy_ci95_low": 0.88 + index / 100,
+                   "accuracy_ci95_high": 0.93, "latency_p50_ms": 8.0 / 2**index,
+                   "size_mb": 16.0 / 2**index} for index, name in enumerate(NAMES)}
+RUNS = pd.DataFrame({"run": range(12), **{
+    name: np.linspace(8, 9, 12) / 2**index for index, name in enumerate(NAMES)}})
+HISTORY = pd.DataFrame({"train.loss": [1.0, 0.5, 0.4], "val.loss": [0.9, 0.6, 0.7],
+                        "train.accuracy": [0.5, 0.8, 0.9], "val.accuracy": [0.6, 0.8, 0.7]},
+                       index=[1, 2, 3])
+ACTUAL = ["a", "a", "a", "a", "b", "b", "c", "c"]
+CONFUSED = {"onnx_fp32": pd.DataFrame({"actual": ACTUAL, "predicted": ACTUAL}),
+            "int8_static": pd.DataFrame({"actual": ACTUAL, "predicted": [*"aaab", *"bb", *"ab"]})}
+
+DRAWN = {"latency_by_run": (lambda: figures.latency_by_run(RUNS), 1),
+         "speedups": (lambda: figures.speedups(VARIANTS), 1),
+         "training_curves": (lambda: figures.training_curves(HISTORY, 2), 2),
+         "confusion": (lambda: figures.confusion(CONFUSED), 2),
+         "accuracy_against_latency": (lambda: figures.accuracy_against_latency(VARIANTS), 1)}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def curves(axes):
+    """The lines of `axes` that hold data, without those that just span it."""
+    return [line for line in axes.lines if len(line.get_xdata()) > 2]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_panels_have_labels_and_titles(name):
+    draw, panels = DRAWN[name]
+    figure = draw()
+    assert len(figure.axes) == panels
+    for axes in figure.axes:
+        assert axes.get_title()
+        assert axes.get_ylabel()
+        assert axes.get_xlabel() or name == "speedups"  # its bars bear names
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_same_data_gives_the_same_bytes(name, tmp_path):
+    draw, _ = DRAWN[name]
+    contents = []
+    for number in range(2):
+        figures.save(draw(), tmp_path / "new" / f"{number}.png")
+        contents.append((tmp_path / "new" / f"{number}.png").read_bytes())
+    assert contents[0] == contents[1]
+    assert contents[0].startswith(b"\x89PNG")
+    assert b"Software" not in contents[0]
+    assert not plt.get_fignums(), "a saved figure is closed"
+
+
+def test_a_line_for_each_variant_with_its_median():
+    axes = figures.latency_by_run(RUNS).axes[0]
+    drawn = sorted((line.get_ydata().tolist() for line in curves(axes)), reverse=True)
+    expected = [RUNS[name].tolist() for name in NAMES]
+    np.testing.assert_allclose(drawn, expected)
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == [f"{name} (median {RUNS[name].median():.2f} ms)" for name in NAMES]
+
+
+def test_two_bars_for_each_variant():
+    axes = figures.speedups(VARIANTS).axes[0]
+    bars = {container.get_label(): [bar.get_height() for bar in container]
+            for container in axes.containers}
+    assert list(bars.values()) == [
+        [pytest.approx(VARIANTS[name][key]) for name in NAMES]
+        for key in ("speedup_latency", "speedup_throughput")]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == NAMES
+    assert [text.get_text() for text in axes.texts[:4]] == ["0.20×", "1.20×", "2.20×", "3.20×"]
+
+
+def test_training_and_validation_in_both_panels():
+    for axes, name in zip(figures.training_curves(HISTORY, 2).axes, ("loss", "accuracy"),
+                          strict=True):
+        training, validation = curves(axes)
+        assert training.get_ydata().tolist() == HISTORY[f"train.{name}"].tolist()
+        assert validation.get_ydata().tolist() == HISTORY[f"val.{name}"].tolist()
+        assert training.get_xdata().tolist() == [1, 2, 3]
+        spans = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
+        assert [list(span) for span in spans] == [[2, 2]]
+        assert axes.get_ylabel() == name
+
+
+def test_confusion_is_in_percent_of_the_actual_class():
+    figure = figures.confusion(CONFUSED)
+    shares = [next(entry for entry in axes.collections if isinstance(entry, QuadMesh))
+              .get_array().reshape(3, 3) for axes in figure.axes]
+    np.testing.assert_allclose(shares[0], 100 * np.eye(3))
+    np.testing.assert_allclose(shares[1], [[75, 25, 0], [0, 100, 0], [50, 50, 0]])
+    assert "onnx_fp32: 100.00%" in figure.axes[0].get_title()
+    assert "int8_static: 62.50%" in figure.axes[1].get_title()
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_confusion_writes_numbers_where_there_is_room(classes):
+    names = [f"class {number:02}" for number in range(classes)]
+    table = pd.DataFrame({"actual": names, "predicted": names})
+    axes, = figures.confusion({"onnx_fp32": table}).axes
+    assert bool([text for text in axes.texts if text.get_text()]) == (classes == 3)
+
+
+def test_a_point_for_each_variant_with_its_interval():
+    axes = figures.accuracy_against_latency(VARIANTS).axes[0]
+    points = [entry for entry in axes.collections if isinstance(entry, PathCollection)]
+    assert len(points) == len(NAMES)
+    for name, point, bar in zip(NAMES, points, axes.containers, strict=True):
+        row = VARIANTS[name]
+        assert point.get_offsets().tolist() == [[row["latency_p50_ms"],
+                                                 pytest.approx(100 * row["accuracy"])]]
+        (_, low), (_, high) = bar[2][0].get_segments()[0]
+        assert (low, high) == (pytest.approx(100 * row["accuracy_ci95_low"]),
+                               pytest.approx(100 * row["accuracy_ci95_high"]))
+    areas = [point.get_sizes()[0] for point in points]
+    assert areas[0] == 2 * areas[1] == 8 * areas[3]
+    assert axes.get_xscale() == "log"
+    assert all(name in text.get_text() for name, text in zip(NAMES, axes.get_legend().get_texts(),
+                                                             strict=True))

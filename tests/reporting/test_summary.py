@@ -1,0 +1,127 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.measurement.accuracy import Comparison
+from stages.reporting.summary import comparison, comparisons, select, summarize
+
+NAMES = ("torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static")
+
+
+def rows(**speedups):
+    """What summarize gives, as far as select looks at it."""
+    return {name: {"speedup_latency": speedup} for name, speedup in speedups.items()}
+
+
+def bounds(**drops):
+    """What comparisons gives; on test every variant looks lossless, which must not count."""
+    return {name: {"validation": {"drop_upper_pp": drop}, "test": {"drop_upper_pp": 0.0}}
+            for name, drop in drops.items()}
+
+
+@pytest.mark.parametrize(("speedups", "drops", "winner"), [
+    ({"int8_dynamic": 1.5, "int8_static": 2.0}, {"int8_dynamic": 0.1, "int8_static": 0.9},
+     "int8_static"),
+    ({"int8_dynamic": 3.0, "int8_static": 2.0}, {"int8_dynamic": 0.1, "int8_static": 0.9},
+     "int8_dynamic"),
+    ({"int8_dynamic": 3.0, "int8_static": 2.0}, {"int8_dynamic": 1.01, "int8_static": 0.9},
+     "int8_static"),
+    ({"int8_dynamic": 1.5, "int8_static": 2.0}, {"int8_dynamic": -0.5, "int8_static": 1.0},
+     "int8_static"),
+    ({"int8_dynamic": 1.01, "int8_static": 0.9}, {"int8_dynamic": 0.9, "int8_static": 0.0},
+     "int8_dynamic")],
+    ids=["fastest", "fastest is the other", "too large a drop", "drop at the limit",
+         "barely faster"])
+def test_fastest_within_the_limit_is_selected(speedups, drops, winner):
+    selected = select(rows(torch_fp32=9.0, onnx_fp32=1.0, **speedups),
+                      bounds(torch_fp32=0.0, onnx_fp32=0.0, **drops), 1.0)
+    assert selected["variant"] == winner
+    assert f"{drops[winner]:.2f}" in selected["reason"]
+    assert f"{speedups[winner]:.2f} times" in selected["reason"]
+
+
+@pytest.mark.parametrize(("speedups", "drops"), [
+    ({"int8_dynamic": 0.8, "int8_static": 0.99}, {"int8_dynamic": 0.1, "int8_static": 0.1}),
+    ({"int8_dynamic": 1.5, "int8_static": 2.0}, {"int8_dynamic": 5.0, "int8_static": 1.2}),
+    ({"int8_dynamic": 0.5, "int8_static": 2.0}, {"int8_dynamic": 0.1, "int8_static": 1.2}),
+    ({"int8_dynamic": 1.0, "int8_static": 1.0}, {"int8_dynamic": 0.0, "int8_static": 0.0})],
+    ids=["none is faster", "none is accurate", "one of each", "equally fast"])
+def test_float_model_is_selected_with_a_reason(speedups, drops):
+    selected = select(rows(torch_fp32=9.0, onnx_fp32=1.0, **speedups),
+                      bounds(torch_fp32=0.0, onnx_fp32=0.0, **drops), 1.0)
+    assert selected["variant"] == "onnx_fp32"
+    for name in speedups:
+        assert (f"{name}: drop up to {drops[name]:.2f} points, "
+                f"{speedups[name]:.2f} times as fast") in selected["reason"]
+
+
+def test_pytorch_is_never_selected():
+    alone = rows(torch_fp32=9.0, torch_bf16=20.0, onnx_fp32=1.0)
+    assert select(alone, bounds(**dict.fromkeys(alone, 0.0)), 1.0)["variant"] == "onnx_fp32"
+
+
+def predictions(labels, predicted, split="test"):
+    return pd.DataFrame({"split": split, "position": np.arange(len(labels)), "label": labels,
+                         "predicted": predicted})
+
+
+LABELS = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+REFERENCE = [0, 1, 2, 0, 1, 2, 0, 1, 0, 1]  # wrong in the last two
+STATIC = [0, 1, 2, 0, 1, 2, 1, 0, 2, 2]  # loses two, gains one, differs in four
+
+
+@pytest.fixture
+def tables():
+    validation = predictions(LABELS, LABELS, "validation")
+    worse = predictions(LABELS, [9, 9, 9, *LABELS[3:]], "validation")
+    return {"torch_fp32": pd.concat([validation, predictions(LABELS, REFERENCE)]),
+            "onnx_fp32": pd.concat([validation, predictions(LABELS, REFERENCE)]),
+            "int8_dynamic": pd.concat([worse, predictions(LABELS, [9] * 10)]),
+            "int8_static": pd.concat([validation, predictions(LABELS, STATIC)])}
+
+
+def test_comparison_is_of_one_split(tables):
+    against = comparison(tables["int8_dynamic"], tables["onnx_fp32"], "validation")
+    assert against == Comparison(n=10, lost=3, gained=0, flipped=3)
+
+
+def test_comparison_joins_by_position(tables):
+    shuffled = tables["int8_static"].sample(frac=1, random_state=0)
+    for split in ("validation", "test"):
+        assert comparison(shuffled, tables["onnx_fp32"], split) == \
+            comparison(tables["int8_static"], tables["onnx_fp32"], split)
+
+
+def test_comparisons_by_hand(tables):
+    result = comparisons(tables)
+    assert list(result) == list(NAMES)
+    static = result["int8_static"]["test"]
+    assert static["drop_upper_pp"] > static.pop("drop_pp") == pytest.approx(10)
+    assert static.pop("drop_upper_pp") == pytest.approx(Comparison(10, 2, 1, 4).drop_upper_pp())
+    assert static == {"images": 10, "lost": 2, "gained": 1, "flipped": 4}
+    assert result["int8_dynamic"]["validation"]["lost"] == 3
+    assert result["onnx_fp32"]["test"]["flipped"] == 0
+
+
+def test_summary_by_hand_against_onnx_fp32(tables):
+    speeds = {"torch_fp32": (8.0, 100.0), "onnx_fp32": (4.0, 400.0), "int8_dynamic": (5.0, 300.0),
+              "int8_static": (1.0, 1000.0)}
+    benchmark = {name: {"latency_p50_ms": latency, "latency_p90_ms": latency + 1,
+                        "latency_p99_ms": latency + 2, "throughput_img_s": throughput,
+                        "throughput_batch_size": 16}
+                 for name, (latency, throughput) in speeds.items()}
+    evaluations = {name: {"accuracy": 0.5, "accuracy_ci95_low": 0.4, "accuracy_ci95_high": 0.6,
+                          "images": 10} for name in NAMES}
+    result = summarize(evaluations, benchmark, tables, dict(zip(NAMES, (4, 3, 2, 1), strict=True)))
+    assert list(result) == list(NAMES)
+    assert result["int8_static"] == {
+        "accuracy": 0.5, "accuracy_ci95_low": 0.4, "accuracy_ci95_high": 0.6,
+        "accuracy_drop_pp": pytest.approx(10), "flip_rate": 0.4, "size_mb": 1,
+        "latency_p50_ms": 1.0, "latency_p90_ms": 2.0, "latency_p99_ms": 3.0,
+        "throughput_img_s": 1000.0, "speedup_latency": 4.0, "speedup_throughput": 2.5}
+    assert result["torch_fp32"]["speedup_latency"] == 0.5
+    assert result["torch_fp32"]["speedup_throughput"] == 0.25
+    assert result["int8_dynamic"]["accuracy_drop_pp"] == pytest.approx(80)
+    reference = result["onnx_fp32"]
+    assert (reference["speedup_latency"], reference["speedup_throughput"]) == (1, 1)
+    assert (reference["accuracy_drop_pp"], reference["flip_rate"]) == (0, 0)

@@ -1,0 +1,110 @@
+import pytest
+
+from stages.config.errors import UserError
+from stages.reporting.tables import replace_block, result_table, training_sentence
+
+PAGE = """\
+# Title
+
+<!-- results -->
+old
+lines
+<!-- /results -->
+
+between
+
+<!-- other -->
+kept
+<!-- /other -->
+end
+"""
+
+
+def test_replace_block_replaces_its_block_alone():
+    page = replace_block(PAGE, "results", "new \\1 line\n")
+    before, block, after = PAGE.partition("old\nlines\n")
+    assert block
+    assert page.startswith(before)
+    assert page.endswith(after)
+    assert page[len(before):-len(after)].strip() == "new \\1 line"
+
+
+def test_replace_block_is_idempotent():
+    once = replace_block(PAGE, "results", "new\n")
+    assert replace_block(once, "results", "new\n") == once
+    assert replace_block(once, "results", "old\nlines\n") != once
+
+
+def test_replace_block_fills_an_empty_block():
+    page = "<!-- a -->\n<!-- /a -->\n"
+    assert "text" in replace_block(page, "a", "text")
+
+
+@pytest.mark.parametrize("page", [
+    "", "no markers", "<!-- results -->\nno end", "no start\n<!-- /results -->",
+    "<!-- /results -->\n<!-- results -->\n", "<!-- result -->\nx\n<!-- /result -->"])
+def test_replace_block_without_markers(page):
+    with pytest.raises(UserError, match="no markers '<!-- results -->' and '<!-- /results -->'"):
+        replace_block(page, "results", "new")
+
+
+def test_name_of_a_block_is_no_pattern():
+    with pytest.raises(UserError):
+        replace_block(PAGE, "r.sults", "new")
+
+
+@pytest.fixture
+def summary():
+    row = {"accuracy": 0.98765, "accuracy_ci95_low": 0.97, "accuracy_ci95_high": 0.99501,
+           "accuracy_drop_pp": 0.0, "size_mb": 13.456, "latency_p50_ms": 1.234,
+           "latency_p99_ms": 2.356, "throughput_img_s": 1943.4, "speedup_latency": 1.0,
+           "speedup_throughput": 1.0}
+    return {"dataset": "digits", "model": "lite0", "image_size": 64, "test_images": 10000,
+            "latency_runs": 100, "selected": {"variant": "int8_static", "reason": "it is fast"},
+            "variants": {"onnx_fp32": row, "int8_static": {
+                **row, "accuracy_drop_pp": 0.2, "speedup_latency": 2.345,
+                "speedup_throughput": 1.5}}}
+
+
+@pytest.fixture
+def system():
+    return {"cpu": {"model": "A CPU", "architecture": "x86_64", "threads_used": 2,
+                    "flags": ["avx2", "avx512f", "avx512_vnni"]},
+            "packages": {"torch": "1.2.3", "onnxruntime": "4.5.6"}}
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def test_result_table_by_hand(summary, system):
+    lines = result_table(summary, system).splitlines()
+    table = [cells(line) for line in lines if line.startswith("|")]
+    assert [row[0] for row in table] == ["variant", "---", "onnx_fp32", "**int8_static**"]
+    assert {len(row) for row in table} == {7}
+    assert table[2][1:] == ["98.77 % (97.00 to 99.50)", "+0.00 pp", "13.46 MB",
+                            "1.23 / 2.36 ms",
+                            "1943 images/s", "1.00×, 1.00×"]
+    assert table[3][2] == "+0.20 pp"
+    assert table[3][6].endswith("1.50×")
+    assert "Selected: **int8_static**, it is fast." in lines
+
+
+def test_result_table_tells_where_it_was_measured(summary, system):
+    first = result_table(summary, system).splitlines()[0]
+    for told in ("digits", "lite0 at 64 px", "10,000 test pictures", "A CPU", "avx512_vnni",
+                 "2 threads", "100 runs", "torch 1.2.3", "onnxruntime 4.5.6"):
+        assert told in first
+    system["cpu"]["flags"] = []
+    assert "A CPU (x86_64)" in result_table(summary, system)
+
+
+@pytest.mark.parametrize(("stopped_early", "told"), [(True, "stopped early"),
+                                                     (False, "ran to the last epoch")])
+def test_training_sentence(stopped_early, told):
+    sentence = training_sentence(
+        {"stopped_early": stopped_early, "epochs": 12, "best": {"epoch": 9, "val_accuracy": 0.98}},
+        {"seconds": 150, "images_per_second": 99.6, "threads": 2, "device": "cpu"})
+    for part in (told, "12 epochs", "epoch 9", "98.00%", "2.5 minutes", "100 images/s",
+                 "2 threads", "(cpu)"):
+        assert part in sentence

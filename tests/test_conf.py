@@ -1,0 +1,39 @@
+"""params.yaml is what conf/ composes to, and every preset in conf/ is valid."""
+
+import pytest
+from dvc.utils.hydra import compose_and_dump
+from import_closure import ROOT
+
+from stages.config.params import load_params
+from stages.config.schema import Params
+
+SECTIONS = tuple(Params.__dataclass_fields__)
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+DATA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+
+
+def compose(target, *overrides):
+    compose_and_dump(target, str(ROOT / "conf"), None, "config", "", list(overrides))
+    return target
+
+
+def test_params_yaml_is_the_composition(tmp_path):
+    composed = compose(tmp_path / "params.yaml")
+    assert (ROOT / "params.yaml").read_text() == composed.read_text()
+
+
+@pytest.mark.parametrize("override", [
+    *(f"experiment={name}" for name in EXPERIMENTS), *(f"data={name}" for name in DATA),
+    *(f"model={name}" for name in MODELS)])
+def test_every_preset_is_accepted_by_the_schema(tmp_path, override):
+    load_params(*SECTIONS, path=compose(tmp_path / "params.yaml", override))
+
+
+def test_experiment_overrides_the_defaults_and_a_value_overrides_the_experiment(tmp_path):
+    path = compose(tmp_path / "params.yaml", "experiment=seed", "train.lr=1e-3")
+    params = load_params("data", "model", "train", path=path)
+    assert params.model.name == "efficientnet_b3"
+    assert params.data.name == "cifar10"
+    assert params.model.image_size == 224
+    assert params.train.lr == 1e-3

@@ -1,0 +1,132 @@
+"""The prepare stage as a user runs it."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+import yaml
+from archive_files import (
+    cifar10_batch,
+    encode,
+    picture_files,
+    pixels,
+    png_claiming,
+    python2_pickle,
+    write_tar,
+    write_zip,
+)
+from refusals import error_line, run_stage
+
+from stages.data.dataset import load_dataset
+from stages.prepare import main
+
+PETS = picture_files("cat", "dog", count=12)
+
+
+def write_params(folder, **changed):
+    data = {"name": "pets", "format": "imagefolder", "sha256": None, "resolution": 12,
+            "horizontal_flip": False, "validation_fraction": 0.2, "test_fraction": 0.25,
+            "calibration_size": 4, "seed": 0}
+    (folder / "params.yaml").write_text(yaml.safe_dump({"data": {**data, **changed}}))
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """The path of the archive, in a working folder that has parameters."""
+    write_params(tmp_path)
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data" / "archive"
+
+
+def prepare(archive):
+    return run_stage("prepare", archive.parent.parent)
+
+
+def assert_refused(archive, *told):
+    """The stage ends with one line that tells `told`, and leaves no output behind."""
+    before = sorted(archive.parent.iterdir())
+    result = prepare(archive)
+    line = error_line(result)
+    for part in told:
+        assert part in line
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert sorted(archive.parent.iterdir()) == before
+
+
+def test_pictures_become_one_array_file_and_splits(archive):
+    write_zip(archive, PETS)
+    result = prepare(archive)
+    assert result.returncode == 0, result.stderr
+    assert "pets: 2 classes, 10 train, 4 validation, 6 test, 4 calibration" in result.stderr
+    assert sorted(path.name for path in archive.parent.iterdir()) == [
+        "archive", "images.npy", "splits.json"]
+    dataset = load_dataset(archive.parent / "images.npy", archive.parent / "splits.json")
+    assert dataset.classes == ["cat", "dog"]
+    assert dataset.labels.tolist() == [0] * 12 + [1] * 12
+    stored = {picture.tobytes() for picture in dataset.images}
+    assert stored == {pixels(100 * place + number).tobytes()
+                      for place in range(2) for number in range(12)}
+
+
+def test_cifar10_keeps_its_test_split(archive, monkeypatch):
+    write_params(archive.parent.parent, name="cifar10", format="cifar10", resolution=32)
+    monkeypatch.chdir(archive.parent.parent)
+    images = np.stack([pixels(seed, 32, 32) for seed in range(8)])
+    labels = [0, 1] * 4
+    files = {f"cifar-10-batches-py/{name}": python2_pickle(cifar10_batch(images, labels))
+             for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]}
+    files["cifar-10-batches-py/batches.meta"] = python2_pickle({"label_names": ["up", "down"]})
+    write_tar(archive, files)
+    main()
+    splits = json.loads((archive.parent / "splits.json").read_text())["splits"]
+    assert splits["test"] == list(range(40, 48))
+    dataset = load_dataset(archive.parent / "images.npy", archive.parent / "splits.json")
+    np.testing.assert_array_equal(dataset.pictures("test"), images)
+
+
+def test_a_truncated_archive_is_refused(archive):
+    write_tar(archive, PETS)
+    archive.write_bytes(archive.read_bytes()[:-3000])
+    assert_refused(archive, "data/archive", "cut off")
+
+
+def test_a_member_that_points_outside_is_refused(archive):
+    write_zip(archive, {**PETS, "../../outside/1.png": b"1"})
+    assert_refused(archive, "'../../outside/1.png' would land outside the folder")
+
+
+def test_a_huge_picture_is_named_and_leaves_no_half_written_array(archive):
+    write_zip(archive, {**PETS, "dog/sick.png": png_claiming(12_000, 12_000)})
+    assert_refused(archive, "data/archive: dog/sick.png: ", "decompression bomb")
+
+
+def test_too_few_pictures_are_refused(archive):
+    write_zip(archive, picture_files("cat", "dog", count=3))
+    assert_refused(archive, "split 'validation' would have 1 pictures for 2 classes")
+
+
+def test_a_missing_archive_is_refused_with_what_to_run(archive):
+    assert_refused(archive, "data/archive: no such file; run 'dvc repro download'")
+
+
+def test_another_resolution_than_the_pictures_have_is_refused(archive):
+    write_params(archive.parent.parent, format="digits", resolution=28,
+                 calibration_size=20)
+    row = ",".join(["1"] * 64)
+    archive.write_bytes(gzip.compress("".join(f"{row},{n % 10}\n" for n in range(200)).encode()))
+    assert_refused(archive, "data.resolution: got 28, but these pictures come as 8 by 8")
+
+
+def test_an_unreadable_picture_is_named_and_the_old_outputs_stay(archive):
+    (archive.parent / "images.npy").write_bytes(b"old")
+    (archive.parent / "splits.json").write_text("old")
+    write_zip(archive, {**PETS, "dog/sick.png": encode(pixels())[:50]})
+    assert_refused(archive, "data/archive: dog/sick.png: can't be read as a picture")
+    assert (archive.parent / "images.npy").read_bytes() == b"old"
+    assert (archive.parent / "splits.json").read_text() == "old"
+
+
+def test_a_missing_parameter_file_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    assert_refused(tmp_path / "data" / "archive", "params.yaml: no such file")

@@ -1,0 +1,240 @@
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import CLASSES, make_dataset, training_params
+from torch import nn
+
+from stages.config.errors import UserError
+from stages.model.checkpoint import save_checkpoint
+from stages.model.preprocess import preprocess
+from stages.training import loop
+from stages.training.loop import discard_state, image_size_of, train
+from stages.training.resume import STATE_FILE
+
+
+class Net(nn.Sequential):
+    """A small network with all that makes a run hard to repeat: batch norm and dropout."""
+
+    def __init__(self, seed=0):
+        torch.manual_seed(seed)
+        super().__init__(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Conv2d(8, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(),
+            nn.Dropout(0.1), nn.Linear(144, len(CLASSES)))
+
+
+class NanAt(Net):
+    """Gives not-a-number in training step `step`."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.steps = step, 0
+
+    def forward(self, x):
+        self.steps += self.training
+        return super().forward(x) * (float("nan") if self.steps == self.step else 1)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """The state of a run lies in the working directory; accelerate's precision is global."""
+    monkeypatch.chdir(tmp_path)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def finished(dataset, params, run="run", seed=0):
+    """Train to the end: the model, the bytes of its checkpoint, and the history."""
+    model = Net(seed)
+    history = train(model, dataset, params, run)
+    save_checkpoint(STATE_FILE.with_name("checkpoint.pt"), model, params.model, CLASSES)
+    return SimpleNamespace(model=model.eval(), history=history,
+                           bytes=STATE_FILE.with_name("checkpoint.pt").read_bytes())
+
+
+def interrupted(after_epoch, dataset, params, run="run"):
+    """Train until a user stops it, once the state of `after_epoch` is kept."""
+    original = loop.save_state
+
+    def save_and_stop(run, state):
+        original(run, state)
+        if state["epoch"] == after_epoch:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "save_state", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(Net(), dataset, params, run)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """An uninterrupted run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("reference"))
+        AcceleratorState._reset_state(reset_partial_state=True)
+        return finished(make_dataset(), training_params())
+
+
+sizes = st.integers(8, 512)
+
+
+@given(epochs=st.integers(1, 60), start=sizes, end=sizes)
+def test_image_size_grows_within_bounds_to_the_full_size(epochs, start, end):
+    path = [image_size_of(epoch, epochs, start, end) for epoch in range(1, epochs + 1)]
+    assert path == sorted(path)
+    assert min(start, end) <= path[0]
+    assert path[-1] == end
+    assert set(path[epochs - epochs // 3:]) <= {end}, "the last third is at the full size"
+
+
+@pytest.mark.parametrize(("epochs", "start", "end", "expected"), [
+    (7, 64, 192, [64, 96, 128, 160, 192, 192, 192]),
+    (4, 32, 32, [32, 32, 32, 32]),
+    (1, 32, 64, [64]),
+    (2, 32, 64, [32, 64]),
+    (3, 96, 64, [64, 64, 64])])
+def test_image_size_by_hand(epochs, start, end, expected):
+    assert [image_size_of(epoch, epochs, start, end)
+            for epoch in range(1, epochs + 1)] == expected
+
+
+def test_learns(reference):
+    epochs = reference.history.epochs
+    assert epochs[-1]["train.loss"] < epochs[0]["train.loss"]
+    assert epochs[reference.history.best_epoch - 1]["val.accuracy"] > 0.9
+
+
+def test_history_tells_what_was_done(reference, dataset):
+    history, batch = reference.history, 16
+    assert len(history.epochs) == len(history.seconds) == len(history.images) == 4
+    assert history.images == [len(dataset.splits["train"]) // batch * batch] * 4
+    assert [row["image_size"] for row in history.epochs] == [8, 8, 16, 16]
+    assert not history.stopped_early
+
+
+def test_ends_as_its_best_epoch(reference, dataset):
+    """The model that is left has the accuracy and loss that the history has for that epoch."""
+    batch = preprocess(torch.from_numpy(dataset.pictures("validation")), 16,
+                       *(training_params().model[key] for key in ("mean", "std")))
+    with torch.no_grad():
+        logits = reference.model(batch)
+    labels = torch.from_numpy(dataset.labels_of("validation"))
+    rows = reference.history.epochs
+    best = rows[reference.history.best_epoch - 1]
+    assert (logits.argmax(1) == labels).float().mean() == pytest.approx(best["val.accuracy"])
+    assert nn.functional.cross_entropy(logits, labels).item() == pytest.approx(best["val.loss"],
+                                                                              rel=1e-4)
+    assert best["val.accuracy"] == max(row["val.accuracy"] for row in rows)
+
+
+def test_two_runs_give_the_same_bytes(reference, dataset):
+    again = finished(dataset, training_params())
+    assert again.bytes == reference.bytes
+    assert again.history.epochs == reference.history.epochs
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.01}, {"ema_decay": 0.9},
+                                    {"crop_padding": 0}, {"label_smoothing": 0.0},
+                                    {"weight_decay": 0.5}, {"start_image_size": 16}])
+def test_every_setting_counts(reference, dataset, change):
+    assert finished(dataset, training_params(**change)).bytes != reference.bytes
+
+
+@pytest.mark.parametrize("after_epoch", [1, 2, 4])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(reference, dataset, monkeypatch,
+                                                         after_epoch):
+    interrupted(after_epoch, dataset, training_params())
+    epochs = []
+    original = loop.save_state
+    monkeypatch.setattr(loop, "save_state", lambda run, state: (
+        epochs.append(state["epoch"]), original(run, state)))
+    torch.manual_seed(12345)  # what came before in the process has no say
+    resumed = finished(dataset, training_params(), seed=7)
+    assert epochs == list(range(after_epoch + 1, 5))
+    assert resumed.bytes == reference.bytes
+    assert resumed.history.epochs == reference.history.epochs
+
+
+def test_another_run_does_not_go_on_from_its_state(reference, dataset):
+    interrupted(2, dataset, training_params(lr=0.001), run="other parameters")
+    assert finished(dataset, training_params()).bytes == reference.bytes
+
+
+def test_early_stop_survives_an_interruption(dataset):
+    """At a learning rate of nothing no epoch is a gain; the run stops after 1 + patience."""
+    params = training_params(lr=1e-8, epochs=8, patience=2, start_image_size=16)
+    interrupted(2, dataset, params)
+    history = finished(dataset, params).history
+    assert len(history.epochs) == 3
+    assert history.stopped_early
+
+
+def test_discard_state(dataset):
+    train(Net(), dataset, training_params(epochs=1), "run")
+    assert STATE_FILE.is_file()
+    discard_state()
+    assert not STATE_FILE.exists()
+    discard_state()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_loss_that_is_not_finite(dataset, step):
+    with pytest.raises(UserError) as caught:
+        train(NanAt(step), dataset, training_params(lr=0.02), "run")
+    told = re.fullmatch(rf"loss is nan at step {step} of epoch 1 \(lr (\S+)\); lower train\.lr",
+                        str(caught.value))
+    assert told
+    if step == 1:
+        assert float(told[1]) == pytest.approx(0.02 / 25)  # where OneCycleLR begins
+    else:
+        assert 0.02 / 25 < float(told[1]) <= 0.02
+
+
+def test_batch_larger_than_the_split(dataset):
+    count = len(dataset.splits["train"])
+    train(Net(), dataset, training_params(batch_size=count, epochs=1), "run")
+    with pytest.raises(UserError, match=rf"train\.batch_size: got {count + 1}, but the training "
+                                        rf"split has {count} pictures"):
+        train(Net(), dataset, training_params(batch_size=count + 1), "run")
+
+
+@pytest.mark.parametrize(("crop_padding", "fits"), [(11, True), (12, False), (64, False)])
+def test_crop_padding_must_fit_the_pictures(dataset, crop_padding, fits):
+    params = training_params(crop_padding=crop_padding, epochs=1)
+    if fits:
+        train(Net(), dataset, params, "run")
+    else:
+        with pytest.raises(UserError, match=rf"train\.crop_padding: got {crop_padding}, may be at "
+                                            r"most 11 for pictures of 12 pixels"):
+            train(Net(), dataset, params, "run")
+
+
+def test_bfloat16_learns_too(dataset, reference):
+    """The forward pass runs in bfloat16, and the weights that are left are float32."""
+    types = set()
+    model = Net()
+    model[6].register_forward_hook(lambda module, args, output: types.add(
+        (module.training, output.dtype)))
+    history = train(model, dataset, training_params(precision="bf16"), "run")
+    assert types == {(True, torch.bfloat16), (False, torch.float32)}
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+    assert history.epochs[history.best_epoch - 1]["val.accuracy"] > 0.9
+    assert history.epochs != reference.history.epochs
+
+
+def test_mirroring_is_taken_from_the_data_section(dataset, reference):
+    """Left and right are classes here: mirrored pictures can't be told apart."""
+    params = training_params()
+    params.data.horizontal_flip = True
+    history = train(Net(), dataset, params, "run").epochs
+    assert np.max([row["train.accuracy"] for row in history]) < 0.8
+    assert reference.history.epochs[-1]["train.accuracy"] > 0.9

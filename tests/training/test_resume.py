@@ -1,0 +1,67 @@
+import pytest
+import torch
+from synthetic import Malicious
+
+from stages.model.checkpoint import save_torch
+from stages.training.resume import fingerprint, load_state, save_state
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state.pt"
+
+
+def test_comes_back_as_it_was(path):
+    save_state("run", {"epoch": 3, "model": {"weight": torch.arange(4.0)}}, path)
+    state = load_state("run", path)
+    assert state["epoch"] == 3
+    assert torch.equal(state["model"]["weight"], torch.arange(4.0))
+
+
+def test_later_state_replaces_the_earlier(path):
+    for epoch in (1, 2):
+        save_state("run", {"epoch": epoch}, path)
+    assert load_state("run", path)["epoch"] == 2
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_nothing_there(path):
+    assert load_state("run", path) is None
+
+
+def test_state_of_another_run(path, caplog):
+    caplog.set_level("INFO")
+    save_state("run", {"epoch": 1}, path)
+    assert load_state("another", path) is None
+    assert "other parameters or data" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"text", "half"])
+def test_damaged_state(path, caplog, content):
+    save_state("run", {"epoch": 1}, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:len(whole) // 2] if content == "half" else content)
+    assert load_state("run", path) is None
+    assert "damaged; training starts anew" in caplog.text
+
+
+def test_something_else_in_the_file(path):
+    save_torch(path, [1, 2, 3])
+    assert load_state("run", path) is None
+
+
+def test_tampered_state_runs_no_code(path, tmp_path):
+    save_torch(path, {"run": "run", "epoch": Malicious(tmp_path / "witness")})
+    assert load_state("run", path) is None
+    assert not (tmp_path / "witness").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "witness").exists(), "the file would not have run anything anyhow"
+
+
+def test_fingerprint_follows_parameters_and_splits(tmp_path):
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    one.write_text("[1, 2]")
+    other.write_text("[1, 3]")
+    assert fingerprint("lr: 1", one) == fingerprint("lr: 1", one)
+    assert len({fingerprint("lr: 1", one), fingerprint("lr: 2", one),
+                fingerprint("lr: 1", other)}) == 3

@@ -1,0 +1,50 @@
+"""A copy of this working tree as a repository of its own, on a small configuration."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from dvc.utils.hydra import compose_and_dump
+from import_closure import ROOT
+
+SMALL = ["model.image_size=32", "train.start_image_size=32", "train.epochs=2",
+         "data.calibration_size=20", "benchmark.latency_runs=10", "benchmark.warmup_runs=2",
+         "benchmark.batch_sizes=[1,4]", "benchmark.throughput_rounds=2"]
+
+
+def make_working_copy(folder: Path) -> Path:
+    """Copy every file that git tracks or would track to `folder` and commit it there."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT,
+                            capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+    run(folder, "git", "init", "-q", "-b", "main")
+    run(folder, "git", "config", "user.name", "test")
+    run(folder, "git", "config", "user.email", "test@localhost")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "copy")
+    return folder
+
+
+def compose(folder: Path, *overrides: str) -> None:
+    """Write params.yaml of `folder` from its conf/."""
+    compose_and_dump(folder / "params.yaml", str(folder / "conf"), None, "config", "",
+                     list(overrides))
+
+
+def run(folder: Path, *command: str, check: bool = True, **environment: str
+        ) -> subprocess.CompletedProcess:
+    """Run `command` in `folder`; "dvc" and "python" are those of this environment."""
+    programs = {"python": [sys.executable], "dvc": [sys.executable, "-m", "dvc"]}
+    result = subprocess.run(
+        [*programs.get(command[0], [command[0]]), *command[1:]], cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+             "DVC_NO_ANALYTICS": "1", **environment})
+    assert not check or result.returncode == 0, result.stdout
+    return result
