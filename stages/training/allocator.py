@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD = -1
 M_TOP_PAD = -2
 M_MMAP_MAX = -4
-KEEP_BYTES = 2**31 - 1
+NEVER = -1
 TOP_PAD_BYTES = 2**29
 
 
@@ -26,4 +26,4 @@ def keep_freed_memory() -> bool:
         log.info("allocator: not glibc, left as it is; training may be slower")
         return False
     return all(mallopt(option, value) for option, value in (
-        (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, KEEP_BYTES), (M_TOP_PAD, TOP_PAD_BYTES)))
+        (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, TOP_PAD_BYTES)))

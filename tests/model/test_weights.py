@@ -95,6 +95,13 @@ def test_load_state_refuses_other_bytes(tmp_path, content):
         load_state(tmp_path / "state.pth")
 
 
+def test_load_state_runs_no_code(tmp_path):
+    torch.save({"a": Malicious(tmp_path / "witness")}, tmp_path / "state.pth")
+    with pytest.raises(UserError, match="unsafe"):
+        load_state(tmp_path / "state.pth")
+    assert not (tmp_path / "witness").exists()
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("new_format", [True, False])
 def test_load_state_refuses_a_truncated_or_damaged_file(tmp_path, new_format):
@@ -123,13 +130,6 @@ def test_load_state_refuses_what_is_no_state_dict(tmp_path, content):
     torch.save(content, tmp_path / "state.pth")
     with pytest.raises(UserError, match="holds no state dict of tensors"):
         load_state(tmp_path / "state.pth")
-
-
-def test_load_state_runs_no_code(tmp_path):
-    torch.save({"a": Malicious(tmp_path / "witness")}, tmp_path / "state.pth")
-    with pytest.raises(UserError, match="unsafe"):
-        load_state(tmp_path / "state.pth")
-    assert not (tmp_path / "witness").exists()
 
 
 def network(hidden=4, classes=3, depth=1):

@@ -49,8 +49,15 @@ def test_replace_block_without_markers(page):
 
 
 def test_name_of_a_block_is_no_pattern():
+    assert "new" in replace_block("<!-- c++ -->\nold\n<!-- /c++ -->\n", "c++", "new")
     with pytest.raises(UserError):
         replace_block(PAGE, "r.sults", "new")
+
+
+def test_block_that_stands_twice_keeps_what_is_between():
+    page = replace_block(f"{PAGE}between\n{PAGE}", "results", "new")
+    assert page.count("new") == 2
+    assert page.count("kept") == 2
 
 
 @pytest.fixture

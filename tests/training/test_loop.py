@@ -136,6 +136,32 @@ def test_ends_as_its_best_epoch(reference, dataset):
     assert best["val.accuracy"] == max(row["val.accuracy"] for row in rows)
 
 
+@pytest.mark.parametrize(("accuracies", "best"), [
+    ([0.5, 0.9, 0.4, 0.4], 2), ([0.9, 0.8, 0.7, 0.6], 1), ([0.1, 0.2, 0.3, 0.4], 4)])
+@pytest.mark.parametrize("stopped_after", [None, 3])
+def test_an_earlier_best_epoch_is_what_is_left(dataset, monkeypatch, accuracies, best,
+                                               stopped_after):
+    """On scripted accuracies: the model ends as the averaged weights of the best epoch were."""
+    kept = {}
+    evaluations = iter(accuracies)
+    monkeypatch.setattr(loop, "evaluate", lambda *args: (1.0, next(evaluations)))
+    original = loop.save_state
+
+    def save(run, state):
+        kept[state["epoch"]] = {name.removeprefix("module."): value.clone()
+                                for name, value in state["averaged"].items()}
+        original(run, state)
+
+    monkeypatch.setattr(loop, "save_state", save)
+    if stopped_after:
+        interrupted(stopped_after, dataset, training_params())
+    model = Net()
+    history = train(model, dataset, training_params(), "run")
+    assert history.best_epoch == best
+    assert all(torch.equal(value, kept[best][name]) for name, value in model.state_dict().items())
+    assert not torch.equal(kept[1]["0.weight"], kept[4]["0.weight"])
+
+
 def test_two_runs_give_the_same_bytes(reference, dataset):
     again = finished(dataset, training_params())
     assert again.bytes == reference.bytes
@@ -219,13 +245,14 @@ def test_crop_padding_must_fit_the_pictures(dataset, crop_padding, fits):
 
 
 def test_bfloat16_learns_too(dataset, reference):
-    """The forward pass runs in bfloat16, and the weights that are left are float32."""
-    types = set()
-    model = Net()
-    model[6].register_forward_hook(lambda module, args, output: types.add(
-        (module.training, output.dtype)))
+    """Training runs in bfloat16 but for depthwise convolutions; what is left is float32."""
+    types, model = set(), Net()
+    for layer in (3, 6):
+        model[layer].register_forward_hook(lambda module, args, output: types.add(
+            (module.groups, module.training, output.dtype)))
     history = train(model, dataset, training_params(precision="bf16"), "run")
-    assert types == {(True, torch.bfloat16), (False, torch.float32)}
+    assert types == {(1, True, torch.bfloat16), (1, False, torch.float32),
+                     (8, True, torch.float32), (8, False, torch.float32)}
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
     assert history.epochs[history.best_epoch - 1]["val.accuracy"] > 0.9
     assert history.epochs != reference.history.epochs

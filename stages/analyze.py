@@ -1,0 +1,111 @@
+"""Stage analyze: why dynamic quantization loses the accuracy, factor by factor, layer by layer."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+
+from stages.config.errors import UserError
+from stages.config.params import load_params
+from stages.config.schema import Model, QuantizedVariant
+from stages.config.stage import run_stage
+from stages.data.dataset import Dataset, load_dataset
+from stages.files.atomic import write_csv, write_json
+from stages.measurement.predictor import load_predictor, model_input, predict
+from stages.onnx_graph.export import INPUT
+from stages.quantization.dynamic import quantize_dynamically
+from stages.quantization.layer_error import output_snr_db
+from stages.quantization.rounding import (
+    channel_spread,
+    round_weights,
+    signal_to_noise_db,
+    weighted_layers,
+    weights_of,
+    with_float_weights,
+    with_rounded_weights,
+)
+from stages.quantization.static import quantize_statically
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path("models/onnx_fp32.onnx")
+BATCH, BATCHES = 32, 4
+
+
+def make_recipes(model: onnx.ModelProto, dataset: Dataset, params: Model, folder: Path
+                 ) -> dict[str, Path]:
+    """Write one model for each recipe of the ablation to `folder`."""
+    paths = {"float": SOURCE}
+
+    def keep(name: str, changed: onnx.ModelProto) -> None:
+        paths[name] = folder / f"{len(paths)}.onnx"
+        onnx.save(changed, paths[name])
+
+    def dynamic(weight_type: str) -> onnx.ModelProto:
+        target = folder / "dynamic.onnx"
+        quantize_dynamically(SOURCE, target, QuantizedVariant("dynamic", weight_type, "QUInt8",
+                                                              False))
+        return onnx.load(target)
+
+    def static(per_channel: bool) -> onnx.ModelProto:
+        target = folder / "static.onnx"
+        quantize_statically(SOURCE, target, QuantizedVariant("static", "QInt8", "QUInt8",
+                                                             per_channel),
+                            params, dataset.pictures("calibration"), INPUT)
+        return onnx.load(target)
+
+    per_channel = static(True)
+    keep("weights per channel, activations float", with_rounded_weights(model, per_channel=True))
+    keep("weights per tensor, activations float", with_rounded_weights(model, per_channel=False))
+    keep("weights float, activations static", with_float_weights(per_channel, model))
+    keep("weights per channel, activations static", per_channel)
+    keep("weights per tensor, activations static", static(False))
+    keep("weights per tensor QInt8, activations dynamic", dynamic("QInt8"))
+    keep("weights per tensor QUInt8, activations dynamic", dynamic("QUInt8"))
+    return paths
+
+
+def layer_table(model: onnx.ModelProto, dataset: Dataset, params: Model) -> pd.DataFrame:
+    """Each layer's spread of channels, and the error of its weights and of its output, in dB."""
+    pictures = dataset.pictures("calibration")[:BATCH * BATCHES]
+    batches = [model_input(pictures[start:start + BATCH], params)
+               for start in range(0, len(pictures), BATCH)]
+    weights = weights_of(model)
+    table = pd.DataFrame([{"layer": name, "channel_spread": channel_spread(weights[name])}
+                          for _, name in weighted_layers(model)])
+    for per_channel, label in ((False, "per_tensor"), (True, "per_channel")):
+        table[f"weight_snr_db_{label}"] = [
+            signal_to_noise_db(weights[name], round_weights(weights[name],
+                                                            per_channel=per_channel))
+            for name in table.layer]
+        table[f"output_snr_db_{label}"] = output_snr_db(
+            model, with_rounded_weights(model, per_channel=per_channel), batches)
+    return table.rename_axis("position").reset_index()
+
+
+def main() -> None:
+    params = load_params("model").model
+    if not SOURCE.is_file():
+        raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
+    dataset, model = load_dataset(), onnx.load(SOURCE)
+    labels, pictures = dataset.labels_of("validation"), dataset.pictures("validation")
+    accuracies = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in make_recipes(model, dataset, params, Path(folder)).items():
+            predicted = predict(load_predictor(path, params), pictures, params).argmax(axis=1)
+            accuracies[name] = float(np.mean(predicted == labels))
+            log.info("%s: validation accuracy %.4f", name, accuracies[name])
+    table = layer_table(model, dataset, params)
+    write_json(Path("metrics/analysis.json"), {
+        "validation_images": len(labels), "accuracy": accuracies,
+        "widest_channel_spread": float(table.channel_spread.max()),
+        "last_layer_snr_db": {label: float(table[f"output_snr_db_{label}"].iloc[-1])
+                              for label in ("per_tensor", "per_channel")}})
+    write_csv(Path("plots/layer_error.csv"), table.round(3))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,66 @@
+"""README.md says what is so."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+from import_closure import ROOT
+
+from stages.publish import METRICS, RESULTS, table_of
+
+PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
+RUNS = sorted(path.name for path in (ROOT / RESULTS).glob("*") if path.is_dir())
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def block(page, name):
+    return re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.S)[1].strip()
+
+
+def test_result_table_is_made_from_the_metrics():
+    assert block(PAGE, "results") == table_of(ROOT / METRICS).strip()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_table_of_a_published_run_is_made_from_its_metrics(name):
+    table = table_of(ROOT / RESULTS / name).strip()
+    assert block(PAGE, f"results {name}") == table
+    assert table in (ROOT / RESULTS / name / "README.md").read_text(encoding="utf-8")
+
+
+def test_published_cifar10_run_is_there():
+    assert "cifar10" in RUNS
+
+
+def test_every_target_named_is_in_the_makefile_and_in_its_help():
+    targets = set(re.findall(r"`make (\w+)|^make (\w+)", PAGE, re.M))
+    helped = subprocess.run(["make", "--silent", "help"], cwd=ROOT, capture_output=True,
+                            text=True, check=True).stdout
+    for target in {name for pair in targets for name in pair if name}:
+        assert re.search(rf"^{target}:", MAKEFILE, re.M), target
+        assert target == "help" or f"make {target} " in helped
+
+
+def test_every_link_and_picture_is_a_file():
+    for target in re.findall(r"\]\(([^)#]+)\)", PAGE):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_override_shown_is_valid():
+    for key in set(re.findall(r"-S '?([\w.]+)=", PAGE)):
+        if key in ("data", "model", "train", "quantize", "experiment"):
+            assert (ROOT / "conf" / key).is_dir()
+        else:
+            value = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+            for part in key.split("."):
+                assert part in value, key
+                value = value[part]
+
+
+def test_presets_in_the_tables_are_in_conf():
+    for group in ("data", "experiment"):
+        table = re.search(rf"\| `{group}=` .*?\n\n", PAGE, re.S)[0]
+        named = set(re.findall(r"^\| ((?:`\w+`(?:, )?)+)", table, re.M))
+        names = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
+        assert names == {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
