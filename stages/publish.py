@@ -21,14 +21,15 @@ README = Path("README.md")
 METRICS = Path("metrics")
 RESULTS = Path("docs/results")
 KEPT = ("params.yaml", "metrics/summary.json", "metrics/comparison.json", "metrics/system.json",
-        "metrics/benchmark.json", "metrics/export.json", "metrics/training_time.json",
-        "metrics/training/metrics.json", "plots/training.png", "plots/confusion.png",
-        "plots/latency_by_run.png", "plots/speedups.png", "plots/accuracy_latency.png",
-        "plots/latency_runs.csv", "plots/throughput.csv")
+        "metrics/benchmark.json", "metrics/export.json", "metrics/analysis.json",
+        "metrics/training_time.json", "metrics/training/metrics.json", "plots/training.png",
+        "plots/confusion.png", "plots/latency_by_run.png", "plots/speedups.png",
+        "plots/accuracy_latency.png", "plots/collapse.png", "plots/latency_runs.csv",
+        "plots/throughput.csv", "plots/layer_error.csv")
 CAPTIONS = {"accuracy_latency.png": "Accuracy against latency",
             "speedups.png": "Speed-up against onnx_fp32",
             "latency_by_run.png": "Latency by run", "training.png": "Training",
-            "confusion.png": "Confusion"}
+            "confusion.png": "Confusion", "collapse.png": "What rounding to INT8 does"}
 
 
 def read_json(path: Path) -> dict[str, Any]:

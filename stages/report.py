@@ -64,6 +64,9 @@ def main() -> None:
     figures.save(figures.training_curves(read_history(), best_epoch), PLOTS / "training.png")
     figures.save(figures.confusion(confused), PLOTS / "confusion.png")
     figures.save(figures.accuracy_against_latency(variants), PLOTS / "accuracy_latency.png")
+    figures.save(figures.collapse(read_json(METRICS / "analysis.json")["accuracy"],
+                                  pd.read_csv(PLOTS / "layer_error.csv")),
+                 PLOTS / "collapse.png")
     log.info("selected %s: %s", selected["variant"], selected["reason"])
 
 
