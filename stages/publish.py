@@ -1,6 +1,6 @@
-"""Publish results: the README's tables from metrics, and a run under docs/results/<name>.
+"""Publish results: the pages' tables from metrics, and a run under docs/results/<name>.
 
-    python -m stages.publish                      # refresh the tables in README.md
+    python -m stages.publish                      # refresh the tables of the pages
     python -m stages.publish NAME --command TEXT  # also keep the present run as docs/results/NAME
 """
 
@@ -13,11 +13,17 @@ from typing import Any
 
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
-from stages.reporting.tables import replace_block, result_table, training_sentence
+from stages.reporting.tables import (
+    recipe_table,
+    replace_block,
+    result_table,
+    training_sentence,
+)
 
 log = logging.getLogger(__name__)
 
 README = Path("README.md")
+COLLAPSE = Path("docs/collapse.md")
 METRICS = Path("metrics")
 RESULTS = Path("docs/results")
 KEPT = ("params.yaml", "metrics/summary.json", "metrics/comparison.json", "metrics/system.json",
@@ -55,19 +61,22 @@ def keep_run(name: str, command: str) -> None:
         shutil.copyfile(source, folder / target)
     training = training_sentence(read_json(folder / "training.json"),
                                  read_json(folder / "training_time.json"))
+    recipes = recipe_table(read_json(folder / "analysis.json"))
     figures = "\n".join(f"![{caption}]({file})\n" for file, caption in CAPTIONS.items())
     write_text(folder / "README.md",
                f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
                f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
-               f"{table_of(folder)}\n{training}\n{figures}")
+               f"{table_of(folder)}\n{training}\n{recipes}\n{figures}")
 
 
-def refresh_readme() -> None:
-    """Put the present run's table, and each published run's, between their markers."""
+def refresh_pages() -> None:
+    """Put the present run's tables, and each published run's, between their markers."""
     page = replace_block(README.read_text(encoding="utf-8"), "results", table_of(METRICS))
     for folder in sorted(path for path in RESULTS.glob("*") if path.is_dir()):
         page = replace_block(page, f"results {folder.name}", table_of(folder))
     write_text(README, page)
+    recipes = recipe_table(read_json(METRICS / "analysis.json"))
+    write_text(COLLAPSE, replace_block(COLLAPSE.read_text(encoding="utf-8"), "collapse", recipes))
 
 
 def main() -> None:
@@ -79,7 +88,7 @@ def main() -> None:
     if arguments.name:
         keep_run(arguments.name, arguments.command)
         log.info("%s: kept", RESULTS / arguments.name)
-    refresh_readme()
+    refresh_pages()
 
 
 if __name__ == "__main__":

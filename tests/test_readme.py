@@ -7,7 +7,8 @@ import pytest
 import yaml
 from import_closure import ROOT
 
-from stages.publish import METRICS, RESULTS, table_of
+from stages.publish import COLLAPSE, METRICS, RESULTS, read_json, table_of
+from stages.reporting.tables import recipe_table
 
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
 RUNS = sorted(path.name for path in (ROOT / RESULTS).glob("*") if path.is_dir())
@@ -20,6 +21,12 @@ def block(page, name):
 
 def test_result_table_is_made_from_the_metrics():
     assert block(PAGE, "results") == table_of(ROOT / METRICS).strip()
+
+
+def test_table_of_the_collapse_is_made_from_the_metrics():
+    page = (ROOT / COLLAPSE).read_text(encoding="utf-8")
+    assert block(page, "collapse") == recipe_table(
+        read_json(ROOT / METRICS / "analysis.json")).strip()
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -32,6 +32,14 @@ def _row(name: str, row: dict[str, float], selected: bool) -> str:
             f"| {row['speedup_latency']:.2f}×, {row['speedup_throughput']:.2f}× |\n")
 
 
+def recipe_table(analysis: dict[str, Any]) -> str:
+    """Accuracy by what is quantized and how, as the analyze stage found it."""
+    rows = "".join(f"| {recipe} | {100 * accuracy:.1f} % |\n"
+                   for recipe, accuracy in analysis["accuracy"].items())
+    return (f"| what is quantized | accuracy on {analysis['validation_images']:,} validation "
+            f"pictures |\n| --- | --- |\n{rows}")
+
+
 def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:
     """How long training took and where it ended."""
     end = "stopped early" if training["stopped_early"] else "ran to the last epoch"
