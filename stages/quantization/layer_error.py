@@ -6,6 +6,8 @@ import onnxruntime
 
 from stages.quantization.rounding import weighted_layers
 
+TINY = np.finfo(np.float64).tiny
+
 
 def _with_layer_outputs(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     opened = onnx.ModelProto()
@@ -39,4 +41,4 @@ def output_snr_db(model: onnx.ModelProto, changed: onnx.ModelProto,
         for index, (reference, actual) in enumerate(zip(*outputs, strict=True)):
             signal[index] += np.square(reference, dtype=np.float64).sum()
             noise[index] += np.square(reference - actual, dtype=np.float64).sum()
-    return (10 * np.log10(signal / np.maximum(noise, np.finfo(np.float64).tiny))).tolist()
+    return (10 * (np.log10(signal) - np.log10(np.maximum(noise, TINY)))).tolist()
