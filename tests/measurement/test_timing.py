@@ -9,6 +9,15 @@ from stages.measurement.timing import interleaved
 NAMES = ("a", "b", "c")
 
 
+@pytest.fixture(autouse=True)
+def collections(monkeypatch):
+    """Notes the collections asked for; a real one takes a second after hundreds of tests."""
+    noted = []
+    monkeypatch.setattr(gc, "collect", lambda: noted.append(gc.isenabled()))
+    yield noted
+    gc.enable()
+
+
 def recorded(rounds, warmup, seed=0):
     """What was called, in order: (name, index)."""
     calls = []
@@ -63,10 +72,11 @@ def test_the_second_run_of_a_pair_is_what_is_timed(monkeypatch):
     assert seconds == {"a": [1.0] * 4, "b": [2.0] * 4}
 
 
-def test_no_garbage_is_collected_meanwhile():
+def test_no_garbage_is_collected_meanwhile(collections):
     states = []
     interleaved({"a": lambda index: states.append(gc.isenabled())}, rounds=2, warmup=1)
     assert states == [True, False, False, False, False]
+    assert collections == [True]
     assert gc.isenabled()
 
 
