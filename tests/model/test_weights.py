@@ -1,4 +1,5 @@
 import shutil
+import struct
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,13 +103,19 @@ def test_load_state_runs_no_code(tmp_path):
     assert not (tmp_path / "witness").exists()
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("new_format", [True, False])
 def test_load_state_refuses_a_truncated_or_damaged_file(tmp_path, new_format):
     """Whatever torch.load makes of the bytes: it reads them, or the user is told."""
-    file = tmp_path / "state.pth"
-    torch.save({"a": torch.ones(3, 4)}, file, _use_new_zipfile_serialization=new_format)
-    whole, rng, refused = file.read_bytes(), np.random.default_rng(0), 0
+    file, tensor = tmp_path / "state.pth", torch.ones(3, 4)
+    torch.save({"a": tensor}, file, _use_new_zipfile_serialization=new_format)
+    # The old format names a storage by its address: a fixed name gives the same bytes every time.
+    address = str(tensor.untyped_storage()._cdata).encode()
+    whole = file.read_bytes().replace(struct.pack("<BI", ord("X"), len(address)) + address,
+                                      struct.pack("<BI", ord("X"), 4) + b"name")
+    file.write_bytes(whole)
+    assert torch.equal(load_state(file)["a"], tensor)
+    rng, refused = np.random.default_rng(0), 0
     for end in range(0, len(whole), 40):
         file.write_bytes(whole[:end])
         with pytest.raises(UserError):
