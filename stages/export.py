@@ -13,7 +13,7 @@ from stages.files.atomic import replacing, write_json
 from stages.measurement.predictor import load_predictor, predict
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from stages.onnx_graph.census import operator_counts
-from stages.onnx_graph.export import export_onnx, parity
+from stages.onnx_graph.export import agrees, export_onnx, parity
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def main() -> None:
         result = parity(predict(load_predictor(CHECKPOINT_FILE, params.model), pictures,
                                 params.model),
                         predict(load_predictor(partial, params.model), pictures, params.model))
-        if result["max_abs_diff"] > params.export.max_abs_diff or result["argmax_agreement"] < 1:
+        if not agrees(result, params.export.max_abs_diff):
             raise UserError(f"export: logits differ from PyTorch's by {result['max_abs_diff']:.2g}"
                             f" (export.max_abs_diff is {params.export.max_abs_diff}), and "
                             f"{result['argmax_agreement']:.2%} of the classes agree")

@@ -3,15 +3,20 @@
 from http.client import HTTPException
 from pathlib import Path
 
+import httpx2
 import timm
 import torch
 import torchvision
+from safetensors import SafetensorError
 from torch import nn
 
 from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.model.weights import PACKAGED, load_backbone, load_state, packaged_state
 
+# What the libraries' HTTP clients and file readers raise.
+FETCH_ERRORS = (OSError, RuntimeError, ValueError, HTTPException, httpx2.HTTPError,
+                SafetensorError)
 OPTIONS = "set model.weights to 'none' or to the path of a state dict"
 
 
@@ -59,7 +64,7 @@ def _hub_state(params: Model) -> dict[str, torch.Tensor]:
         if params.library == "timm":
             return timm.create_model(params.name, pretrained=True).state_dict()
         return torchvision.models.get_model(params.name, weights="DEFAULT").state_dict()
-    except (OSError, RuntimeError, ValueError, HTTPException) as error:
+    except FETCH_ERRORS as error:
         raise UserError(f"model.weights: ImageNet weights of {params.library}'s {params.name} "
                         f"can't be fetched ({type(error).__name__}); check the network, or "
                         f"{OPTIONS}") from None

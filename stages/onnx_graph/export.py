@@ -73,3 +73,11 @@ def parity(expected: np.ndarray, actual: np.ndarray) -> dict[str, float]:
     return {"images": len(expected),
             "max_abs_diff": float(np.abs(expected - actual).max()),
             "argmax_agreement": float((expected.argmax(1) == actual.argmax(1)).mean())}
+
+
+def agrees(result: dict[str, float], max_abs_diff: float) -> bool:
+    """Whether `parity` found every class the same and no logit off by more than `max_abs_diff`.
+
+    A difference that is not a number is no agreement.
+    """
+    return result["max_abs_diff"] <= max_abs_diff and result["argmax_agreement"] == 1

@@ -1,10 +1,12 @@
 from http.client import IncompleteRead
 
+import httpx2
 import pytest
 import requests
 import timm
 import torch
 import torchvision
+from safetensors import SafetensorError
 from synthetic import (
     LITE0,
     TINY,
@@ -79,7 +81,8 @@ def test_weights_of_the_hub_are_loaded_with_a_zero_head(monkeypatch, library, na
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
 @pytest.mark.parametrize("error", [
     OSError("no route to host"), RuntimeError("invalid hash value"), IncompleteRead(b""),
-    requests.ConnectionError("refused")],
+    requests.ConnectionError("refused"),
+    httpx2.ReadTimeout("stalled"), SafetensorError("header too large")],
     ids=lambda error: type(error).__name__)
 def test_weights_that_cannot_be_fetched(monkeypatch, library, error):
     def fetch(*args, **kwargs):

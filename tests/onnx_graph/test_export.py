@@ -19,7 +19,7 @@ from synthetic import (
 
 from stages.config.errors import UserError
 from stages.onnx_graph.census import operator_counts
-from stages.onnx_graph.export import INPUT, OUTPUT, export_onnx, parity
+from stages.onnx_graph.export import INPUT, OUTPUT, agrees, export_onnx, parity
 
 OPSETS = [13, 18]
 MODELS = [(TINY, 32, "timm"), (LITE0, 32, "timm"), ("efficientnet_b0", 64, "torchvision")]
@@ -140,3 +140,10 @@ def test_parity_by_hand():
     actual = expected + np.array([[0, 0], [0, 2.5], [-0.5, 0], [0, 0]])
     assert parity(expected, actual) == {"images": 4, "max_abs_diff": 2.5, "argmax_agreement": 0.75}
     assert parity(expected, expected) == {"images": 4, "max_abs_diff": 0.0, "argmax_agreement": 1}
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), [
+    ([[1, 2]], [[1, 2.01]], True), ([[1, 2]], [[1, 2.2]], False),
+    ([[1, 1.01]], [[1.01, 1]], False), ([[np.nan, 2]], [[np.nan, 2]], False)])
+def test_agreement_needs_close_logits_and_equal_classes(first, second, expected):
+    assert agrees(parity(np.array(first), np.array(second)), 0.1) is expected
