@@ -49,6 +49,7 @@ class Train:
     label_smoothing: float = number(0.0, 0.9)
     ema_decay: float = number(0.0, 0.99999)
     crop_padding: int = number(0, 64)
+    cutout: int = number(0, 1024)
     start_image_size: int = number(8, 2048)
     precision: str = choice("fp32", "bf16")
     patience: int = number(1, 10_000)

@@ -1,18 +1,25 @@
-"""Random crops and mirror images, a whole batch at a time, on the small pictures before resize."""
+"""Random crops, mirror images and cutout, a whole batch at a time, on the small pictures before
+resize."""
 
 import torch
 from torch.nn import functional
 
 
-def augment(pictures: torch.Tensor, *, crop_padding: int, horizontal_flip: bool,
-            generator: torch.Generator) -> torch.Tensor:
-    """Shift each picture by up to `crop_padding` pixels and mirror half of them.
+GRAY = 127
 
-    What a shift uncovers is filled by reflection.
+
+def augment(pictures: torch.Tensor, *, crop_padding: int, horizontal_flip: bool, cutout: int,
+            generator: torch.Generator) -> torch.Tensor:
+    """Shift each picture by up to `crop_padding` pixels, mirror half of them, gray out a square.
+
+    What a shift uncovers is filled by reflection. The square's centre lies anywhere in the
+    picture, so that it may reach over the edge.
+    Source: T. DeVries and G. Taylor, Improved Regularization with Cutout, 2017.
 
     Args:
         pictures: uint8, shape (B, H, W, 3).
         crop_padding: in pixels of the stored picture.
+        cutout: side of the square, in pixels of the stored picture; 0 leaves it out.
 
     Returns:
         uint8, shape (B, H, W, 3).
@@ -28,4 +35,12 @@ def augment(pictures: torch.Tensor, *, crop_padding: int, horizontal_flip: bool,
         rows = (top + torch.arange(height)).view(count, height, 1)
         columns = (left + torch.arange(width)).view(count, 1, width)
         pictures = padded[torch.arange(count).view(-1, 1, 1), rows, columns]
+    if cutout:
+        inside = []
+        for side in (height, width):
+            first = torch.randint(side, (count, 1), generator=generator) - cutout // 2
+            position = torch.arange(side)
+            inside.append((position >= first) & (position < first + cutout))
+        square = inside[0].view(count, height, 1, 1) & inside[1].view(count, 1, width, 1)
+        pictures = pictures.masked_fill(square, GRAY)
     return pictures

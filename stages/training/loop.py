@@ -111,7 +111,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         losses, correct, seen = 0.0, 0, 0
         for pictures, labels in loader:
             pictures = augment(pictures.cpu(), crop_padding=settings.crop_padding,
-                               horizontal_flip=params.data.horizontal_flip, generator=generator)
+                               horizontal_flip=params.data.horizontal_flip,
+                               cutout=settings.cutout, generator=generator)
             batch = preprocess(pictures, size, params.model.mean, params.model.std)
             logits = model(batch.to(accelerator.device))
             loss = criterion(logits, labels)

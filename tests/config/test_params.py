@@ -22,7 +22,7 @@ GOOD = {
     "model": {"library": "timm", "name": "resnet18", "weights": "none", "image_size": 32,
               "mean": [0.5, 0.4, 0.3], "std": [0.5, 0.5, 0.5]},
     "train": {"seed": 1, "epochs": 2, "batch_size": 8, "lr": 0.01, "weight_decay": 0.0,
-              "label_smoothing": 0.1, "ema_decay": 0.9, "crop_padding": 1,
+              "label_smoothing": 0.1, "ema_decay": 0.9, "crop_padding": 1, "cutout": 0,
               "start_image_size": 16, "precision": "fp32", "patience": 2, "min_delta": 0.0},
     "export": {"opset": 18, "max_abs_diff": 1e-3},
     "quantize": {"max_drop_pp": 1.0, "variants": {"int8": RECIPE}},

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import random_pictures
 
-from stages.training.augment import augment
+from stages.training.augment import GRAY, augment
 
 
-def run(pictures, crop_padding, horizontal_flip, seed=0):
+def run(pictures, crop_padding, horizontal_flip, seed=0, cutout=0):
     return augment(torch.from_numpy(pictures), crop_padding=crop_padding,
-                   horizontal_flip=horizontal_flip,
+                   horizontal_flip=horizontal_flip, cutout=cutout,
                    generator=torch.Generator().manual_seed(seed)).numpy()
 
 
@@ -79,3 +79,24 @@ def test_seed_decides(crop_padding, horizontal_flip):
     np.testing.assert_array_equal(run(pictures, crop_padding, horizontal_flip, seed=1), first)
     assert (run(pictures, crop_padding, horizontal_flip, seed=2) != first).any()
     np.testing.assert_array_equal(pictures, before)
+
+
+@given(height=st.integers(4, 9), width=st.integers(4, 9), cutout=st.integers(1, 12),
+       seed=st.integers(0, 2**32))
+def test_cutout_grays_a_square_and_leaves_the_rest(height, width, cutout, seed):
+    pictures = random_pictures(4, height, width, seed)
+    pictures[pictures == GRAY] = 0
+    for before, after in zip(pictures, run(pictures, 0, False, seed, cutout), strict=True):
+        gray = (after == GRAY).all(2)
+        rows, columns = np.flatnonzero(gray.any(1)), np.flatnonzero(gray.any(0))
+        assert gray.sum() == len(rows) * len(columns)  # a full rectangle
+        for positions, side in ((rows, height), (columns, width)):
+            assert (np.diff(positions) == 1).all()
+            at_edge = positions[0] == 0 or positions[-1] == side - 1
+            assert len(positions) == cutout or (at_edge and len(positions) < cutout)
+        np.testing.assert_array_equal(after[~gray], before[~gray])
+
+
+def test_cutout_lies_elsewhere_in_each_picture_of_a_batch():
+    changed = run(np.zeros((50, 8, 8, 3), np.uint8), 0, False, cutout=2)
+    assert len({after.tobytes() for after in changed}) > 20
