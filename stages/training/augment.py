@@ -4,7 +4,6 @@ resize."""
 import torch
 from torch.nn import functional
 
-
 GRAY = 127
 
 
