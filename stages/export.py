@@ -13,6 +13,7 @@ from stages.files.atomic import replacing, write_json
 from stages.measurement.predictor import load_predictor, predict
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from stages.onnx_graph.census import operator_counts
+from stages.onnx_graph.cost import multiply_accumulates
 from stages.onnx_graph.export import agrees, export_onnx, parity
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def main() -> None:
                             f"{result['argmax_agreement']:.2%} of the classes agree")
     write_json(METRICS_FILE, {"opset": params.export.opset, **result,
                               "size_mb": ONNX_FILE.stat().st_size / 1e6,
+                              "macs": multiply_accumulates(proto),
                               "operators": operator_counts(proto)})
     log.info("opset %d: logits differ by at most %.2g on %d pictures", params.export.opset,
              result["max_abs_diff"], result["images"])

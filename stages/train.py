@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from dvclive import Live
 from omegaconf import OmegaConf
 
@@ -49,13 +50,18 @@ def main() -> None:
     model = build_model(params.model, len(dataset.classes))
     history = train(model, dataset, params,
                     fingerprint(OmegaConf.to_yaml(params), SPLITS_FILE))
+    processes = PartialState()
+    if not processes.is_main_process:
+        return
     save_checkpoint(CHECKPOINT_FILE, model, params.model, dataset.classes)
     write_history(history, sum(p.numel() for p in model.parameters()))
     write_json(TIMING_FILE, {
         "seconds": sum(history.seconds),
-        "images_per_second": sum(history.images) / sum(history.seconds),
+        "step_seconds": sum(history.step_seconds),
+        "images_per_second": sum(history.images) / sum(history.step_seconds),
         "threads": torch.get_num_threads(),
-        "device": "cuda" if torch.cuda.is_available() else "cpu"})
+        "processes": processes.num_processes,
+        "device": processes.device.type})
     discard_state()
     log.info("best epoch %d of %d: validation accuracy %.4f", history.best_epoch,
              len(history.epochs), history.epochs[history.best_epoch - 1]["val.accuracy"])

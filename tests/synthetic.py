@@ -18,11 +18,11 @@ LITE0 = "tf_efficientnet_lite0"
 
 
 def model_params(name: str = TINY, image_size: int = 32, *, library: str = "timm",
-                 weights: str = "none") -> Model:
+                 weights: str = "none", activation: str = "keep") -> Model:
     """The model section of params.yaml."""
     return OmegaConf.structured(Model(library=library, name=name, weights=weights,
-                                      image_size=image_size, mean=[0.4, 0.5, 0.6],
-                                      std=[0.2, 0.25, 0.3]))
+                                      activation=activation, image_size=image_size,
+                                      mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3]))
 
 
 def random_model(params: Model, classes: int = len(CLASSES), seed: int = 0) -> torch.nn.Module:
@@ -67,10 +67,10 @@ def training_params(**train: Any) -> Params:
     params.data.horizontal_flip = False
     params.model = model_params(image_size=16)
     params.train.update({
-        "seed": 0, "epochs": 4, "batch_size": 16, "lr": 0.02, "weight_decay": 0.01,
-        "label_smoothing": 0.1, "ema_decay": 0.5, "crop_padding": 1, "cutout": 0,
-        "start_image_size": 8,
-        "precision": "fp32", "patience": 10, "min_delta": 0.0, **train})
+        "launcher": "python", "seed": 0, "epochs": 4, "batch_size": 16, "lr": 0.02,
+        "weight_decay": 0.01, "label_smoothing": 0.1, "ema_decay": 0.5, "crop_padding": 1,
+        "cutout": 0, "start_image_size": 8, "precision": "fp32", "patience": 10,
+        "min_delta": 0.0, **train})
     return params
 
 

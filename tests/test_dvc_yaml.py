@@ -43,7 +43,8 @@ def test_params_are_those_that_the_stage_loads(stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_is_described_and_runs_its_module(stage):
     assert STAGES[stage]["desc"]
-    assert STAGES[stage]["cmd"].split(" ${key}")[0] == f"python -m stages.{stage}"
+    launcher = "${train.launcher}" if stage == "train" else "python"
+    assert STAGES[stage]["cmd"].split(" ${key}")[0] == f"{launcher} -m stages.{stage}"
 
 
 def test_variants_are_the_same_everywhere():

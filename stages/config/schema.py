@@ -34,6 +34,7 @@ class Model:
     library: str = choice("timm", "torchvision")
     name: str = MISSING
     weights: str = MISSING
+    activation: str = choice("keep", "relu6", "hardswish")
     image_size: int = number(8, 2048)
     mean: list[float] = field(default=MISSING, metadata={"low": -10, "high": 10, "length": 3})
     std: list[float] = field(default=MISSING, metadata={"low": 1e-6, "high": 10, "length": 3})
@@ -41,6 +42,7 @@ class Model:
 
 @dataclass
 class Train:
+    launcher: str = MISSING
     seed: int = number(0, 2**31 - 1)
     epochs: int = number(1, 10_000)
     batch_size: int = number(2, 65_536)
@@ -63,11 +65,20 @@ class Export:
 
 
 @dataclass
+class QatRecipe:
+    steps: int = number(1, 1_000_000)
+    batch_size: int = number(1, 65_536)
+    lr: float = number(1e-8, 1.0)
+    seed: int = number(0, 2**31 - 1)
+
+
+@dataclass
 class QuantizedVariant:
     method: str = choice("dynamic", "static")
     weight_type: str = choice("QInt8", "QUInt8")
     activation_type: str = choice("QInt8", "QUInt8")
     per_channel: bool = MISSING
+    qat: QatRecipe | None = None
 
 
 @dataclass

@@ -12,6 +12,7 @@ from torch import nn
 
 from stages.config.errors import UserError
 from stages.config.schema import Model
+from stages.model.activation import swap_activations
 from stages.model.weights import PACKAGED, load_backbone, load_state, packaged_state
 
 # What the libraries' HTTP clients and file readers raise.
@@ -21,7 +22,7 @@ OPTIONS = "set model.weights to 'none' or to the path of a state dict"
 
 
 def build_model(params: Model, num_classes: int, *, pretrained: bool = True) -> nn.Module:
-    """Build `params.name` with a head for `num_classes`.
+    """Build `params.name` with a head for `num_classes` and the activation that is asked for.
 
     Args:
         pretrained: False leaves the weights random, for a model whose state is loaded next.
@@ -32,13 +33,13 @@ def build_model(params: Model, num_classes: int, *, pretrained: bool = True) -> 
     Raises:
         UserError: unknown name, or weights that can't be had.
     """
+    model = _create(params, num_classes)
+    swap_activations(model, params.activation)
     if not pretrained or params.weights == "none":
-        return _create(params, num_classes)
+        return model
     if params.weights != "imagenet":
-        model = _create(params, num_classes)
         load_backbone(model, load_state(Path(params.weights)), params.weights)
         return model
-    model = _create(params, num_classes)
     if params.library == "timm" and params.name in PACKAGED:
         full = timm.create_model(params.name)
         state = packaged_state(PACKAGED[params.name], full)

@@ -153,3 +153,22 @@ def collapse(accuracy: dict[str, float], layers: pd.DataFrame) -> Figure:
               title="Output of each layer, activations in float")
     lines.legend(frameon=False)
     return figure
+
+
+def experiments(rows: pd.DataFrame, variants: tuple[str, ...], by: list[str]) -> Figure:
+    """Test accuracy against latency, a point for each experiment and variant.
+
+    `rows` has a column for each parameter of `by`, and "<variant> ms" and
+    "<variant> accuracy, %" for each variant.
+    """
+    label = " × ".join(by)
+    points = pd.concat([pd.DataFrame({
+        "variant": variant, label: rows[by].astype(str).agg(" × ".join, axis=1),
+        "ms": rows[f"{variant} ms"], "accuracy": rows[f"{variant} accuracy, %"]})
+        for variant in variants])
+    figure, axes = _axes(8, 5)
+    sns.scatterplot(points, x="ms", y="accuracy", hue=label, style="variant", s=120, ax=axes)
+    axes.set(xlabel="latency of one picture, ms", ylabel="test accuracy, %",
+             title="Accuracy against latency, by experiment")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure

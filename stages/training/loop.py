@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, broadcast
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from stages.config.errors import UserError
-from stages.config.schema import Params
+from stages.config.schema import Params, Train
 from stages.data.dataset import Dataset
 from stages.model.preprocess import preprocess
 from stages.training.augment import augment
@@ -28,15 +29,20 @@ log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.2
 SIZE_STEP = 32
-EVALUATION_BATCH = 128
+EVALUATION_BATCH = 128  # a process
 
 
 @dataclass
 class History:
-    """What a run did, epoch by epoch; `seconds` is the time of each epoch, its measure alone."""
+    """What a run did, epoch by epoch.
+
+    seconds: wall time of each epoch, validation included; step_seconds: of its steps alone.
+    images: pictures trained on in each epoch, by all processes together.
+    """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    step_seconds: list[float] = field(default_factory=list)
     images: list[int] = field(default_factory=list)
     best_epoch: int = 0
     stopped_early: bool = False
@@ -56,30 +62,28 @@ def image_size_of(epoch: int, epochs: int, start: int, end: int) -> int:
 def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> History:
     """Train `model` in place until early stopping or the last epoch; it ends as its best epoch.
 
-    The state after each epoch is kept, and a run that was stopped goes on from there.
+    The state after each epoch is kept, and a run that was stopped goes on from there. Started by
+    torchrun or accelerate, each process takes its share of every batch and all end alike.
 
     Raises:
-        UserError: the training split is smaller than a batch, the pictures are too small for the
-            crop padding, or the loss is not finite.
+        UserError: the training split is smaller than a batch, the batch can't be shared evenly,
+            the pictures are too small for the crop padding, or the loss is not finite.
     """
     settings = params.train
-    if settings.crop_padding >= (side := min(dataset.images.shape[1:3])):
-        raise UserError(f"train.crop_padding: got {settings.crop_padding}, may be at most "
-                        f"{side - 1} for pictures of {side} pixels")
-    if len(dataset.splits["train"]) < settings.batch_size:
-        raise UserError(f"train.batch_size: got {settings.batch_size}, but the training split has "
-                        f"{len(dataset.splits['train'])} pictures")
-    accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(),
+                              mixed_precision="bf16" if settings.precision == "bf16" else "no",
+                              dataloader_config=DataLoaderConfiguration(split_batches=True))
+    check_settings(settings, dataset, accelerator.num_processes)
     averaged = AveragedModel(model, use_buffers=True,
                              multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     raw = model.to(memory_format=torch.channels_last)
     keep_depthwise_float32(raw)
     shuffle = torch.Generator()
-    loader = make_loader(dataset, "train", settings.batch_size, shuffle)
-    validation = make_loader(dataset, "validation", EVALUATION_BATCH)
     optimizer = torch.optim.AdamW(raw.parameters(), settings.lr,
                                   weight_decay=settings.weight_decay)
-    model, optimizer, loader = accelerator.prepare(raw, optimizer, loader)
+    model, optimizer, loader, validation = accelerator.prepare(
+        raw, optimizer, make_loader(dataset, "train", settings.batch_size, shuffle),
+        make_loader(dataset, "validation", EVALUATION_BATCH * accelerator.num_processes))
     scheduler = OneCycleLR(optimizer, settings.lr, total_steps=settings.epochs * len(loader),
                            pct_start=WARMUP_SHARE)
     averaged.module.to(accelerator.device, memory_format=torch.channels_last)
@@ -97,7 +101,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         log.info("goes on after epoch %d of %d", state["epoch"], settings.epochs)
 
     bar = tqdm(total=settings.epochs * len(loader), initial=(first - 1) * len(loader),
-               unit="batch", disable=None)
+               unit="batch", disable=None if accelerator.is_main_process else True)
     for epoch in range(first, settings.epochs + 1):
         if stopping.should_stop:
             break
@@ -106,10 +110,12 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
                              params.model.image_size)
         torch.manual_seed(settings.seed + epoch)
         shuffle.manual_seed(settings.seed + epoch)
-        generator = torch.Generator().manual_seed(settings.seed + epoch)
+        # Each process augments its share by draws of its own.
+        generator = torch.Generator().manual_seed(
+            (settings.seed + epoch) * accelerator.num_processes + accelerator.process_index)
         model.train()
         losses, correct, seen = 0.0, 0, 0
-        for pictures, labels in loader:
+        for step, (pictures, labels) in enumerate(loader, 1):
             pictures = augment(pictures.cpu(), crop_padding=settings.crop_padding,
                                horizontal_flip=params.data.horizontal_flip,
                                cutout=settings.cutout, generator=generator)
@@ -117,8 +123,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
             logits = model(batch.to(accelerator.device))
             loss = criterion(logits, labels)
             if not math.isfinite(loss.item()):
-                raise UserError(f"loss is {loss.item()} at step {seen // len(labels) + 1} of epoch "
-                                f"{epoch} (lr {scheduler.get_last_lr()[0]:.3g}); lower train.lr")
+                raise UserError(f"loss is {loss.item()} at step {step} of epoch {epoch} "
+                                f"(lr {scheduler.get_last_lr()[0]:.3g}); lower train.lr")
             accelerator.backward(loss)
             optimizer.step()
             scheduler.step()
@@ -130,36 +136,65 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
             bar.update()
             bar.set_postfix(epoch=epoch, loss=f"{losses / seen:.3f}", acc=f"{correct / seen:.3f}",
                             images_s=f"{seen / (time.perf_counter() - began):.0f}")
+        history.step_seconds.append(time.perf_counter() - began)
+        losses, correct, seen = accelerator.reduce(torch.tensor(
+            [losses, correct, seen], dtype=torch.float64, device=accelerator.device)).tolist()
+        # Batch-norm statistics are each process's own; the first one's count.
+        broadcast(list(averaged.module.buffers()))
         loss, accuracy = evaluate(averaged.module, validation, params, accelerator)
         row = {"train.loss": losses / seen, "train.accuracy": correct / seen,
                "val.loss": loss, "val.accuracy": accuracy, "image_size": size}
         history.epochs.append(row)
         history.seconds.append(time.perf_counter() - began)
-        history.images.append(seen)
+        history.images.append(int(seen))
         if stopping.update(epoch, accuracy, loss):
             best = _copy(averaged.module.state_dict())
         history.best_epoch, history.stopped_early = stopping.best_epoch, stopping.should_stop
-        log.info("epoch %d/%d at %d px: loss %.4f, validation loss %.4f, accuracy %.4f, "
-                 "%.0f images/s", epoch, settings.epochs, size, row["train.loss"], loss, accuracy,
-                 seen / history.seconds[-1])
-        save_state(run, {"epoch": epoch, "model": raw.state_dict(), "best": best,
-                         "averaged": averaged.state_dict(), "optimizer": optimizer.state_dict(),
-                         "scheduler": scheduler.state_dict(), "stopping": asdict(stopping),
-                         "history": asdict(history)})
+        if accelerator.is_main_process:
+            log.info("epoch %d/%d at %d px: loss %.4f, validation loss %.4f, accuracy %.4f, "
+                     "%.0f images/s", epoch, settings.epochs, size, row["train.loss"], loss,
+                     accuracy, seen / history.step_seconds[-1])
+            save_state(run, {"epoch": epoch, "model": raw.state_dict(), "best": best,
+                             "averaged": averaged.state_dict(),
+                             "optimizer": optimizer.state_dict(),
+                             "scheduler": scheduler.state_dict(), "stopping": asdict(stopping),
+                             "history": asdict(history)})
     bar.close()
     raw.load_state_dict(best)
     return history
 
 
+def check_settings(settings: Train, dataset: Dataset, processes: int) -> None:
+    """Refuse settings that don't fit the data set or the number of processes.
+
+    Raises:
+        UserError: see `train`.
+    """
+    if settings.crop_padding >= (side := min(dataset.images.shape[1:3])):
+        raise UserError(f"train.crop_padding: got {settings.crop_padding}, may be at most "
+                        f"{side - 1} for pictures of {side} pixels")
+    if len(dataset.splits["train"]) < settings.batch_size:
+        raise UserError(f"train.batch_size: got {settings.batch_size}, but the training split has "
+                        f"{len(dataset.splits['train'])} pictures")
+    if settings.batch_size % processes:
+        raise UserError(f"train.batch_size: got {settings.batch_size}, must be a multiple of the "
+                        f"{processes} processes that train.launcher starts")
+
+
 @torch.no_grad()
 def evaluate(model: nn.Module, loader: DataLoader, params: Params, accelerator: Accelerator
              ) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (a fraction) of `model` in float32 at the full size."""
+    """Mean cross-entropy and accuracy (a fraction) of `model` in float32 at the full size.
+
+    Every picture counts once, however many processes share the last batch.
+    """
     model.eval()
     losses, correct, seen = 0.0, 0, 0
     for pictures, labels in loader:
-        batch = preprocess(pictures, params.model.image_size, params.model.mean, params.model.std)
-        logits = model(batch.to(accelerator.device)).float().cpu()
+        batch = preprocess(pictures.cpu(), params.model.image_size, params.model.mean,
+                           params.model.std)
+        logits, labels = accelerator.gather_for_metrics(
+            (model(batch.to(accelerator.device)).float(), labels))
         losses += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
         correct += (logits.argmax(1) == labels).sum().item()
         seen += len(labels)

@@ -1,0 +1,176 @@
+"""Pictures a second in training: the train stage against the loops one writes first.
+
+    python -m benchmarks.train_throughput [--rounds 3]
+
+Every loop trains the same model on the same pictures (those that `dvc repro prepare` left), in a
+process of its own, for an epoch to warm up and one that is timed. Rounds run all loops in random
+order. Raw data goes to docs/train_throughput.json, the table to docs/training.md.
+"""
+
+import argparse
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+
+from stages.config.schema import Model, Params
+from stages.config.stage import run_stage
+from stages.data.dataset import Dataset, load_dataset
+from stages.files.atomic import replacing, write_json
+from stages.measurement.system import describe_system
+from stages.model.build import build_model
+from stages.model.preprocess import preprocess
+from stages.reporting.tables import replace_block
+from stages.training.allocator import keep_freed_memory
+from stages.training.loop import train
+
+log = logging.getLogger(__name__)
+
+RAW, PAGE = Path("docs/train_throughput.json"), Path("docs/training.md")
+STEPS = 10
+LR = 1e-4
+MODEL = Model(library="timm", name="tf_efficientnet_lite0", weights="imagenet", activation="keep",
+              image_size=0, mean=[0.5] * 3, std=[0.5] * 3)
+# (loop, picture size, batch); the first of a size is what the others are compared with.
+LOOPS = (("newcomer", 224, 32), ("train stage", 224, 32),
+         ("channels_last, fp32, pictures in memory", 128, 64), ("train stage", 128, 64))
+
+
+def model_at(size: int) -> Model:
+    return OmegaConf.merge(OmegaConf.structured(MODEL), {"image_size": size})
+
+
+def timed_epochs(model: nn.Module, loader: DataLoader) -> float:
+    """Train for two epochs by the plain loop; images a second in the second one."""
+    optimizer, criterion = torch.optim.AdamW(model.parameters(), LR), nn.CrossEntropyLoss()
+    model.train()
+    for _ in range(2):
+        began, seen = time.perf_counter(), 0
+        for pictures, labels in loader:
+            loss = criterion(model(pictures), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            seen += len(labels)
+    return seen / (time.perf_counter() - began)
+
+
+def newcomer(dataset: Dataset, size: int, batch: int) -> float:
+    """Files, PIL's resize and normalization picture by picture; contiguous, float32."""
+    positions = dataset.splits["train"][:STEPS * batch]
+    for position in positions:
+        path = Path(str(dataset.labels[position]), f"{position}.jpg")
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(dataset.images[position]).save(path)
+    transform = Compose([Resize((size, size)), ToTensor(), Normalize(MODEL.mean, MODEL.std)])
+    return timed_epochs(build_model(model_at(size), len(dataset.classes)),
+                        DataLoader(ImageFolder(".", transform), batch, shuffle=True))
+
+
+def in_memory(dataset: Dataset, size: int, batch: int) -> float:
+    """All pictures resized beforehand; channels last, float32, the allocator as it comes."""
+    positions = dataset.splits["train"][:STEPS * batch]
+    pictures = preprocess(torch.from_numpy(dataset.images[positions]), size, MODEL.mean, MODEL.std)
+    model = build_model(model_at(size), len(dataset.classes)).to(memory_format=torch.channels_last)
+    return timed_epochs(model, DataLoader(
+        TensorDataset(pictures, torch.from_numpy(dataset.labels[positions])), batch, shuffle=True))
+
+
+def train_stage(dataset: Dataset, size: int, batch: int) -> float:
+    """What the train stage runs, augmentation and averaging of weights included."""
+    dataset.splits["train"] = dataset.splits["train"][:STEPS * batch]
+    dataset.splits["validation"] = dataset.splits["validation"][:2]
+    params = OmegaConf.merge(OmegaConf.structured(Params), {
+        "data": {"horizontal_flip": True}, "model": model_at(size), "train": {
+            "launcher": "python", "seed": 0, "epochs": 2, "batch_size": batch, "lr": LR,
+            "weight_decay": 0.02, "label_smoothing": 0.1, "ema_decay": 0.99, "crop_padding": 1,
+            "cutout": 2, "start_image_size": size, "precision": "bf16", "patience": 9,
+            "min_delta": 0.0}})
+    keep_freed_memory()
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    history = train(build_model(params.model, len(dataset.classes)), dataset, params, "benchmark")
+    return history.images[1] / history.step_seconds[1]
+
+
+FUNCTIONS = {"newcomer": newcomer, "train stage": train_stage,
+             "channels_last, fp32, pictures in memory": in_memory}
+
+
+def measure_all(rounds: int) -> list[dict]:
+    """Run every loop once a round, each in a process and a folder of its own."""
+    results = [{"loop": name, "image_size": size, "batch_size": batch, "images_per_second": []}
+               for name, size, batch in LOOPS]
+    for number in range(rounds):
+        for result in random.sample(results, len(results)):
+            command = [sys.executable, "-m", "benchmarks.train_throughput", "--loop",
+                       result["loop"], "--size", str(result["image_size"]),
+                       "--batch", str(result["batch_size"])]
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            speed = json.loads(printed.splitlines()[-1])
+            result["images_per_second"].append(speed)
+            log.info("round %d: %s at %d px, %.1f images/s", number + 1, result["loop"],
+                     result["image_size"], speed)
+    return results
+
+
+def table(results: list[dict]) -> str:
+    """The median of every loop, with its range, and its ratio to the first of the same size."""
+    lines = ["| loop | pixels | batch | images/s, median (least to most) | ratio by round |",
+             "| --- | --- | --- | --- | --- |"]
+    for result in results:
+        base = next(each for each in results if each["image_size"] == result["image_size"])
+        speeds = np.array(result["images_per_second"])
+        ratios = speeds / np.array(base["images_per_second"])
+        lines.append(f"| {result['loop']} | {result['image_size']} | {result['batch_size']} "
+                     f"| {median(speeds):.1f} ({speeds.min():.1f} to {speeds.max():.1f}) "
+                     f"| {median(ratios):.2f}× ({ratios.min():.2f} to {ratios.max():.2f}) |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--loop", choices=FUNCTIONS, help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    dataset = load_dataset()
+    if arguments.loop:
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            print(json.dumps(FUNCTIONS[arguments.loop](dataset, arguments.size, arguments.batch)))
+            os.chdir("/")
+        return
+    results = measure_all(arguments.rounds)
+    system = describe_system()
+    write_json(RAW, {"dataset": dataset.name, "steps": STEPS, "system": system,
+                     "loops": results})
+    page = replace_block(PAGE.read_text(encoding="utf-8"), "throughput",
+                         f"{dataset.name}, {MODEL.name}, {STEPS} steps a run, "
+                         f"{arguments.rounds} rounds; {system['cpu']['model']}, "
+                         f"{torch.get_num_threads()} threads; torch {torch.__version__}.\n\n"
+                         f"{table(results)}")
+    with replacing(PAGE) as partial:
+        partial.write_text(page, encoding="utf-8")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    run_stage(main)

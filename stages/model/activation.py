@@ -1,0 +1,31 @@
+"""Swapping a model's smooth activations for ones that cost nothing once quantized.
+
+SiLU becomes Sigmoid and Mul in ONNX, each with ranges of its own. ReLU6 is part of the
+convolution before it, and hard swish is one node that is linear outside a small range.
+Source: A. Howard et al., Searching for MobileNetV3, 2019 (hard swish in place of SiLU).
+"""
+
+import logging
+
+from torch import nn
+
+log = logging.getLogger(__name__)
+
+SMOOTH = (nn.SiLU, nn.GELU, nn.Mish)
+BY_NAME = {"relu6": nn.ReLU6, "hardswish": nn.Hardswish}
+
+
+def swap_activations(model: nn.Module, name: str) -> int:
+    """Replace every smooth activation of `model`, in place, by `name`; the number replaced.
+
+    Gates (sigmoid, hard sigmoid) and activations that are ReLUs already stay.
+    """
+    if name == "keep":
+        return 0
+    found = [(parent, key) for parent in model.modules()
+             for key, child in parent.named_children() if isinstance(child, SMOOTH)]
+    for parent, key in found:
+        setattr(parent, key, BY_NAME[name](inplace=True))
+    if not found:
+        log.warning("model.activation=%s: this model has no smooth activation to replace", name)
+    return len(found)

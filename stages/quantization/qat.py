@@ -1,0 +1,230 @@
+"""Quantization-aware fine-tuning of a QDQ graph, by PyTorch's fake quantization.
+
+The statically quantized graph is run in PyTorch as it is written, rounding where it rounds;
+gradients pass straight through. Weights and biases learn to give the float model's
+probabilities; ranges stay as calibrated, and the tuned weights go back into the same graph.
+Sources: B. Jacob et al., Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference, 2018; G. Hinton et al., Distilling the Knowledge in a Neural
+Network, 2015.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+from torch.nn import functional
+
+from stages.config.errors import UserError
+from stages.config.schema import Model, QatRecipe
+from stages.model.preprocess import preprocess
+
+log = logging.getLogger(__name__)
+
+SUFFIX = "_quantized"
+LEVELS = {np.dtype(np.int8): (-128, 127), np.dtype(np.uint8): (0, 255)}
+SMALLEST_INT32, LARGEST_INT32 = -2**31, 2**31 - 1
+LR_FLOOR = 0.1  # of the recipe's, at the last step
+
+Teacher = Callable[[np.ndarray], np.ndarray]
+
+
+class QdqNetwork(nn.Module):
+    """A QDQ graph as a PyTorch module from float32 (B, 3, S, S) to logits.
+
+    Args:
+        quantized: the QDQ graph, as ONNX Runtime's quantizer writes it.
+        source: the float graph that it was made of, for the weights before rounding.
+
+    Raises:
+        UserError: the graph has an operator that can't be fine-tuned.
+    """
+
+    def __init__(self, quantized: onnx.ModelProto, source: onnx.ModelProto) -> None:
+        super().__init__()
+        self.nodes = list(quantized.graph.node)
+        self.input = quantized.graph.input[0].name
+        self.output = quantized.graph.output[0].name
+        self.constants = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+                          for tensor in quantized.graph.initializer}
+        floats = {tensor.name: numpy_helper.to_array(tensor).copy()
+                  for tensor in source.graph.initializer}
+        learned = {node.input[0].removesuffix(SUFFIX) for node in self.nodes
+                   if node.op_type == "DequantizeLinear" and node.input[0] in self.constants}
+        learned |= {name for node in self.nodes if node.op_type in ("Conv", "Gemm")
+                    for name in node.input[1:] if name in self.constants}
+        # A parameter's name may hold no dot.
+        self.names = {name: f"p{index}" for index, name in enumerate(sorted(learned))}
+        for name, attribute in self.names.items():
+            tensor = torch.from_numpy(floats[name])
+            layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+            self.register_parameter(attribute, nn.Parameter(
+                tensor.contiguous(memory_format=layout)))
+        unknown = {node.op_type for node in self.nodes} - OPERATORS.keys() - {
+            "QuantizeLinear", "DequantizeLinear"}
+        if unknown:
+            raise UserError(f"qat: operator {', '.join(sorted(unknown))} can't be fine-tuned; "
+                            "leave qat out of this variant")
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        values: dict[str, torch.Tensor] = {self.input: batch}
+
+        def value(name: str) -> torch.Tensor:
+            if name in values:
+                return values[name]
+            return (getattr(self, self.names[name]) if name in self.names
+                    else self.constants[name])
+
+        for node in self.nodes:
+            if node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
+                result = self._rounded_parameter(node)
+            elif node.op_type == "DequantizeLinear":
+                result = value(node.input[0])
+            elif node.op_type == "QuantizeLinear":
+                scale, zero_point = (self.constants[name] for name in node.input[1:])
+                low, high = LEVELS[zero_point.numpy().dtype]
+                result = torch.fake_quantize_per_tensor_affine(
+                    value(node.input[0]), scale.item(), int(zero_point), low, high)
+            else:
+                result = OPERATORS[node.op_type]([value(name) if name else None
+                                                  for name in node.input], attributes(node))
+            values[node.output[0]] = result
+        return values[self.output]
+
+    def _rounded_parameter(self, node: onnx.NodeProto) -> torch.Tensor:
+        parameter = getattr(self, self.names[node.input[0].removesuffix(SUFFIX)])
+        if self.constants[node.input[0]].dtype == torch.int32:
+            return parameter  # a bias, whose 32 bits lose next to nothing
+        scale, zero_point = (self.constants[name] for name in node.input[1:])
+        low, high = LEVELS[zero_point.numpy().dtype]
+        if scale.dim() == 0:
+            return torch.fake_quantize_per_tensor_affine(parameter, scale.item(), int(zero_point),
+                                                         low, high)
+        return torch.fake_quantize_per_channel_affine(
+            parameter, scale, zero_point.int(), attributes(node).get("axis", 1), low, high)
+
+    def write_to(self, quantized: onnx.ModelProto) -> None:
+        """Put the weights and biases, rounded, into the graph that this network was made of."""
+        made = {}
+        for node in self.nodes:
+            if node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
+                made[node.input[0]] = self._as_integers(node)
+        for name, attribute in self.names.items():
+            if name in self.constants:
+                made[name] = getattr(self, attribute).detach().numpy()
+        for tensor in quantized.graph.initializer:
+            if tensor.name in made:
+                tensor.CopyFrom(numpy_helper.from_array(
+                    np.ascontiguousarray(made[tensor.name]), tensor.name))
+
+    def _as_integers(self, node: onnx.NodeProto) -> np.ndarray:
+        name, old = node.input[0], self.constants[node.input[0]].numpy()
+        value = getattr(self, self.names[name.removesuffix(SUFFIX)]).detach().double().numpy()
+        scale = self.constants[node.input[1]].double().numpy()
+        zero_point = (self.constants[node.input[2]].double().numpy() if len(node.input) > 2
+                      else np.zeros_like(scale))
+        if scale.ndim:
+            shape = [1] * value.ndim
+            shape[attributes(node).get("axis", 1)] = -1
+            scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+        low, high = LEVELS.get(old.dtype, (SMALLEST_INT32, LARGEST_INT32))
+        return np.clip(np.rint(value / scale) + zero_point, low, high).astype(old.dtype)
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes of `node` by name."""
+    return {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+
+
+def _convolution(inputs: list, options: dict) -> torch.Tensor:
+    picture, weight, *bias = inputs
+    top, left, bottom, right = options.get("pads", (0, 0, 0, 0))
+    if (top, left) != (bottom, right):
+        picture = functional.pad(picture, (left, right, top, bottom))
+        top = left = 0
+    return functional.conv2d(picture, weight, bias[0] if bias else None,
+                             options.get("strides", 1), (top, left),
+                             options.get("dilations", 1), options.get("group", 1))
+
+
+def _gemm(inputs: list, options: dict) -> torch.Tensor:
+    left, right, *bias = inputs
+    left = left.t() if options.get("transA") else left
+    right = right.t() if options.get("transB") else right
+    result = options.get("alpha", 1.0) * (left @ right)
+    return result + options.get("beta", 1.0) * bias[0] if bias else result
+
+
+def _clip(inputs: list, options: dict) -> torch.Tensor:
+    picture, low, high = [*inputs, None, None][:3]
+    return picture.clamp(low, high)
+
+
+def _reshape(inputs: list, options: dict) -> torch.Tensor:
+    picture, shape = inputs
+    sizes = [picture.shape[index] if size == 0 and not options.get("allowzero") else size
+             for index, size in enumerate(shape.tolist())]
+    return picture.reshape(sizes)
+
+
+OPERATORS: dict[str, Callable[[list, dict], torch.Tensor]] = {
+    "Conv": _convolution,
+    "Gemm": _gemm,
+    "Clip": _clip,
+    "Reshape": _reshape,
+    "Add": lambda inputs, _: inputs[0] + inputs[1],
+    "Mul": lambda inputs, _: inputs[0] * inputs[1],
+    "Relu": lambda inputs, _: inputs[0].relu(),
+    "Sigmoid": lambda inputs, _: inputs[0].sigmoid(),
+    "HardSwish": lambda inputs, _: functional.hardswish(inputs[0]),
+    "Flatten": lambda inputs, options: inputs[0].flatten(options.get("axis", 1)),
+    "GlobalAveragePool": lambda inputs, _: inputs[0].mean((2, 3), keepdim=True),
+}
+
+
+def random_batches(pictures: np.ndarray, positions: np.ndarray, recipe: QatRecipe
+                   ) -> Iterator[np.ndarray]:
+    """`recipe.steps` batches of uint8 (B, H, W, 3), drawn from `positions` of `pictures`."""
+    rng = np.random.default_rng(recipe.seed)
+    for _ in range(recipe.steps):
+        chosen = rng.choice(positions, min(recipe.batch_size, len(positions)), replace=False)
+        yield pictures[np.sort(chosen)]
+
+
+def fine_tune(quantized: onnx.ModelProto, source: onnx.ModelProto, teacher: Teacher,
+              batches: Iterator[np.ndarray], recipe: QatRecipe, model: Model) -> list[float]:
+    """Fine-tune the QDQ graph `quantized` in place on the probabilities of `teacher`.
+
+    Args:
+        source: the float graph.
+        teacher: from float32 (B, 3, S, S) to the float model's logits.
+        batches: uint8 pictures (B, H, W, 3); labels are not needed.
+
+    Returns:
+        The loss by step, a Kullback-Leibler divergence in nats.
+
+    Raises:
+        UserError: an operator that can't be fine-tuned, or a loss that is not finite.
+    """
+    network = QdqNetwork(quantized, source)
+    optimizer = torch.optim.Adam(network.parameters(), recipe.lr)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LR_FLOOR, recipe.steps)
+    losses = []
+    for pictures in batches:
+        batch = preprocess(torch.from_numpy(pictures), model.image_size, model.mean, model.std)
+        wanted = torch.from_numpy(teacher(batch.contiguous().numpy())).log_softmax(1)
+        loss = functional.kl_div(network(batch).log_softmax(1), wanted, reduction="batchmean",
+                                 log_target=True)
+        if not torch.isfinite(loss):
+            raise UserError(f"qat: loss is {loss.item()} at step {len(losses) + 1}; lower qat.lr")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+    network.write_to(quantized)
+    return losses

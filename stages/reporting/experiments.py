@@ -1,0 +1,57 @@
+"""Experiments side by side: what was varied, and what came out for the float and the INT8 model."""
+
+from typing import Any
+
+import dvc.api
+import pandas as pd
+from dvc.exceptions import DvcException
+from scmrepo.exceptions import SCMError
+
+from stages.config.errors import UserError
+from stages.reporting.summary import REFERENCE
+
+SUMMARY, EXPORT = "metrics/summary.json", "metrics/export.json"
+TRAINING = "metrics/training/metrics.json"
+VARIANTS = (REFERENCE, "int8_static")
+
+
+def experiment_row(rev: str, by: list[str]) -> dict[str, Any]:
+    """One experiment: the parameters `by`, and the numbers that are compared.
+
+    Args:
+        rev: a branch, a commit or an experiment's name.
+        by: dotted keys of params.yaml.
+
+    Raises:
+        UserError: no such revision, parameter or metrics in it.
+    """
+    try:
+        params = dvc.api.params_show(rev=rev)
+        summary, export, training = (dvc.api.metrics_show(path, rev=rev)
+                                     for path in (SUMMARY, EXPORT, TRAINING))
+        row = {key: _value(params, key) for key in by}
+        return {
+            "experiment": rev, **row, "data set": summary["dataset"],
+            "pixels": summary["image_size"], "test pictures": summary["test_images"],
+            "epochs": training["epochs"], "parameters, M": training["parameters"] / 1e6,
+            "MACs, M": export["macs"] / 1e6,
+            **{f"{variant} {label}": summary["variants"][variant][key] * factor
+               for variant in VARIANTS for label, key, factor in (
+                   ("accuracy, %", "accuracy", 100), ("ms", "latency_p50_ms", 1),
+                   ("images/s", "throughput_img_s", 1), ("MB", "size_mb", 1))}}
+    except (DvcException, SCMError) as error:
+        raise UserError(f"{rev}: {str(error).splitlines()[0]}; see 'dvc exp list'") from None
+    except KeyError as error:
+        raise UserError(f"{rev}: has no {error} in its parameters or metrics; run the experiment "
+                        "again with the present code") from None
+
+
+def _value(params: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        params = params[part]
+    return params
+
+
+def markdown(rows: pd.DataFrame) -> str:
+    """The rows as a Markdown table."""
+    return rows.to_markdown(index=False, floatfmt=".4g") + "\n"

@@ -1,0 +1,48 @@
+"""Two processes over gloo train as one process does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PROGRAM = Path(__file__).with_name("two_processes.py")
+ROOT = PROGRAM.parents[2]
+# Sums of gradients are rounded in another order.
+TOLERANCE = 1e-5
+
+
+def trained(folder, *launcher):
+    """Run the program in `folder`: the weights it ends with and its history."""
+    folder.mkdir()
+    subprocess.run([sys.executable, *launcher, str(PROGRAM), str(folder)], check=True, timeout=300,
+                   cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+                   capture_output=True)
+    return (torch.load(folder / "model.pt", weights_only=True),
+            json.loads((folder / "history.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distributed")
+    return (trained(folder / "one"),
+            trained(folder / "two", "-m", "torch.distributed.run", "--standalone",
+                    "--nproc-per-node", "2"))
+
+
+def test_weights_are_those_of_one_process(runs):
+    (one, history), (two, shared) = runs
+    assert (history["processes"], shared["processes"]) == (1, 2)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=TOLERANCE)
+
+
+def test_metrics_count_every_picture_once(runs):
+    """The validation split is odd, so that two processes can't share it evenly."""
+    (_, history), (_, shared) = runs
+    assert shared["images"] == history["images"]
+    for one, two in zip(history["epochs"], shared["epochs"], strict=True):
+        assert two == pytest.approx(one, abs=TOLERANCE)
