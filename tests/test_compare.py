@@ -1,0 +1,84 @@
+"""The compare command on a small repository with two experiments in it."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+from refusals import ROOT
+
+from stages.reporting.experiments import VARIANTS
+
+
+def run(folder, *command):
+    return subprocess.run([sys.executable, *command], cwd=folder, text=True, capture_output=True,
+                          env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT),
+                               "DVC_NO_ANALYTICS": "1", "HOME": str(folder)})
+
+
+def git(folder, *command):
+    subprocess.run(["git", "-c", "user.name=test", "-c", "user.email=test@localhost", *command],
+                   cwd=folder, check=True, capture_output=True)
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def commit(folder, branch, model, parameters):
+    """An experiment as a branch: its parameters and metrics."""
+    variants = {name: {"accuracy": 0.9 + 0.01 * index, "latency_p50_ms": 4.0 / (index + 1),
+                       "throughput_img_s": 100.0, "size_mb": 10.0}
+                for index, name in enumerate(VARIANTS)}
+    write(folder / "params.yaml", yaml.safe_dump({"model": {"name": model, "image_size": 64}}))
+    for path, content in (
+            ("summary", {"dataset": "digits", "image_size": 64, "test_images": 50,
+                         "variants": variants}),
+            ("export", {"macs": 2_000_000}),
+            ("training/metrics", {"epochs": 3, "parameters": parameters})):
+        write(folder / f"metrics/{path}.json", json.dumps(content))
+    git(folder, "checkout", "-qb", branch)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", branch)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    git(folder, "init", "-q")
+    assert run(folder, "-m", "dvc", "init", "-q").returncode == 0
+    write(folder / "dvc.yaml", yaml.safe_dump({
+        "params": ["params.yaml"], "metrics": ["metrics/summary.json", "metrics/export.json",
+                                               "metrics/training/metrics.json"]}))
+    commit(folder, "small", "b0", 4_000_000)
+    commit(folder, "large", "b3", 11_000_000)
+    return folder
+
+
+def test_table_has_a_row_for_each_experiment(repository):
+    result = run(repository, "-m", "stages.compare", "models", "--by", "model.name", "small",
+                 "large")
+    assert result.returncode == 0, result.stderr
+    folder = repository / "docs/results/models"
+    rows = pd.read_csv(folder / "experiments.csv")
+    assert list(rows["model.name"]) == ["b0", "b3"]
+    assert list(rows["parameters, M"]) == [4, 11]
+    assert set(rows["MACs, M"]) == {2}
+    assert set(rows["int8_static accuracy, %"]) == {91}
+    assert set(rows["onnx_fp32 ms"]) == {4}
+    assert "| b3 " in (folder / "table.md").read_text().replace("  ", " ")
+    assert (folder / "experiments.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (["--by", "model.name", "absent"], "absent: "),
+    (["--by", "model.depth", "small"], "small: has no 'depth'")])
+def test_what_is_not_there(repository, arguments, told):
+    result = run(repository, "-m", "stages.compare", "none", *arguments)
+    assert result.returncode == 1
+    assert f"ERROR {told}" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (repository / "docs/results/none").exists()
