@@ -52,15 +52,15 @@ def quantize_statically(source: Path, target: Path, params: QuantizedVariant, mo
     _refuse_uniform(pictures)
     ranges = calibrate(float_model, params.calibration, feeds_of(pictures, model, input_name))
     prepared = with_channel_floor(float_model, ranges)
-    _write_qdq(prepared, ranges, target, params)
+    write_qdq(prepared, ranges, target, params)
     if params.bias_correction:
         corrected = with_corrected_biases(prepared, onnx.load(target),
                                           feeds_of(pictures, model, input_name))
-        _write_qdq(corrected, ranges, target, params)
+        write_qdq(corrected, ranges, target, params)
     return ranges
 
 
-def _write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
+def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
                params: QuantizedVariant) -> None:
     """Have ONNX Runtime write `model` as QDQ; a calibration cache tells it the ranges."""
     with TemporaryDirectory() as folder:
