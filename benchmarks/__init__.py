@@ -1,1 +1,1 @@
-"""Programs that measure; each prints a table and keeps its raw data under docs/."""
+"""Programs that measure what the README or docs claim; run by hand on a quiet machine."""

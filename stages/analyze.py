@@ -54,13 +54,13 @@ def make_recipes(model: onnx.ModelProto, dataset: Dataset, params: Model, folder
     def dynamic(weight_type: str) -> onnx.ModelProto:
         target = folder / "dynamic.onnx"
         quantize_dynamically(SOURCE, target, QuantizedVariant("dynamic", weight_type, "QUInt8",
-                                                              False))
+                                                              False, "none", False))
         return onnx.load(target)
 
     def static(per_channel: bool) -> onnx.ModelProto:
         target = folder / "static.onnx"
         quantize_statically(SOURCE, target, QuantizedVariant("static", "QInt8", "QUInt8",
-                                                             per_channel),
+                                                             per_channel, "minmax", False),
                             params, dataset.pictures("calibration"), INPUT)
         return onnx.load(target)
 

@@ -3,16 +3,19 @@
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Data
 from stages.config.stage import run_stage
 from stages.data.cifar10 import read_cifar10
-from stages.data.dataset import write_images, write_splits
+from stages.data.dataset import IMAGES_FILE, write_images, write_splits
 from stages.data.digits import read_digits
 from stages.data.imagefolder import read_imagefolder
 from stages.data.listing import Listing
-from stages.data.splits import split
+from stages.data.splits import refuse_copies, split
+from stages.files.atomic import replacing
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,9 @@ def main() -> None:
                    validation_fraction=params.validation_fraction,
                    test_fraction=params.test_fraction,
                    calibration_size=params.calibration_size, seed=params.seed)
-    write_images(listing, params.resolution)
+    with replacing(IMAGES_FILE) as partial:
+        write_images(listing, params.resolution, partial)
+        refuse_copies(np.load(partial, mmap_mode="r"), splits)
     write_splits(params.name, listing, splits)
     log.info("%s: %d classes, %s", params.name, len(listing.classes),
              ", ".join(f"{len(part)} {name}" for name, part in splits.items()))

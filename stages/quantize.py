@@ -4,14 +4,17 @@ import argparse
 import logging
 from pathlib import Path
 
-from stages.config.errors import UserError
+import numpy as np
+
 from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import replacing, write_json
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.export import INPUT
+from stages.quantization.calibration import record
 from stages.quantization.dynamic import quantize_dynamically
+from stages.quantization.recipe import check_recipe
 from stages.quantization.static import quantize_statically
 
 log = logging.getLogger(__name__)
@@ -24,16 +27,20 @@ def main() -> None:
     parser.add_argument("variant", help="a key of quantize.variants in params.yaml")
     variant = parser.parse_args().variant
     params = load_params("model", f"quantize.variants.{variant}")
-    if not SOURCE.is_file():
-        raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
     recipe = params.quantize.variants[variant]
+    check_recipe(variant, recipe)
     target = Path(f"models/{variant}.onnx")
+    positions, ranges = np.array([], dtype=np.int64), {}
     with replacing(target) as partial:
         if recipe.method == "dynamic":
             quantize_dynamically(SOURCE, partial, recipe)
         else:
-            pictures = load_dataset().pictures("calibration")
-            quantize_statically(SOURCE, partial, recipe, params.model, pictures, INPUT)
+            dataset = load_dataset()
+            positions = dataset.splits["calibration"]
+            ranges = quantize_statically(SOURCE, partial, recipe, params.model,
+                                         dataset.view("calibration"), INPUT)
+    write_json(Path(f"metrics/calibration/{variant}.json"),
+               record(recipe.calibration, positions, ranges))
     executed = operator_counts(executed_graph(target))
     quantized, in_float = quantized_and_float(executed)
     size_mb, source_mb = target.stat().st_size / 1e6, SOURCE.stat().st_size / 1e6

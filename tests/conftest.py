@@ -48,8 +48,8 @@ def lite0_files(exported, dataset, tmp_path_factory) -> dict[str, Path]:
     _, params, proto = exported(LITE0, 32, 18)
     onnx.save(proto, files["fp32"])
     quantize_dynamically(files["fp32"], files["dynamic"],
-                         QuantizedVariant("dynamic", "QInt8", "QUInt8", False))
+                         QuantizedVariant("dynamic", "QInt8", "QUInt8", False, "none", False))
     quantize_statically(files["fp32"], files["static"],
-                        QuantizedVariant("static", "QInt8", "QUInt8", True), params,
-                        dataset.pictures("calibration"), INPUT)
+                        QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False),
+                        params, dataset.pictures("calibration"), INPUT)
     return files

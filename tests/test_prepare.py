@@ -72,17 +72,26 @@ def test_pictures_become_one_array_file_and_splits(archive):
 def test_cifar10_keeps_its_test_split(archive, monkeypatch):
     write_params(archive.parent.parent, name="cifar10", format="cifar10", resolution=32)
     monkeypatch.chdir(archive.parent.parent)
-    images = np.stack([pixels(seed, 32, 32) for seed in range(8)])
     labels = [0, 1] * 4
+    names = ["test_batch", *(f"data_batch_{number}" for number in range(1, 6))]
+    batches = {name: np.stack([pixels(8 * place + seed, 32, 32) for seed in range(8)])
+               for place, name in enumerate(names)}
     files = {f"cifar-10-batches-py/{name}": python2_pickle(cifar10_batch(images, labels))
-             for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]}
+             for name, images in batches.items()}
     files["cifar-10-batches-py/batches.meta"] = python2_pickle({"label_names": ["up", "down"]})
     write_tar(archive, files)
     main()
     splits = json.loads((archive.parent / "splits.json").read_text())["splits"]
     assert splits["test"] == list(range(40, 48))
     dataset = load_dataset(archive.parent / "images.npy", archive.parent / "splits.json")
-    np.testing.assert_array_equal(dataset.pictures("test"), images)
+    np.testing.assert_array_equal(dataset.pictures("test"), batches["test_batch"])
+
+
+def test_a_copy_of_a_test_picture_among_those_for_calibration_is_refused(archive):
+    write_zip(archive, {**{f"train/{name}": content for name, content in PETS.items()},
+                        **{f"test/{name}": content for name, content in PETS.items()}})
+    assert_refused(archive, "4 of 4 calibration pictures are in the test split too, byte for byte",
+                   "remove the copies from the archive")
 
 
 def test_a_truncated_archive_is_refused(archive):

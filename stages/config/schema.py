@@ -78,6 +78,8 @@ class QuantizedVariant:
     weight_type: str = choice("QInt8", "QUInt8")
     activation_type: str = choice("QInt8", "QUInt8")
     per_channel: bool = MISSING
+    calibration: str = choice("none", "minmax", "percentile", "entropy", "mse")
+    bias_correction: bool = MISSING
     qat: QatRecipe | None = None
 
 

@@ -1,6 +1,7 @@
 """The prepared data set: one array file of pictures and one file of labels, classes and splits."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,20 @@ from stages.files.atomic import replacing, write_json
 
 IMAGES_FILE = Path("data/images.npy")
 SPLITS_FILE = Path("data/splits.json")
+
+
+@dataclass
+class PictureView(Sequence):
+    """The pictures of `images` at `positions`, read as they are sliced."""
+
+    images: np.ndarray
+    positions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int | slice) -> np.ndarray:
+        return self.images[self.positions[index]]
 
 
 @dataclass
@@ -32,6 +47,10 @@ class Dataset:
     def pictures(self, split: str) -> np.ndarray:
         """The pictures of `split`, read into memory: uint8, shape (n, H, W, 3)."""
         return self.images[self.splits[split]]
+
+    def view(self, split: str) -> PictureView:
+        """The pictures of `split`, of which only what is sliced is read into memory."""
+        return PictureView(self.images, self.splits[split])
 
     def labels_of(self, split: str) -> np.ndarray:
         """The labels of `split`: int64, shape (n,)."""

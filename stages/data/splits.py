@@ -1,5 +1,7 @@
 """Dividing a data set: train, validation, test, and calibration held out of train."""
 
+import hashlib
+
 import numpy as np
 from sklearn.model_selection import train_test_split
 
@@ -37,6 +39,28 @@ def split(labels: np.ndarray, is_test: np.ndarray | None, classes: list[str], *,
     train, calibration = _draw(rest, labels, calibration_size, "calibration", classes, seed)
     parts = (train, validation, test, calibration)
     return {name: np.sort(part) for name, part in zip(SPLIT_NAMES, parts, strict=True)}
+
+
+def refuse_copies(images: np.ndarray, splits: dict[str, np.ndarray]) -> None:
+    """Hold calibration apart from the test split by content too: archives hold copies.
+
+    Args:
+        images: uint8, shape (N, H, W, 3), read one by one.
+
+    Raises:
+        UserError: a calibration picture is in the test split, byte for byte.
+    """
+    of_test = {_digest(images[position]) for position in splits["test"]}
+    copies = [position for position in splits["calibration"]
+              if _digest(images[position]) in of_test]
+    if copies:
+        raise UserError(f"{len(copies)} of {len(splits['calibration'])} calibration pictures are "
+                        f"in the test split too, byte for byte (the first is picture {copies[0]}); "
+                        "remove the copies from the archive, or change data.seed")
+
+
+def _digest(picture: np.ndarray) -> bytes:
+    return hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
 
 
 def _draw(pool: np.ndarray, labels: np.ndarray, size: int, name: str, classes: list[str],

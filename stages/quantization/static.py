@@ -1,43 +1,86 @@
 """Static quantization: ranges from calibration pictures, written as QDQ pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
 from onnxruntime.quantization import (
-    CalibrationDataReader,
     CalibrationMethod,
     QuantFormat,
     QuantType,
+    TensorData,
+    TensorsData,
     quantize_static,
+    save_tensors_data,
 )
 
+from stages.config.errors import UserError
 from stages.config.schema import Model, QuantizedVariant
 from stages.measurement.predictor import model_input
+from stages.quantization.bias_correction import with_corrected_biases
+from stages.quantization.calibration import calibrate
+from stages.quantization.channel_floor import with_channel_floor
+from stages.quantization.ranges import Range
+from stages.quantization.source import load_float_model
 
 CALIBRATION_BATCH = 16
 
 
-class PictureReader(CalibrationDataReader):
-    """Feeds uint8 pictures (n, H, W, 3) to the calibrator, preprocessed batch by batch."""
-
-    def __init__(self, pictures: np.ndarray, params: Model, input_name: str) -> None:
-        self._batches = self._preprocessed(pictures, params, input_name)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._batches, None)
-
-    @staticmethod
-    def _preprocessed(pictures: np.ndarray, params: Model, name: str
-                      ) -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, len(pictures), CALIBRATION_BATCH):
-            yield {name: model_input(pictures[start:start + CALIBRATION_BATCH], params)}
+def feeds_of(pictures: Sequence[np.ndarray], params: Model, name: str
+             ) -> Iterator[dict[str, np.ndarray]]:
+    """Feed uint8 pictures (n, H, W, 3) to the input `name`, preprocessed batch by batch."""
+    for start in range(0, len(pictures), CALIBRATION_BATCH):
+        yield {name: model_input(pictures[start:start + CALIBRATION_BATCH], params)}
 
 
 def quantize_statically(source: Path, target: Path, params: QuantizedVariant, model: Model,
-                        pictures: np.ndarray, input_name: str) -> None:
-    """Write `source`, quantized to ranges seen on `pictures`, to `target`."""
-    quantize_static(source, target, PictureReader(pictures, model, input_name),
-                    quant_format=QuantFormat.QDQ, calibrate_method=CalibrationMethod.MinMax,
-                    activation_type=QuantType[params.activation_type],
-                    weight_type=QuantType[params.weight_type], per_channel=params.per_channel)
+                        pictures: Sequence[np.ndarray], input_name: str) -> dict[str, Range]:
+    """Write `source`, quantized to ranges seen on `pictures`, to `target`.
+
+    Args:
+        pictures: uint8 (n, H, W, 3), sliced one batch at a time.
+
+    Returns:
+        The calibrated range of every tensor.
+
+    Raises:
+        UserError: a model that can't be quantized, or pictures that tell nothing.
+    """
+    float_model = load_float_model(source)
+    _refuse_uniform(pictures)
+    ranges = calibrate(float_model, params.calibration, feeds_of(pictures, model, input_name))
+    prepared = with_channel_floor(float_model, ranges)
+    write_qdq(prepared, ranges, target, params)
+    if params.bias_correction:
+        corrected = with_corrected_biases(prepared, onnx.load(target),
+                                          feeds_of(pictures, model, input_name))
+        write_qdq(corrected, ranges, target, params)
+    return ranges
+
+
+def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
+               params: QuantizedVariant) -> None:
+    """Have ONNX Runtime write `model` as QDQ; a calibration cache tells it the ranges."""
+    with TemporaryDirectory() as folder:
+        source, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"
+        onnx.save(model, source)
+        # To the quantizer, MinMax means that the ranges are to be taken as they are.
+        save_tensors_data(TensorsData(CalibrationMethod.MinMax, {
+            name: TensorData(lowest=lowest, highest=highest)
+            for name, (lowest, highest) in ranges.items()}), cache)
+        quantize_static(source, target, calibration_cache_path=cache,
+                        quant_format=QuantFormat.QDQ, calibrate_method=CalibrationMethod.MinMax,
+                        activation_type=QuantType[params.activation_type],
+                        weight_type=QuantType[params.weight_type],
+                        per_channel=params.per_channel)
+
+
+def _refuse_uniform(pictures: Sequence[np.ndarray]) -> None:
+    if not len(pictures):
+        raise UserError("calibration: there are no pictures; run 'dvc repro prepare'")
+    first = pictures[0]
+    if all(np.array_equal(pictures[index], first) for index in range(1, len(pictures))):
+        raise UserError(f"calibration: all pictures ({len(pictures)}) are the same, which tells "
+                        "no range; look at the data, or raise data.calibration_size")

@@ -14,7 +14,7 @@ from stages.config.schema import Params, QuantizedVariant
 
 SECTIONS = tuple(field.name for field in fields(Params))
 RECIPE = {"method": "static", "weight_type": "QInt8", "activation_type": "QUInt8",
-          "per_channel": True}
+          "per_channel": True, "calibration": "minmax", "bias_correction": False}
 GOOD = {
     "data": {"name": "pictures", "format": "imagefolder", "sha256": None, "resolution": 32,
              "horizontal_flip": True, "validation_fraction": 0.1, "test_fraction": 0.2,

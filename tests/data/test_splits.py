@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from refusals import refusal
 
 from stages.config.errors import UserError
-from stages.data.splits import SPLIT_NAMES, split
+from stages.data.splits import SPLIT_NAMES, refuse_copies, split
 
 SETTINGS = {"validation_fraction": 0.2, "test_fraction": 0.25, "calibration_size": 6, "seed": 0}
 
@@ -129,6 +129,31 @@ def test_a_class_that_a_given_split_lacks_in_train_is_refused():
     labels = labels_of(50, 50)
     message = refusal(split, labels, labels == 1, names_of(2), **SETTINGS)
     assert "class 'class 1' has 0 pictures left for train and validation" in message
+
+
+def pictures_with(*copies):
+    """Twelve pictures of which `copies` are (position, position of the original)."""
+    images = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)
+    for position, original in copies:
+        images[position] = images[original]
+    return images
+
+
+PARTS = {"train": np.arange(4), "validation": np.arange(4, 6), "test": np.arange(6, 9),
+         "calibration": np.arange(9, 12)}
+
+
+def test_a_calibration_picture_that_copies_one_of_test_is_refused_by_number():
+    message = refusal(refuse_copies, pictures_with((10, 7), (11, 6)), PARTS)
+    assert "2 of 3 calibration pictures" in message
+    assert "the first is picture 10" in message
+
+
+def test_copies_elsewhere_are_none_of_calibrations_business():
+    refuse_copies(pictures_with((10, 0), (5, 7), (11, 9)), PARTS)
+    almost = pictures_with((10, 7))
+    almost[10, 0, 0, 0] ^= 1
+    refuse_copies(almost, PARTS)
 
 
 def test_the_least_that_is_enough_is_accepted():

@@ -26,7 +26,8 @@ def source(exported, tmp_path):
 def quantized(source, name="int8.onnx", weight_type="QInt8", per_channel=False):
     target = source.with_name(name)
     quantize_dynamically(source, target,
-                         QuantizedVariant("dynamic", weight_type, "QUInt8", per_channel))
+                         QuantizedVariant("dynamic", weight_type, "QUInt8", per_channel, "none",
+                                          False))
     return target
 
 

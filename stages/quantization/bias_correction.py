@@ -1,0 +1,118 @@
+"""What rounding its weights adds to a layer's output on average goes off the layer's bias.
+
+Source: M. Nagel et al., Data-free quantization through weight equalization and bias correction,
+2019, section 4.2; here the mean is taken over calibration pictures.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from stages.quantization.rounding import weighted_layers, weights_of
+
+
+def with_corrected_biases(model: onnx.ModelProto, quantized: onnx.ModelProto,
+                          feeds: Iterable[dict[str, np.ndarray]]) -> onnx.ModelProto:
+    """A copy of the float `model` whose biases make up for the weights of `quantized`.
+
+    Convolutions and fully connected layers with a constant bias, or none, are corrected.
+
+    Args:
+        quantized: `model` as QDQ.
+        feeds: batches by the name of the model's input; one is held at a time.
+    """
+    errors = mean_errors(model, dequantized_weights(quantized), feeds)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node, _ in weighted_layers(result):
+        output = node.output[0]
+        name = node.input[2] if len(node.input) > 2 else ""
+        if output not in errors or (name and name not in constants):
+            continue
+        bias = constants[name] if name else np.zeros_like(errors[output])
+        # A bias of its own: exporters let layers share equal ones.
+        corrected = f"{output}_corrected_bias"
+        result.graph.initializer.append(numpy_helper.from_array(
+            (bias - errors[output] / _beta(node)).astype(np.float32), corrected))
+        del node.input[2:]
+        node.input.append(corrected)
+    return result
+
+
+def dequantized_weights(quantized: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """What the weights of a QDQ model stand for, float32, by the name of the float weight."""
+    constants = {tensor.name: numpy_helper.to_array(tensor)
+                 for tensor in quantized.graph.initializer}
+    found = {}
+    for node in quantized.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            integers, scale, zero = (constants[name] for name in node.input)
+            axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 1)
+            if scale.ndim:
+                shape = [-1 if index == axis else 1 for index in range(integers.ndim)]
+                scale, zero = scale.reshape(shape), zero.reshape(shape)
+            name = node.input[0].removesuffix("_quantized")
+            found[name] = (integers.astype(np.float32) - zero.astype(np.float32)) * scale
+    return found
+
+
+def mean_errors(model: onnx.ModelProto, rounded: dict[str, np.ndarray],
+                feeds: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Mean difference that `rounded` weights make to a layer, by the name of its output.
+
+    Every layer gets the float model's input; float64, shape (channels,), over pictures and space.
+    """
+    probed, outputs = _with_error_outputs(model, rounded)
+    if not outputs:  # a model of MatMul alone
+        return {}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(probed.SerializeToString(), options,
+                                           providers=["CPUExecutionProvider"])
+    sums, count = dict.fromkeys(outputs, 0.0), 0
+    for feed in feeds:
+        for name, means in zip(outputs, session.run(list(outputs.values()), feed), strict=True):
+            sums[name] += means.reshape(means.shape[:2]).sum(axis=0, dtype=np.float64)
+        count += len(means)
+    return {name: total / count for name, total in sums.items()}
+
+
+def _with_error_outputs(model: onnx.ModelProto, rounded: dict[str, np.ndarray]
+                        ) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """Give every layer a twin with the error of its weights, and put out what the twin says.
+
+    Returns:
+        The model, and by the output of each layer the name of its twin's, a mean over space.
+    """
+    probed = onnx.ModelProto()
+    probed.CopyFrom(model)
+    del probed.graph.output[:]
+    weights, outputs = weights_of(model), {}
+    for node, name in weighted_layers(model):
+        if name not in rounded:
+            continue
+        output = node.output[0]
+        error, weight, outputs[output] = (f"{output}_{end}" for end in (
+            "error", "weight_error", "mean_error"))
+        probed.graph.initializer.append(numpy_helper.from_array(
+            (rounded[name] - weights[name]).astype(np.float32), weight))
+        twin = probed.graph.node.add()
+        twin.CopyFrom(node)
+        twin.name, twin.output[0] = error, error
+        del twin.input[1:]
+        twin.input.append(weight)
+        # A pool leaves one value a picture and channel, and a Gemm puts out no more than that.
+        probed.graph.node.append(helper.make_node(
+            "GlobalAveragePool" if node.op_type == "Conv" else "Identity",
+            [error], [outputs[output]]))
+        probed.graph.output.append(helper.make_empty_tensor_value_info(outputs[output]))
+    return probed, outputs
+
+
+def _beta(node: onnx.NodeProto) -> float:
+    """The factor of the bias of a Gemm; 1 for a Conv."""
+    return next((entry.f for entry in node.attribute if entry.name == "beta"), 1.0)

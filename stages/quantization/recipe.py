@@ -1,0 +1,28 @@
+"""What a variant's recipe may combine."""
+
+from stages.config.errors import UserError
+from stages.config.schema import QuantizedVariant
+
+
+def check_recipe(name: str, recipe: QuantizedVariant) -> None:
+    """Hold the recipe of the variant `name` to what its method can do.
+
+    Raises:
+        UserError: two of its values contradict each other.
+    """
+    key = f"params.yaml: quantize.variants.{name}"
+    if recipe.method == "dynamic":
+        if recipe.calibration != "none":
+            raise UserError(f"{key}.calibration: got '{recipe.calibration}', but dynamic "
+                            "quantization finds ranges at run time; set it to none")
+        if recipe.bias_correction:
+            raise UserError(f"{key}.bias_correction: got true, which needs method: static")
+        if recipe.activation_type != "QUInt8":
+            raise UserError(f"{key}.activation_type: got '{recipe.activation_type}', but dynamic "
+                            "quantization knows QUInt8 alone")
+    elif recipe.calibration == "none":
+        raise UserError(f"{key}.calibration: got 'none', but static quantization needs ranges; "
+                        "set it to minmax, percentile, entropy or mse")
+    elif (recipe.activation_type, recipe.weight_type) == ("QInt8", "QUInt8"):
+        raise UserError(f"{key}.weight_type: got 'QUInt8', which ONNX Runtime does not combine "
+                        "with activation_type QInt8; set it to QInt8")
