@@ -5,15 +5,18 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import replacing, write_json
+from stages.measurement.predictor import load_predictor
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.export import INPUT
 from stages.quantization.calibration import record
 from stages.quantization.dynamic import quantize_dynamically
+from stages.quantization.qat import fine_tune, random_batches
 from stages.quantization.recipe import check_recipe
 from stages.quantization.static import quantize_statically
 
@@ -39,6 +42,14 @@ def main() -> None:
             positions = dataset.splits["calibration"]
             ranges = quantize_statically(SOURCE, partial, recipe, params.model,
                                          dataset.view("calibration"), INPUT)
+            if recipe.qat:
+                graph = onnx.load(partial)
+                losses = fine_tune(
+                    graph, onnx.load(SOURCE), load_predictor(SOURCE, params.model),
+                    random_batches(dataset.images, dataset.splits["train"], recipe.qat),
+                    recipe.qat, params.model)
+                onnx.save(graph, partial)
+                log.info("%s: fine-tuned, loss %.5f to %.5f nats", variant, losses[0], losses[-1])
     write_json(Path(f"metrics/calibration/{variant}.json"),
                record(recipe.calibration, positions, ranges))
     executed = operator_counts(executed_graph(target))

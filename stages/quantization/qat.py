@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 SUFFIX = "_quantized"
 LEVELS = {np.dtype(np.int8): (-128, 127), np.dtype(np.uint8): (0, 255)}
 SMALLEST_INT32, LARGEST_INT32 = -2**31, 2**31 - 1
+ACTIVATION_LEVELS = 255
 LR_FLOOR = 0.1  # of the recipe's, at the last step
 
 Teacher = Callable[[np.ndarray], np.ndarray]
@@ -53,22 +54,50 @@ class QdqNetwork(nn.Module):
                           for tensor in quantized.graph.initializer}
         floats = {tensor.name: numpy_helper.to_array(tensor).copy()
                   for tensor in source.graph.initializer}
-        learned = {node.input[0].removesuffix(SUFFIX) for node in self.nodes
-                   if node.op_type == "DequantizeLinear" and node.input[0] in self.constants}
-        learned |= {name for node in self.nodes if node.op_type in ("Conv", "Gemm")
-                    for name in node.input[1:] if name in self.constants}
+        learned = {name: self.constants[name] for node in self.nodes
+                   if node.op_type in ("Conv", "Gemm")
+                   for name in node.input[1:] if name in self.constants}
+        for node in self.nodes:
+            if node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
+                name = node.input[0].removesuffix(SUFFIX)
+                # Weights start before rounding; a bias has 32 bits and starts as it is.
+                learned[name] = (self._dequantized(node) if name not in floats
+                                 or self.constants[node.input[0]].dtype == torch.int32
+                                 else torch.from_numpy(floats[name]))
+        self.units = self._units()
         # A parameter's name may hold no dot.
         self.names = {name: f"p{index}" for index, name in enumerate(sorted(learned))}
         for name, attribute in self.names.items():
-            tensor = torch.from_numpy(floats[name])
-            layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
             self.register_parameter(attribute, nn.Parameter(
-                tensor.contiguous(memory_format=layout)))
+                (learned[name] / self.units[name]).float()))
         unknown = {node.op_type for node in self.nodes} - OPERATORS.keys() - {
             "QuantizeLinear", "DequantizeLinear"}
         if unknown:
             raise UserError(f"qat: operator {', '.join(sorted(unknown))} can't be fine-tuned; "
                             "leave qat out of this variant")
+
+    def _units(self) -> dict[str, torch.Tensor]:
+        """What a parameter is counted in, so that one learning rate suits all.
+
+        For a weight that is its quantization step; for a bias, what a step of a weight can change.
+        """
+        made_by = {node.output[0]: node for node in self.nodes}
+        units = {}
+        for node in self.nodes:
+            if node.op_type in ("Conv", "Gemm"):
+                picture, weight = (made_by[name] for name in node.input[:2])
+                step, _ = self._steps(weight)
+                units[weight.input[0].removesuffix(SUFFIX)] = step
+                if len(node.input) > 2:
+                    bias = made_by.get(node.input[2])
+                    name = bias.input[0].removesuffix(SUFFIX) if bias else node.input[2]
+                    units[name] = (ACTIVATION_LEVELS * self.constants[picture.input[1]].double()
+                                   * step.flatten())
+        return units
+
+    def parameter(self, name: str) -> torch.Tensor:
+        """The weight or bias `name` as it stands, float32."""
+        return getattr(self, self.names[name]) * self.units[name].float()
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         values: dict[str, torch.Tensor] = {self.input: batch}
@@ -76,32 +105,35 @@ class QdqNetwork(nn.Module):
         def value(name: str) -> torch.Tensor:
             if name in values:
                 return values[name]
-            return (getattr(self, self.names[name]) if name in self.names
-                    else self.constants[name])
+            return self.parameter(name) if name in self.names else self.constants[name]
 
         for node in self.nodes:
-            if node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
-                result = self._rounded_parameter(node)
-            elif node.op_type == "DequantizeLinear":
-                result = value(node.input[0])
-            elif node.op_type == "QuantizeLinear":
-                scale, zero_point = (self.constants[name] for name in node.input[1:])
-                low, high = LEVELS[zero_point.numpy().dtype]
-                result = torch.fake_quantize_per_tensor_affine(
-                    value(node.input[0]), scale.item(), int(zero_point), low, high)
-            else:
-                result = OPERATORS[node.op_type]([value(name) if name else None
-                                                  for name in node.input], attributes(node))
-            values[node.output[0]] = result
+            values[node.output[0]] = self.run_node(node, value)
         return values[self.output]
 
+    def run_node(self, node: onnx.NodeProto, value: Callable[[str], torch.Tensor]
+                 ) -> torch.Tensor:
+        """The output of `node`, whose inputs `value` gives by name."""
+        if node.op_type == "DequantizeLinear":
+            return (self._rounded_parameter(node) if node.input[0] in self.constants
+                    else value(node.input[0]))
+        if node.op_type == "QuantizeLinear":
+            scale, zero_point = (self.constants[name] for name in node.input[1:])
+            low, high = LEVELS[zero_point.numpy().dtype]
+            return torch.fake_quantize_per_tensor_affine(
+                value(node.input[0]), scale.item(), int(zero_point), low, high)
+        return OPERATORS[node.op_type]([value(name) if name else None for name in node.input],
+                                       attributes(node))
+
     def _rounded_parameter(self, node: onnx.NodeProto) -> torch.Tensor:
-        parameter = getattr(self, self.names[node.input[0].removesuffix(SUFFIX)])
+        parameter = self.parameter(node.input[0].removesuffix(SUFFIX))
         if self.constants[node.input[0]].dtype == torch.int32:
-            return parameter  # a bias, whose 32 bits lose next to nothing
+            return parameter
+        parameter = parameter.contiguous(memory_format=torch.channels_last
+                                         if parameter.dim() == 4 else torch.contiguous_format)
         scale, zero_point = (self.constants[name] for name in node.input[1:])
         low, high = LEVELS[zero_point.numpy().dtype]
-        if scale.dim() == 0:
+        if scale.numel() == 1:
             return torch.fake_quantize_per_tensor_affine(parameter, scale.item(), int(zero_point),
                                                          low, high)
         return torch.fake_quantize_per_channel_affine(
@@ -113,24 +145,32 @@ class QdqNetwork(nn.Module):
         for node in self.nodes:
             if node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
                 made[node.input[0]] = self._as_integers(node)
-        for name, attribute in self.names.items():
+        for name in self.names:
             if name in self.constants:
-                made[name] = getattr(self, attribute).detach().numpy()
+                made[name] = self.parameter(name).detach().numpy()
         for tensor in quantized.graph.initializer:
             if tensor.name in made:
                 tensor.CopyFrom(numpy_helper.from_array(
                     np.ascontiguousarray(made[tensor.name]), tensor.name))
 
+    def _steps(self, node: onnx.NodeProto) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and zero point of a DequantizeLinear, float64, shaped to fit what it takes."""
+        scale = self.constants[node.input[1]].double()
+        zero_point = (self.constants[node.input[2]].double() if len(node.input) > 2
+                      else torch.zeros_like(scale))
+        shape = [1] * self.constants[node.input[0]].dim()
+        if scale.numel() > 1:
+            shape[attributes(node).get("axis", 1)] = -1
+        return scale.reshape(shape), zero_point.reshape(shape)
+
+    def _dequantized(self, node: onnx.NodeProto) -> torch.Tensor:
+        scale, zero_point = self._steps(node)
+        return (self.constants[node.input[0]] - zero_point) * scale
+
     def _as_integers(self, node: onnx.NodeProto) -> np.ndarray:
         name, old = node.input[0], self.constants[node.input[0]].numpy()
-        value = getattr(self, self.names[name.removesuffix(SUFFIX)]).detach().double().numpy()
-        scale = self.constants[node.input[1]].double().numpy()
-        zero_point = (self.constants[node.input[2]].double().numpy() if len(node.input) > 2
-                      else np.zeros_like(scale))
-        if scale.ndim:
-            shape = [1] * value.ndim
-            shape[attributes(node).get("axis", 1)] = -1
-            scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+        value = self.parameter(name.removesuffix(SUFFIX)).detach().double().numpy()
+        scale, zero_point = (tensor.numpy() for tensor in self._steps(node))
         low, high = LEVELS.get(old.dtype, (SMALLEST_INT32, LARGEST_INT32))
         return np.clip(np.rint(value / scale) + zero_point, low, high).astype(old.dtype)
 

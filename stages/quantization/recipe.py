@@ -17,6 +17,9 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
                             "quantization finds ranges at run time; set it to none")
         if recipe.bias_correction:
             raise UserError(f"{key}.bias_correction: got true, which needs method: static")
+        if recipe.qat:
+            raise UserError(f"{key}.qat: got a recipe, but dynamic quantization has no ranges to "
+                            "train with; set method: static")
         if recipe.activation_type != "QUInt8":
             raise UserError(f"{key}.activation_type: got '{recipe.activation_type}', but dynamic "
                             "quantization knows QUInt8 alone")
