@@ -33,7 +33,7 @@ test: setup
 
 bench: setup
 	dvc repro --force --single-item benchmark
-	dvc repro report
+	dvc repro
 	python -m stages.publish
 
 publish: setup

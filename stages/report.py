@@ -1,4 +1,4 @@
-"""Stage report: the summary, the selected model, and the figures, from metrics alone."""
+"""Stage report: the summary with the selected model, and the figures, from metrics alone."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import pandas as pd
 
 from stages.config.params import load_params
 from stages.config.stage import run_stage
-from stages.files.atomic import copy_file, write_csv, write_json
+from stages.files.atomic import write_csv, write_json
 from stages.reporting import figures
 from stages.reporting.summary import REFERENCE, comparisons, select, summarize
 
@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
 HISTORY = METRICS / "training"
-DEPLOY_FILE = Path("models/deploy.onnx")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -49,7 +48,6 @@ def main() -> None:
         "dataset": evaluations[REFERENCE]["dataset"], "model": params.model.name,
         "image_size": params.model.image_size, "test_images": evaluations[REFERENCE]["images"],
         "latency_runs": benchmark["runs"], "variants": variants, "selected": selected})
-    copy_file(Path(params.variants[selected["variant"]]), DEPLOY_FILE)
 
     best_epoch = read_json(HISTORY / "metrics.json")["best"]["epoch"]
     shown = dict.fromkeys([REFERENCE, selected["variant"], "int8_dynamic"])

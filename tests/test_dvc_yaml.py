@@ -55,6 +55,10 @@ def test_variants_are_the_same_everywhere():
         deps = paths(STAGES[stage]["deps"])
         assert [path for path in deps if path.startswith("models/")] == \
             list(PARAMS["variants"].values())
+    onnx_variants = [name for name in variants if name != "torch_fp32"]
+    deploy = paths(STAGES["deploy"]["deps"])
+    for pattern in ("models/{}.onnx", "data/predictions/{}.csv", "metrics/evaluate/{}.json"):
+        assert {pattern.format(name) for name in onnx_variants} <= set(deploy)
     report = paths(STAGES["report"]["deps"])
     for pattern in ("data/predictions/{}.csv", "metrics/evaluate/{}.json",
                     "plots/confusion/{}.csv"):
@@ -77,10 +81,11 @@ def test_run_cache_cannot_replay_timings():
     assert {"plots/latency_runs.csv": {"cache": False}} in STAGES["benchmark"]["outs"]
 
 
-def test_only_evaluate_and_benchmark_read_the_test_split():
+def test_only_named_modules_read_the_test_split():
     readers = {path.name for path in (ROOT / "stages").rglob("*.py")
                if re.search(r"""["']test["']""", path.read_text(encoding="utf-8"))}
     assert readers == {"evaluate.py", "benchmark.py",   # the pictures of the split
+                       "deploy.py",                     # parity with evaluate on each; selects none
                        "splits.py", "imagefolder.py",   # where the split is made
                        "summary.py"}                    # predictions that evaluate wrote
 

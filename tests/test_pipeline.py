@@ -52,9 +52,12 @@ def test_pytorch_and_onnx_agree(repository):
 
 
 def test_selected_model_is_deployed(repository):
-    selected = summary_of(repository)["selected"]["variant"]
-    deployed = (repository / "models" / "deploy.onnx").read_bytes()
-    assert deployed == (repository / "models" / f"{selected}.onnx").read_bytes()
+    deployed = json.loads((repository / "metrics" / "deploy.json").read_text())
+    assert deployed["variant"] == summary_of(repository)["selected"]["variant"]
+    assert deployed["parity"]["test"]["class_agreement"] == 1
+    verified = run(repository, "python", "-m", "stages.verify", "models/deploy.onnx",
+                   "--record", "metrics/deploy.json").stdout
+    assert [line.rsplit(": ", 1)[1] for line in verified.splitlines()] == ["ok"] * 4
 
 
 def test_models_carry_labels_and_preprocessing(repository):

@@ -1,0 +1,121 @@
+"""Stage deploy: the selected variant as one file that takes uint8 pictures and names a class.
+
+Resizing, normalization, softmax and argmax are in the graph; class names, preset, accuracy,
+calibration, hashes and golden outputs are in the metadata. The model card beside it says the same.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pandas as pd
+from omegaconf import OmegaConf
+
+from stages.config.errors import UserError
+from stages.config.params import load_params
+from stages.config.schema import Params
+from stages.config.stage import run_stage
+from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, Dataset, load_dataset
+from stages.deployment import golden
+from stages.deployment.metadata import describe, sha256_of_files, sha256_of_value
+from stages.deployment.parity import (
+    check_parity,
+    check_quantized,
+    grey_level_difference,
+    prediction_difference,
+)
+from stages.deployment.runtime import HASH_KEYS, load_deployed, open_session
+from stages.deployment.wrap import ADDED_FLOAT_NODES, standard_opset, wrap
+from stages.files.atomic import replacing, write_json
+from stages.measurement.predictor import EVALUATION_BATCH
+from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
+from stages.reporting.card import model_card
+
+log = logging.getLogger(__name__)
+
+METRICS = Path("metrics")
+MODEL_FILE = Path("models/deploy.onnx")
+CARD_FILE = Path("models/README.md")
+METRICS_FILE = METRICS / "deploy.json"
+FP32 = "onnx_fp32"
+ACCURACY = ("images", "accuracy", "accuracy_ci95_low", "accuracy_ci95_high", "validation_images",
+            "validation_accuracy")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def facts(params: Params, variant: str, dataset: Dataset, opset: int) -> dict[str, Any]:
+    """What goes into the metadata; it changes only when the model does."""
+    plain = OmegaConf.to_container(params)
+    recipe = plain["quantize"]["variants"].get(variant)
+    evaluation = read_json(METRICS / "evaluate" / f"{variant}.json")
+    made_by = {key: plain[key] for key in ("data", "model", "train", "export")}
+    return {
+        "classes": dataset.classes,
+        "preset": {"data": dataset.name, "resolution": params.data.resolution, "variant": variant,
+                   "opset": opset, **{key: plain["model"][key] for key in (
+                       "library", "name", "image_size", "mean", "std")}},
+        "accuracy": {key: evaluation[key] for key in ACCURACY},
+        "calibration": recipe and {
+            **recipe, "images": len(dataset.splits["calibration"]),
+            "positions_sha256": sha256_of_value(dataset.splits["calibration"].tolist())},
+        "parameters_sha256": sha256_of_value({**made_by, "recipe": recipe}),
+        "data_sha256": sha256_of_files(IMAGES_FILE, SPLITS_FILE),
+        "fp32_sha256": sha256_of_files(Path(params.variants[FP32])),
+        "variant_sha256": sha256_of_files(Path(params.variants[variant]))}
+
+
+def executed_nodes(path: Path) -> tuple[int, int]:
+    """(quantized, float) numbers of compute nodes that ONNX Runtime runs for the model."""
+    return quantized_and_float(operator_counts(executed_graph(path)))
+
+
+def main() -> None:
+    params = load_params("data", "model", "train", "export", "quantize.variants", "variants")
+    summary = read_json(METRICS / "summary.json")
+    variant = summary["selected"]["variant"]
+    source = Path(params.variants[variant])
+    if not source.is_file():
+        raise UserError(f"{source}: no such file; run 'dvc repro'")
+    dataset = load_dataset()
+    model = wrap(onnx.load(source), params.model)
+    sizes = golden.golden_sizes(params.data.resolution, params.model.image_size)
+    grey_levels = grey_level_difference(
+        [*golden.golden_pictures(sizes), dataset.pictures("validation")[:EVALUATION_BATCH]],
+        params.model)
+    body_nodes = executed_nodes(source)
+    logits = golden.replay(open_session(model.SerializeToString()), sizes)
+    values = {**facts(params, variant, dataset, standard_opset(model)),
+              "golden": golden.record(logits, sizes, quantized=body_nodes[0] > 0)}
+    describe(model, values)
+    predictions = pd.read_csv(f"data/predictions/{variant}.csv")
+    with replacing(MODEL_FILE) as partial:
+        onnx.save(model, partial)
+        nodes = executed_nodes(partial)
+        check_quantized(body_nodes, nodes, ADDED_FLOAT_NODES)
+        deployed = load_deployed(partial)
+        parity = {split: prediction_difference(deployed, dataset.pictures(split),
+                                               predictions[predictions.split == split])
+                  for split in ("validation", "test")}
+        check_parity(grey_levels, parity)
+    size_mb = MODEL_FILE.stat().st_size / 1e6
+    write_json(METRICS_FILE, {
+        "variant": variant, "size_mb": size_mb, "quantized_nodes": nodes[0],
+        "float_nodes": nodes[1], "preprocessing_max_grey_levels": grey_levels, "parity": parity,
+        **{key: deployed.metadata[key] for key in HASH_KEYS}})
+    card = model_card(summary, values, read_json(METRICS / "evaluate" / f"{variant}.json"),
+                      read_json(METRICS / "training" / "metrics.json"),
+                      read_json(METRICS / "system.json"), size_mb)
+    with replacing(CARD_FILE) as partial:
+        partial.write_text(card, encoding="utf-8")
+    log.info("%s as %s: %.2f MB; %s", variant, MODEL_FILE, size_mb, "; ".join(
+        f"{found['class_agreement']:.2%} of {found['images']} classes on {split} as evaluate has"
+        for split, found in parity.items()))
+
+
+if __name__ == "__main__":
+    run_stage(main)

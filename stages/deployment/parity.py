@@ -1,0 +1,85 @@
+"""How far the model with its preprocessing in the graph is from the pipeline's own."""
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import torch
+
+from stages.config.errors import UserError
+from stages.config.schema import Model
+from stages.deployment.runtime import DeployedModel
+from stages.deployment.wrap import UINT8_MAX, preprocessing_model
+from stages.measurement.predictor import EVALUATION_BATCH
+from stages.model.preprocess import preprocess
+
+# Float resizing in another order of sums: 0.004 grey levels from 500 by 375 to 224 pixels.
+MAX_GREY_LEVELS = 0.02
+# Where pictures are only enlarged, or have the model's size, all is equal to the last digit. Where
+# they are shrunk, the above can tip a rounding of an INT8 model, and the class of a near tie.
+MIN_AGREEMENT = 0.995
+MAX_MEAN_CONFIDENCE_DIFF = 0.005
+
+
+def grey_level_difference(batches: list[np.ndarray], params: Model) -> float:
+    """Largest difference of the two preprocessings, in grey levels of 255.
+
+    `batches` holds uint8 pictures (B, H, W, 3), each batch of a size of its own.
+    """
+    session = onnxruntime.InferenceSession(preprocessing_model(params).SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    scale = np.float32(params.std).reshape(1, 3, 1, 1) * UINT8_MAX
+    return max(float((np.abs(session.run(None, {session.get_inputs()[0].name: batch})[0]
+                             - preprocess(torch.from_numpy(batch), params.image_size,
+                                          params.mean, params.std).numpy()) * scale).max())
+               for batch in batches)
+
+
+def prediction_difference(model: DeployedModel, pictures: np.ndarray, expected: pd.DataFrame
+                          ) -> dict[str, Any]:
+    """Compare with what evaluate wrote of the same uint8 pictures (n, H, W, 3).
+
+    `expected` has columns label, predicted and confidence, a row for each picture. The batches are
+    those of evaluate: a dynamically quantized model takes its ranges from the batch.
+    """
+    parts = [model.run(pictures[start:start + EVALUATION_BATCH])
+             for start in range(0, len(pictures), EVALUATION_BATCH)]
+    probabilities, predicted = (np.concatenate([part[index] for part in parts])
+                                for index in (1, 2))
+    differences = np.abs(probabilities.max(axis=1) - expected.confidence.to_numpy())
+    return {"images": len(pictures),
+            "class_agreement": float((predicted == expected.predicted.to_numpy()).mean()),
+            "max_confidence_diff": round(float(differences.max()), 6),
+            "mean_confidence_diff": round(float(differences.mean()), 6),
+            "accuracy": float((predicted == expected.label.to_numpy()).mean())}
+
+
+def check_parity(grey_levels: float, predictions: dict[str, dict[str, Any]]) -> None:
+    """Hold what was measured to the bounds above.
+
+    Raises:
+        UserError: the deployed model is not the selected variant behind the same preprocessing.
+    """
+    if not grey_levels <= MAX_GREY_LEVELS:
+        raise UserError(f"deploy: preprocessing in the graph is off by {grey_levels:.2g} grey "
+                        f"levels, accepted are {MAX_GREY_LEVELS}")
+    for split, found in predictions.items():
+        if not (found["class_agreement"] >= MIN_AGREEMENT
+                and found["mean_confidence_diff"] <= MAX_MEAN_CONFIDENCE_DIFF):
+            raise UserError(
+                f"deploy: on {split}, {found['class_agreement']:.2%} of the classes are those that "
+                f"evaluate found and confidence differs by {found['mean_confidence_diff']:.2g} on "
+                f"average; accepted are {MIN_AGREEMENT:.1%} and {MAX_MEAN_CONFIDENCE_DIFF}: run "
+                "'dvc repro evaluate'")
+
+
+def check_quantized(body: tuple[int, int], wrapped: tuple[int, int], added: int) -> None:
+    """Hold (quantized, float) node counts, as ONNX Runtime runs them, of a model with its body's.
+
+    Raises:
+        UserError: nodes of the body that run in INT8 alone run in float once they are wrapped.
+    """
+    if wrapped[0] < body[0] or wrapped[1] > body[1] + added:
+        raise UserError(f"deploy: {body[0]} nodes ran in INT8 and {body[1]} in float, now "
+                        f"{wrapped[0]} and {wrapped[1]} (of which {added} are added)")

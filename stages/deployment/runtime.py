@@ -1,0 +1,105 @@
+"""Running a model that `deploy` built, with onnxruntime and numpy alone."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from stages.config.errors import UserError
+
+PICTURES = "pictures"
+LOGITS, PROBABILITIES, CLASS_INDEX = OUTPUTS = ("logits", "probabilities", "class_index")
+# The metadata of a model: what each key holds is told by stages.deployment.metadata.
+FORMAT_KEY, FORMAT = "format", "stages.deploy 1"
+JSON_KEYS = ("classes", "preset", "accuracy", "calibration", "golden")
+HASH_KEYS = ("parameters_sha256", "data_sha256", "fp32_sha256", "variant_sha256", "graph_sha256",
+             "metadata_sha256")
+# What ONNX Runtime raises on a file that is no model, or one that it can't run.
+ONNX_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
+               ort_errors.InvalidProtobuf, ort_errors.NotImplemented, ort_errors.RuntimeException)
+
+
+@dataclass
+class DeployedModel:
+    """A model ready to run.
+
+    metadata: values by key; those of JSON_KEYS are decoded.
+    """
+
+    session: onnxruntime.InferenceSession
+    metadata: dict[str, Any]
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names; a class index is a position in them."""
+        return self.metadata["classes"]
+
+    @property
+    def resolution(self) -> int:
+        """Pixels, side of the square that the pictures of training were brought to."""
+        return self.metadata["preset"]["resolution"]
+
+    def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Classify uint8 pictures (batch, height, width, 3) of any height and width.
+
+        Returns:
+            Logits and probabilities, float32 (batch, classes), and class index, int64 (batch,).
+        """
+        return tuple(self.session.run(list(OUTPUTS), {PICTURES: pictures}))
+
+
+def open_session(model: str | bytes) -> onnxruntime.InferenceSession:
+    """A session on the CPU for the model at a path, or for its bytes."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def load_deployed(path: Path) -> DeployedModel:
+    """Load the model at `path`.
+
+    Raises:
+        UserError: no such file, not an ONNX model, or not one that `deploy` built.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        session = open_session(str(path))
+    except ONNX_ERRORS as error:
+        raise UserError(f"{path}: not an ONNX model that can be run "
+                        f"({str(error).splitlines()[0]})") from None
+    model = DeployedModel(session, decoded(session.get_modelmeta().custom_metadata_map, path))
+    if ([(value.name, value.type) for value in session.get_inputs()]
+            != [(PICTURES, "tensor(uint8)")]
+            or [value.name for value in session.get_outputs()] != list(OUTPUTS)
+            or session.get_outputs()[0].shape[-1:] != [len(model.classes)]):
+        raise UserError(f"{path}: inputs, outputs and classes are not those of a model built by "
+                        "stages.deploy")
+    return model
+
+
+def decoded(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    """The metadata of the model at `path`, with the values of JSON_KEYS decoded.
+
+    Raises:
+        UserError: it is not what `deploy` writes.
+    """
+    if metadata.get(FORMAT_KEY) != FORMAT:
+        raise UserError(f"{path}: not a model built by stages.deploy ('{FORMAT_KEY}' in its "
+                        f"metadata is {metadata.get(FORMAT_KEY)!r}, expected {FORMAT!r})")
+    if missing := [key for key in (*JSON_KEYS, *HASH_KEYS) if key not in metadata]:
+        raise UserError(f"{path}: its metadata lacks {', '.join(missing)}")
+    try:
+        values = {key: json.loads(value) if key in JSON_KEYS else value
+                  for key, value in metadata.items()}
+        usable = (all(isinstance(name, str) for name in values["classes"])
+                  and values["preset"]["resolution"] >= 1)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: its metadata can't be read ({error})") from None
+    if not usable:
+        raise UserError(f"{path}: its metadata holds no class names or no resolution")
+    return values

@@ -1,0 +1,121 @@
+"""A classifier with preprocessing, softmax and argmax in its graph: pictures in, class out."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper, version_converter
+
+from stages.config.errors import UserError
+from stages.config.schema import Model
+from stages.deployment.runtime import CLASS_INDEX, LOGITS, PICTURES, PROBABILITIES
+
+# Resize has antialias since opset 18. A body of an older opset is converted: the operators stay
+# what they are, int8 weights and all, and ONNX Runtime runs the same kernels.
+OLDEST_OPSET = 18
+UINT8_MAX = 255.0
+PREFIX = "deploy/"
+# Of the nodes that are added, those that compute: resize, subtract, divide, softmax, argmax.
+ADDED_FLOAT_NODES = 5
+
+
+def wrap(body: onnx.ModelProto, params: Model) -> onnx.ModelProto:
+    """Put `preprocess` before and softmax and argmax after `body`, whose nodes stay as they are.
+
+    `body` takes float32 (batch, 3, S, S) and gives logits (batch, classes). The result takes uint8
+    `pictures` (batch, height, width, 3) of any size and gives float32 `logits` and
+    `probabilities` (batch, classes) and int64 `class_index` (batch,). It has no metadata.
+
+    Raises:
+        UserError: `body` is of an older opset and can't be converted.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(_converted(body))
+    graph = model.graph
+    classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    before, constants = preprocessing(params, graph.input[0].name)
+    after = _decision(graph.output[0].name)
+    nodes = [*before, *graph.node, *after]
+    for field in (graph.node, graph.input, graph.output):
+        del field[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(constants)
+    graph.input.append(_pictures_input())
+    graph.output.extend([
+        helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", classes]),
+        helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", classes]),
+        helper.make_tensor_value_info(CLASS_INDEX, TensorProto.INT64, ["batch"])])
+    model.ir_version = max(model.ir_version, helper.find_min_ir_version_for(model.opset_import))
+    del model.metadata_props[:]
+    model.producer_name, model.producer_version = "stages.deploy", ""
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _converted(body: onnx.ModelProto) -> onnx.ModelProto:
+    opset = standard_opset(body)
+    if opset >= OLDEST_OPSET:
+        return body
+    try:
+        return version_converter.convert_version(body, OLDEST_OPSET)
+    except (version_converter.ConvertError, RuntimeError) as error:
+        raise UserError(f"export.opset: a model of opset {opset} can't be brought to "
+                        f"{OLDEST_OPSET} ({str(error).splitlines()[0]}); export at "
+                        f"{OLDEST_OPSET}") from None
+
+
+def standard_opset(model: onnx.ModelProto) -> int:
+    """The version of the standard operators that `model` is written in."""
+    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def preprocessing(params: Model, output: str
+                  ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Nodes and constants from `pictures` to `output`, step by step as stages.model.preprocess.
+
+    Channels come first only at the end: ONNX Runtime moves a Transpose that stands before Resize
+    past it, and then refuses the graph, since `sizes` names two axes of four.
+    exclude_outside: PyTorch drops what lies outside the picture and lets the rest of the filter
+    sum to one; by default, Resize repeats the edge, which is off by tens of grey levels there.
+    """
+    size = np.array([params.image_size, params.image_size], dtype=np.int64)
+    shift, scale = (np.float32(values) * np.float32(UINT8_MAX)
+                    for values in (params.mean, params.std))
+    constants = [numpy_helper.from_array(value, PREFIX + name)
+                 for name, value in (("size", size), ("shift", shift), ("scale", scale))]
+    nodes = [
+        helper.make_node("Cast", [PICTURES], [PREFIX + "float"], to=TensorProto.FLOAT),
+        helper.make_node("Resize", [PREFIX + "float", "", "", PREFIX + "size"],
+                         [PREFIX + "resized"], mode="linear", antialias=1, exclude_outside=1,
+                         coordinate_transformation_mode="half_pixel", axes=[1, 2]),
+        helper.make_node("Sub", [PREFIX + "resized", PREFIX + "shift"], [PREFIX + "shifted"]),
+        helper.make_node("Div", [PREFIX + "shifted", PREFIX + "scale"], [PREFIX + "normalized"]),
+        helper.make_node("Transpose", [PREFIX + "normalized"], [output], perm=[0, 3, 1, 2])]
+    for node in nodes:
+        node.name = PREFIX + node.op_type
+    return nodes, constants
+
+
+def preprocessing_model(params: Model) -> onnx.ModelProto:
+    """The preprocessing alone: uint8 `pictures` in, float32 (batch, 3, S, S) out."""
+    output = PREFIX + "output"
+    nodes, constants = preprocessing(params, output)
+    side = params.image_size
+    graph = helper.make_graph(nodes, "preprocessing", [_pictures_input()], [
+        helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 3, side, side])],
+        constants)
+    return helper.make_model_gen_version(graph, opset_imports=[helper.make_opsetid(
+        "", OLDEST_OPSET)])
+
+
+def _pictures_input() -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(PICTURES, TensorProto.UINT8,
+                                         ["batch", "height", "width", 3])
+
+
+def _decision(logits: str) -> list[onnx.NodeProto]:
+    nodes = [helper.make_node("Softmax", [logits], [PROBABILITIES], axis=1),
+             helper.make_node("ArgMax", [logits], [CLASS_INDEX], axis=1, keepdims=0)]
+    if logits != LOGITS:
+        nodes.append(helper.make_node("Identity", [logits], [LOGITS]))
+    for node in nodes:
+        node.name = PREFIX + node.op_type
+    return nodes
