@@ -56,6 +56,21 @@ def comparisons(predictions: dict[str, pd.DataFrame]) -> dict[str, dict[str, dic
     return result
 
 
+def mistakes(predictions: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Test pictures that a variant gets wrong, surest first.
+
+    Returns:
+        Columns position, label, predicted, confidence, and reference: what the reference predicts.
+    """
+    ours, theirs = (table[table.split == "test"] for table in (predictions, reference))
+    joined = ours.drop(columns="split").merge(
+        theirs[["position", "predicted"]].rename(columns={"predicted": "reference"}),
+        on="position")
+    wrong = joined[joined.label != joined.predicted]
+    return wrong.sort_values(["confidence", "position"], ascending=[False, True],
+                             ignore_index=True)
+
+
 def select(rows: dict[str, dict[str, float]], against: dict[str, dict[str, dict[str, float]]],
            max_drop_pp: float) -> dict[str, str]:
     """Pick the ONNX variant to ship: the fastest that is accurate enough on validation.

@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 
 from stages.measurement.accuracy import Comparison
-from stages.reporting.summary import comparison, comparisons, select, summarize
+from stages.reporting.summary import (
+    comparison,
+    comparisons,
+    mistakes,
+    select,
+    summarize,
+)
 
 NAMES = ("torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static")
 
@@ -102,6 +108,16 @@ def test_comparisons_by_hand(tables):
     assert result["int8_dynamic"]["validation"]["mcnemar_p"] == 0.25
     assert result["int8_dynamic"]["validation"]["lost"] == 3
     assert result["onnx_fp32"]["test"]["flipped"] == 0
+
+
+def test_mistakes_are_of_the_test_split_and_surest_first(tables):
+    static = tables["int8_static"].reset_index(drop=True)
+    static["confidence"] = np.arange(20) / 20
+    found = mistakes(static, tables["onnx_fp32"].sample(frac=1, random_state=0))
+    assert found.to_dict("list") == {
+        "position": [9, 7, 6], "label": [0, 1, 0], "predicted": [2, 0, 1],
+        "confidence": [0.95, 0.85, 0.8], "reference": [1, 1, 0]}
+    assert mistakes(tables["onnx_fp32"], tables["onnx_fp32"]).position.tolist() == [8, 9]
 
 
 def test_summary_by_hand_against_onnx_fp32(tables):
