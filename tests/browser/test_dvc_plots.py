@@ -9,8 +9,14 @@ from working_copy import make_working_copy, run
 
 pytestmark = pytest.mark.browser
 
-NAMED = [name for entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
-         for name in entry]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+VARIANTS = yaml.safe_load((ROOT / "params.yaml").read_text())["variants"]
+NAMED = [name for entry in PIPELINE["plots"] for name in entry]
+TITLED = [properties["title"].replace("${key}", variant)
+          for stage in PIPELINE["stages"].values()
+          for entry in stage.get("do", stage).get("plots", [])
+          for properties in entry.values() if "title" in properties
+          for variant in (VARIANTS if "${key}" in properties["title"] else [""])]
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +47,19 @@ def test_every_named_plot_is_drawn(repository, browser, scripts, command):
     def answer(route):
         """The first script that the page asks of a network brings all of Vega."""
         asked.append(route.request.url)
-        route.fulfill(body=scripts if len(asked) == 1 else "", content_type="text/javascript")
+        route.fulfill(body=scripts if len(asked) == 1 else "", content_type="text/javascript; charset=utf-8")
 
     opened.route(re.compile("^https://"), answer)
     opened.goto((repository / "page" / "index.html").as_uri())
-    opened.wait_for_function(
-        "document.querySelectorAll('canvas, svg.marks').length >= " + str(len(NAMED)))
-    titles = opened.content()
-    assert all(name in titles for name in NAMED)
+    plots = (repository / "page" / "index.html").read_text().count("vegaEmbed(")
+    opened.wait_for_function(f"document.querySelectorAll('svg.marks').length === {plots}")
+    titles = opened.locator("svg.marks .role-title-text").all_text_contents()
+    assert {*NAMED, *TITLED} <= set(titles)
+    assert {*VARIANTS} <= set(opened.locator("svg.marks .mark-text text").all_text_contents())
+    for index in range(opened.locator("svg.marks").count()):
+        drawn = opened.locator("svg.marks").nth(index).locator(
+            ".mark-line path, .mark-rect path, .mark-symbol path")
+        assert drawn.count() > 0
     broken = opened.eval_on_selector_all("img", "all => all.filter(i => !i.naturalWidth).length")
     assert broken == 0
     assert opened.locator("img").count() >= 6  # the figures of the report stage
