@@ -1,6 +1,8 @@
 # make repro   everything, from pictures to the selected INT8 model
 # make test    lint and tests
+# make report  write report.html and docs/report.md from the metrics
 # make bench   measure latency and throughput again on this machine
+# make test-browser  look at the pages in Chromium, which has to be installed
 # make help    this list
 
 SHELL := /bin/bash
@@ -8,7 +10,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup repro test bench publish
+.PHONY: help setup repro report test test-browser bench publish
 .DEFAULT_GOAL := help
 
 help:
@@ -26,15 +28,24 @@ $(VENV)/.installed: requirements.txt constraints.txt
 repro: setup
 	dvc repro
 	python -m stages.publish
+	python -m stages.page
+
+report: setup
+	python -m stages.page
 
 test: setup
 	ruff check .
 	python -m pytest
 
+test-browser: setup
+	pip install --quiet -r tests/browser/requirements.txt
+	python -m pytest -m browser
+
 bench: setup
 	dvc repro --force --single-item benchmark
 	dvc repro
 	python -m stages.publish
+	python -m stages.page
 
 publish: setup
 	python -m stages.publish $(NAME)

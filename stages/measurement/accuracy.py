@@ -21,6 +21,18 @@ def accuracy_by_class(labels: np.ndarray, predicted: np.ndarray, classes: list[s
             for index, name in enumerate(classes)}
 
 
+def calibration_error(correct: np.ndarray, confidence: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error, a fraction: how far confidence is from accuracy on average.
+
+    `correct` is bool and `confidence` the probability of the predicted class, both shape (n,).
+    Source: C. Guo et al., On Calibration of Modern Neural Networks, 2017; bins of equal width.
+    """
+    edges = np.linspace(0, 1, bins + 1)[1:-1]
+    gaps = np.bincount(np.digitize(confidence, edges, right=True), weights=confidence - correct,
+                       minlength=bins)
+    return float(np.abs(gaps).sum() / len(correct))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A model against a reference on the same n pictures.
@@ -38,6 +50,16 @@ class Comparison:
     def drop_pp(self) -> float:
         """Drop in accuracy, in percentage points; negative for a gain."""
         return 100 * (self.lost - self.gained) / self.n
+
+    @property
+    def mcnemar_p(self) -> float:
+        """Chance of a difference at least this large if both were equally accurate, two-sided.
+
+        Source: Q. McNemar, Note on the sampling error of the difference between correlated
+        proportions or percentages, 1947; exact, by the binomial distribution.
+        """
+        differing = self.lost + self.gained
+        return float(binomtest(self.lost, differing).pvalue) if differing else 1.0
 
     def drop_upper_pp(self, confidence: float = 0.95) -> float:
         """One-sided upper bound of the drop, in percentage points.

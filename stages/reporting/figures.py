@@ -26,7 +26,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
-    sns.set_theme(style="whitegrid", palette=PALETTE)
+    sns.set_theme(style="whitegrid", palette=PALETTE, font_scale=1.1)
     return plt.subplots(1, columns, figsize=(width, height))
 
 
@@ -34,36 +34,42 @@ def _colours(names: list[str]) -> dict[str, Any]:
     return dict(zip(names, sns.color_palette(PALETTE, len(names)), strict=True))
 
 
+def _legend_below(axes: Any, handles: list[Any], labels: list[str]) -> Any:
+    """A legend under the axis label, so that the figure stays narrow enough for a phone."""
+    below = -0.85 / axes.figure.get_figheight()
+    return axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, below), ncols=2,
+                       frameon=False, columnspacing=1.2)
+
+
 def latency_by_run(runs: pd.DataFrame) -> Figure:
     """Latency of each timed run; `runs` has a column run, and one of ms for each variant."""
-    figure, axes = _axes(9, 4.5)
+    figure, axes = _axes(6.5, 5.2)
     medians = runs.drop(columns="run").median()
     sns.lineplot(runs.melt("run", var_name="variant", value_name="ms"), x="run", y="ms",
                  hue="variant", palette=_colours(list(medians.index)), ax=axes, lw=1)
-    axes.set(yscale="log", xlabel="timed run", ylabel="latency of one picture, ms (log scale)",
+    axes.set(yscale="log", xlabel="timed run", ylabel="one picture, ms (log scale)",
              title="Latency by run, variants interleaved")
     axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles, [f"{name} (median {medians[name]:.2f} ms)" for name in labels],
-                loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    _legend_below(axes, handles, [f"{name} (median {medians[name]:.2f} ms)" for name in labels])
     return figure
 
 
 def speedups(variants: dict[str, dict[str, float]]) -> Figure:
     """Speed-up of every variant against onnx_fp32, of one picture and of batches."""
-    figure, axes = _axes(8, 4.5)
+    figure, axes = _axes(6.5, 1.6 + 0.75 * len(variants))
     table = pd.DataFrame([
         {"variant": name, "measure": label, "speed-up": row[key]}
         for name, row in variants.items()
         for label, key in (("one picture (latency)", "speedup_latency"),
                            ("batches (throughput)", "speedup_throughput"))])
-    sns.barplot(table, x="variant", y="speed-up", hue="measure", ax=axes)
+    sns.barplot(table, y="variant", x="speed-up", hue="measure", ax=axes)
     for bars in axes.containers:
-        axes.bar_label(bars, fmt="%.2f×", padding=2, fontsize=9)
-    axes.axhline(1, color="black", lw=1, ls="--")
-    axes.set(xlabel="", ylabel="times as fast as onnx_fp32", title="Speed-up: PyTorch, ONNX, INT8")
-    axes.margins(y=0.12)
-    axes.legend(title="", frameon=False)
+        axes.bar_label(bars, fmt="%.2f×", padding=2, fontsize=10)
+    axes.axvline(1, color="black", lw=1, ls="--")
+    axes.set(ylabel="", xlabel="times as fast as onnx_fp32", title="Speed-up: PyTorch, ONNX, INT8")
+    axes.margins(x=0.12)
+    _legend_below(axes, *axes.get_legend_handles_labels())
     return figure
 
 
@@ -90,16 +96,17 @@ def confusion(tables: dict[str, pd.DataFrame]) -> Figure:
     Each table has columns actual and predicted, a row for each test picture.
     """
     classes = sorted(set().union(*(table.actual for table in tables.values())))
-    side = max(4.5, 0.55 * len(classes))
+    side = max(3.6, 0.42 * len(classes))
     figure, axes = _axes(side * len(tables) + 1, side + 0.4, columns=len(tables))
     annotate = len(classes) <= 15
     for panel, (name, table) in zip(np.atleast_1d(axes), tables.items(), strict=True):
         matrix = pd.crosstab(table.actual, table.predicted).reindex(
             index=classes, columns=classes, fill_value=0)
         share = 100 * matrix.div(matrix.sum(axis=1), axis=0)
-        text = share.map(lambda value: f"{value:.1f}" if value else "") if annotate else False
+        text = share.map(lambda value: f"{value:.1f}".removesuffix(".0") if value else "")
         sns.heatmap(share, ax=panel, cmap="Blues", vmin=0, vmax=100, square=True, cbar=False,
-                    annot=text, fmt="", annot_kws={"fontsize": 8}, linewidths=0.5)
+                    annot=text if annotate else False, fmt="", annot_kws={"fontsize": 9},
+                    linewidths=0.5)
         accuracy = (table.actual == table.predicted).mean()
         panel.set(title=f"{name}: {accuracy:.2%} right", xlabel="predicted",
                   ylabel="actual, % of the class")
@@ -108,9 +115,22 @@ def confusion(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def pareto_front(variants: dict[str, dict[str, float]]) -> list[str]:
+    """The variants that no other one beats in both accuracy and latency, fastest first."""
+    front: list[str] = []
+    for name, row in sorted(variants.items(),
+                            key=lambda item: (item[1]["latency_p50_ms"], -item[1]["accuracy"])):
+        if not front or row["accuracy"] > variants[front[-1]]["accuracy"]:
+            front.append(name)
+    return front
+
+
 def accuracy_against_latency(variants: dict[str, dict[str, float]]) -> Figure:
-    """Accuracy with its 95 % interval against latency; the area of a point is the file's size."""
-    figure, axes = _axes(8, 5)
+    """Accuracy with its 95 % interval against latency; the area of a point is the file's size.
+
+    A dashed line joins those that no other variant beats in both.
+    """
+    figure, axes = _axes(6.5, 5.8)
     colours = _colours(list(variants))
     for name, row in variants.items():
         accuracy = 100 * row["accuracy"]
@@ -118,14 +138,18 @@ def accuracy_against_latency(variants: dict[str, dict[str, float]]) -> Figure:
         axes.errorbar(row["latency_p50_ms"], accuracy, yerr=[[low], [high]], color=colours[name],
                       capsize=3, lw=1)
         axes.scatter(row["latency_p50_ms"], accuracy, s=40 * row["size_mb"], color=colours[name],
-                     alpha=0.6, label=f"{name}, {row['size_mb']:.1f} MB")
+                     alpha=0.6, label=f"{name}, {row['size_mb']:.1f} MB", zorder=2)
+    best = [variants[name] for name in pareto_front(variants)]
+    axes.plot([row["latency_p50_ms"] for row in best], [100 * row["accuracy"] for row in best],
+              color="grey", ls="--", lw=1, zorder=1)
     axes.set(xscale="log", xlabel="latency of one picture, ms (median, log scale)",
              ylabel="test accuracy, %", title="Accuracy against latency; area is file size")
     axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     axes.margins(x=0.15, y=0.15)
-    legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, labelspacing=1.2)
+    axes.set_ylim(top=min(axes.get_ylim()[1], 103))
+    legend = _legend_below(axes, *axes.get_legend_handles_labels())
     for handle in legend.legend_handles:
         handle.set_sizes([60])
     return figure
@@ -151,7 +175,8 @@ def collapse(accuracy: dict[str, float], layers: pd.DataFrame) -> Figure:
     lines.axhline(0, color="black", lw=1, ls="--", label="error as large as the signal")
     lines.set(xlabel="layer, from input to output", ylabel="signal-to-noise ratio, dB",
               title="Output of each layer, activations in float")
-    lines.legend(frameon=False)
+    lines.margins(y=0.3)
+    lines.legend(frameon=False, loc="upper right")
     return figure
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.measurement.accuracy import Comparison, compare
+from stages.measurement.accuracy import Comparison, calibration_error, compare
 
 REFERENCE = "onnx_fp32"
 
@@ -24,12 +24,16 @@ def summarize(evaluations: dict[str, dict[str, Any]], benchmark: dict[str, dict[
     rows = {}
     for name, evaluation in evaluations.items():
         against = comparison(predictions[name], predictions[REFERENCE], "test")
+        tested = predictions[name][predictions[name].split == "test"]
         speed = benchmark[name]
         rows[name] = {
             **{key: evaluation[key] for key in ("accuracy", "accuracy_ci95_low",
                                                 "accuracy_ci95_high")},
             "accuracy_drop_pp": against.drop_pp,
             "flip_rate": against.flipped / against.n,
+            "mcnemar_p": against.mcnemar_p,
+            "calibration_error": calibration_error(
+                (tested.label == tested.predicted).to_numpy(), tested.confidence.to_numpy()),
             "size_mb": sizes_mb[name],
             **{key: speed[key] for key in ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
                                            "throughput_img_s")},
@@ -48,8 +52,23 @@ def comparisons(predictions: dict[str, pd.DataFrame]) -> dict[str, dict[str, dic
             result[name][split] = {
                 "images": against.n, "lost": against.lost, "gained": against.gained,
                 "flipped": against.flipped, "drop_pp": against.drop_pp,
-                "drop_upper_pp": against.drop_upper_pp()}
+                "drop_upper_pp": against.drop_upper_pp(), "mcnemar_p": against.mcnemar_p}
     return result
+
+
+def mistakes(predictions: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Test pictures that a variant gets wrong, surest first.
+
+    Returns:
+        Columns position, label, predicted, confidence, and reference: what the reference predicts.
+    """
+    ours, theirs = (table[table.split == "test"] for table in (predictions, reference))
+    joined = ours.drop(columns="split").merge(
+        theirs[["position", "predicted"]].rename(columns={"predicted": "reference"}),
+        on="position")
+    wrong = joined[joined.label != joined.predicted]
+    return wrong.sort_values(["confidence", "position"], ascending=[False, True],
+                             ignore_index=True)
 
 
 def select(rows: dict[str, dict[str, float]], against: dict[str, dict[str, dict[str, float]]],

@@ -9,6 +9,7 @@ from stages.measurement.accuracy import (
     Comparison,
     accuracy_by_class,
     accuracy_interval,
+    calibration_error,
     compare,
 )
 
@@ -32,6 +33,29 @@ def test_accuracy_by_class_by_hand():
     assert accuracy_by_class(labels, predicted, ["a", "b", "c"]) == {"a": 0.75, "b": 0.5, "c": 0.0}
 
 
+def test_calibration_error_by_hand():
+    """Bins of a tenth: (0.1, 0.2] has a mean of 0.17 and one right of two, (0.9, 1] is sure of
+    0.95 and right; the bin's edge 0.2 belongs to the lower bin."""
+    correct = np.array([True, False, True, True])
+    confidence = np.array([0.14, 0.2, 0.95, 0.95])
+    assert calibration_error(correct, confidence, bins=10) == pytest.approx(
+        (abs(0.34 - 1) + abs(1.9 - 2)) / 4)
+
+
+def test_calibration_error_has_bounds():
+    sure = np.ones(10)
+    assert calibration_error(sure > 0, sure) == 0
+    assert calibration_error(sure < 0, sure) == 1
+    assert calibration_error(np.array([True]), np.array([0.0])) == 1
+
+
+def test_calibration_error_does_not_cancel_between_bins():
+    """Too sure in one bin and too modest in the other: on the whole as sure as right."""
+    correct = np.array([True] * 5 + [False] * 5)
+    confidence = np.array([0.6] * 5 + [0.4] * 5)
+    assert calibration_error(correct, confidence) == pytest.approx(0.4)
+
+
 triples = st.lists(st.tuples(*[st.integers(0, 2)] * 3), min_size=1, max_size=30)
 
 
@@ -53,6 +77,16 @@ def test_drop_is_the_difference_of_accuracies(rows):
     labels, reference, predicted = np.array(rows).T
     expected = 100 * ((reference == labels).mean() - (predicted == labels).mean())
     assert compare(labels, reference, predicted).drop_pp == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("lost", "gained", "expected"), [
+    (0, 0, 1.0), (1, 0, 1.0), (5, 0, 2 / 2**5), (0, 5, 2 / 2**5), (4, 1, 2 * 6 / 2**5),
+    (3, 3, 1.0)])
+def test_mcnemar_by_hand(lost, gained, expected):
+    """Tails of so many coin tosses; what both have right or wrong does not count."""
+    for kept in (1, 1000):
+        case = Comparison(lost + gained + kept, lost, gained, lost + gained)
+        assert case.mcnemar_p == pytest.approx(expected)
 
 
 @st.composite

@@ -45,8 +45,8 @@ def test_panels_have_labels_and_titles(name):
     assert len(figure.axes) == panels
     for axes in figure.axes:
         assert axes.get_title()
-        assert axes.get_ylabel()
-        assert axes.get_xlabel() or name == "speedups"  # its bars bear names
+        assert axes.get_xlabel()
+        assert axes.get_ylabel() or name == "speedups"  # its bars bear names
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -73,12 +73,12 @@ def test_a_line_for_each_variant_with_its_median():
 
 def test_two_bars_for_each_variant():
     axes = figures.speedups(VARIANTS).axes[0]
-    bars = {container.get_label(): [bar.get_height() for bar in container]
+    bars = {container.get_label(): [bar.get_width() for bar in container]
             for container in axes.containers}
     assert list(bars.values()) == [
         [pytest.approx(VARIANTS[name][key]) for name in NAMES]
         for key in ("speedup_latency", "speedup_throughput")]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == NAMES
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == NAMES
     assert [text.get_text() for text in axes.texts[:4]] == ["0.20×", "1.20×", "2.20×", "3.20×"]
 
 
@@ -110,6 +110,36 @@ def test_confusion_writes_numbers_where_there_is_room(classes):
     table = pd.DataFrame({"actual": names, "predicted": names})
     axes, = figures.confusion({"onnx_fp32": table}).axes
     assert bool([text for text in axes.texts if text.get_text()]) == (classes == 3)
+
+
+def test_numbers_of_the_confusion_are_short():
+    texts = {text.get_text() for axes in figures.confusion(CONFUSED).axes for text in axes.texts}
+    assert texts == {"100", "75", "25", "50", ""}
+
+
+@pytest.mark.parametrize(("points", "front"), [
+    ({"a": (1, 0.9), "b": (2, 0.95), "c": (3, 0.99)}, ["a", "b", "c"]),
+    ({"a": (3, 0.99), "b": (1, 0.99), "c": (2, 0.98)}, ["b"]),
+    ({"a": (1, 0.5), "b": (1, 0.9), "c": (2, 0.9)}, ["b"])],
+    ids=["each is best at something", "one beats all", "ties"])
+def test_pareto_front(points, front):
+    assert figures.pareto_front({name: {"latency_p50_ms": latency, "accuracy": accuracy}
+                                 for name, (latency, accuracy) in points.items()}) == front
+
+
+def test_front_is_drawn():
+    worse = {**VARIANTS, "int8_dynamic": {**VARIANTS["int8_dynamic"], "accuracy": 0.1,
+                                          "accuracy_ci95_low": 0.05}}
+    axes = figures.accuracy_against_latency({name: worse[name] for name in NAMES[1:]}).axes[0]
+    line = next(line for line in axes.lines if line.get_linestyle() == "--")
+    assert line.get_xdata().tolist() == [1.0]  # int8_static beats both others
+    assert line.get_ydata().tolist() == [pytest.approx(93)]
+
+
+def test_accuracy_axis_ends_near_100_percent():
+    best = {name: {**row, "accuracy": 0.99, "accuracy_ci95_low": 0.1, "accuracy_ci95_high": 1.0}
+            for name, row in VARIANTS.items()}
+    assert figures.accuracy_against_latency(best).axes[0].get_ylim()[1] <= 103
 
 
 def test_a_point_for_each_variant_with_its_interval():

@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 
 from stages.measurement.accuracy import Comparison
-from stages.reporting.summary import comparison, comparisons, select, summarize
+from stages.reporting.summary import (
+    comparison,
+    comparisons,
+    mistakes,
+    select,
+    summarize,
+)
 
 NAMES = ("torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static")
 
@@ -62,7 +68,7 @@ def test_pytorch_is_never_selected():
 
 def predictions(labels, predicted, split="test"):
     return pd.DataFrame({"split": split, "position": np.arange(len(labels)), "label": labels,
-                         "predicted": predicted})
+                         "predicted": predicted, "confidence": 0.9})
 
 
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
@@ -98,9 +104,20 @@ def test_comparisons_by_hand(tables):
     static = result["int8_static"]["test"]
     assert static["drop_upper_pp"] > static.pop("drop_pp") == pytest.approx(10)
     assert static.pop("drop_upper_pp") == pytest.approx(Comparison(10, 2, 1, 4).drop_upper_pp())
-    assert static == {"images": 10, "lost": 2, "gained": 1, "flipped": 4}
+    assert static == {"images": 10, "lost": 2, "gained": 1, "flipped": 4, "mcnemar_p": 1.0}
+    assert result["int8_dynamic"]["validation"]["mcnemar_p"] == 0.25
     assert result["int8_dynamic"]["validation"]["lost"] == 3
     assert result["onnx_fp32"]["test"]["flipped"] == 0
+
+
+def test_mistakes_are_of_the_test_split_and_surest_first(tables):
+    static = tables["int8_static"].reset_index(drop=True)
+    static["confidence"] = np.arange(20) / 20
+    found = mistakes(static, tables["onnx_fp32"].sample(frac=1, random_state=0))
+    assert found.to_dict("list") == {
+        "position": [9, 7, 6], "label": [0, 1, 0], "predicted": [2, 0, 1],
+        "confidence": [0.95, 0.85, 0.8], "reference": [1, 1, 0]}
+    assert mistakes(tables["onnx_fp32"], tables["onnx_fp32"]).position.tolist() == [8, 9]
 
 
 def test_summary_by_hand_against_onnx_fp32(tables):
@@ -116,7 +133,8 @@ def test_summary_by_hand_against_onnx_fp32(tables):
     assert list(result) == list(NAMES)
     assert result["int8_static"] == {
         "accuracy": 0.5, "accuracy_ci95_low": 0.4, "accuracy_ci95_high": 0.6,
-        "accuracy_drop_pp": pytest.approx(10), "flip_rate": 0.4, "size_mb": 1,
+        "accuracy_drop_pp": pytest.approx(10), "flip_rate": 0.4, "mcnemar_p": 1.0,
+        "calibration_error": pytest.approx(0.2), "size_mb": 1,
         "latency_p50_ms": 1.0, "latency_p90_ms": 2.0, "latency_p99_ms": 3.0,
         "throughput_img_s": 1000.0, "speedup_latency": 4.0, "speedup_throughput": 2.5}
     assert result["torch_fp32"]["speedup_latency"] == 0.5

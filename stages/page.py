@@ -1,0 +1,121 @@
+"""Write the report's two pages from metrics: report.html to open, docs/report.md for GitHub.
+
+    python -m stages.page
+
+report.html is one file that needs no network. It shows pictures of mistakes where data/ holds the
+run's predictions, and is not in git for that reason; docs/report.md shows none.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.config.errors import UserError
+from stages.config.params import PARAMS_FILE, load_params
+from stages.config.stage import run_stage
+from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
+from stages.measurement.system import describe_system
+from stages.reporting.confusions import (
+    are_of_one_run,
+    class_drops,
+    confused_pairs,
+    png_uri,
+    with_examples,
+)
+from stages.reporting.pages import other_machine, write_page
+from stages.reporting.summary import REFERENCE, mistakes
+from stages.reporting.tables import recipe_table, training_sentence
+
+log = logging.getLogger(__name__)
+
+HTML, MARKDOWN = Path("report.html"), Path("docs/report.md")
+METRICS, PLOTS, PREDICTIONS = Path("metrics"), Path("plots"), Path("data/predictions")
+FIGURES = ("accuracy_latency", "speedups", "latency_by_run", "confusion", "training", "collapse")
+CLASSES, PAIRS, EXAMPLES = 15, 10, 8
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file that the report stage, or one before it, has written.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run 'dvc repro report'") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises UserError for a file that is missing or no JSON."""
+    try:
+        return json.loads(read_bytes(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); run 'git checkout {path}'") from None
+
+
+def read_confusion(variant: str) -> pd.DataFrame:
+    path = PLOTS / "confusion" / f"{variant}.csv"
+    read_bytes(path)
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def gather() -> dict[str, Any]:
+    """What both pages tell, from metrics/, plots/ and params.yaml, which are in git."""
+    params = load_params("data", "model", "train", "export", "quantize", "benchmark", "variants")
+    summary = read_json(METRICS / "summary.json")
+    told = [summary.get(key) for key in ("dataset", "model", "image_size")]
+    wanted = [params.data.name, params.model.name, params.model.image_size]
+    if told != wanted:
+        raise UserError(f"metrics/summary.json: is of {told}, {PARAMS_FILE} is of {wanted}; "
+                        "run 'dvc repro'")
+    selected = summary["selected"]["variant"]
+    evaluations = {name: read_json(METRICS / "evaluate" / f"{name}.json")
+                   for name in summary["variants"]}
+    training = read_json(METRICS / "training" / "metrics.json")
+    analysis = read_json(METRICS / "analysis.json")
+    return {
+        "summary": summary, "selected": selected, "reference": REFERENCE, "params": params,
+        "best": summary["variants"][selected], "base": summary["variants"][REFERENCE],
+        "system": read_json(METRICS / "system.json"),
+        "benchmark": read_json(METRICS / "benchmark.json"),
+        "export": read_json(METRICS / "export.json"), "analysis": analysis,
+        "recipes": recipe_table(analysis), "training": training,
+        "training_told": training_sentence(training, read_json(METRICS / "training_time.json")),
+        "evaluation": evaluations[REFERENCE],
+        "classes": class_drops({name: row["by_class"] for name, row in evaluations.items()},
+                               REFERENCE, selected, CLASSES),
+        "pairs": confused_pairs(read_confusion(selected), read_confusion(REFERENCE), PAIRS)}
+
+
+def illustrated(facts: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The confused pairs with pictures, or None where data/ has none of this run."""
+    tables = [PREDICTIONS / f"{name}.csv" for name in (facts["selected"], REFERENCE)]
+    if not all(path.is_file() for path in (*tables, IMAGES_FILE, SPLITS_FILE)):
+        return None
+    dataset, wrong = load_dataset(), mistakes(*map(pd.read_csv, tables))
+    if not are_of_one_run(wrong, dataset, read_confusion(facts["selected"])):
+        return None
+    return with_examples(facts["pairs"], wrong, dataset, EXAMPLES)
+
+
+def main() -> None:
+    facts = gather()
+    write_page(MARKDOWN, "report.md", facts)
+    warning = other_machine(facts["system"]["cpu"], describe_system()["cpu"])
+    pairs = illustrated(facts)
+    write_page(HTML, "report.html", {
+        **facts, "warning": warning, "pictured": pairs is not None,
+        "pairs": pairs or facts["pairs"],
+        "figures": {name: png_uri(read_bytes(PLOTS / f"{name}.png")) for name in FIGURES},
+        "parameters": read_bytes(PARAMS_FILE).decode("utf-8")})
+    if warning:
+        log.warning("%s", warning)
+    log.info("%s, and for a browser %s", MARKDOWN, HTML.resolve().as_uri())
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,73 @@
+"""The report's pages, rendered from their templates."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2.exceptions import UndefinedError
+
+from stages.config.errors import UserError
+from stages.files.atomic import replacing
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def points(value: float) -> str:
+    """Percentage points with their sign, and none where they round to nothing."""
+    return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"
+
+
+def chance(p: float) -> str:
+    """A p-value: two digits, and no zero."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def cell(text: str) -> str:
+    """Text of a name that can't end a cell of a Markdown table or start a tag."""
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
+        text = text.replace(character, escaped)
+    return text
+
+
+def environment() -> Environment:
+    """Templates that escape what they put into HTML, and fail on a name that is not there."""
+    result = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined,
+                         autoescape=select_autoescape(["html"]), trim_blocks=True,
+                         lstrip_blocks=True, keep_trailing_newline=True)
+    result.filters.update(percent=percent, points=points, chance=chance, cell=cell)
+    return result
+
+
+def render(template: str, facts: dict[str, Any]) -> str:
+    """The page `template` with `facts` filled in.
+
+    Raises:
+        UserError: the metrics lack a value that the page shows.
+    """
+    try:
+        return environment().get_template(template).render(facts)
+    except UndefinedError as error:
+        raise UserError(f"metrics: {error.message}; made by other code than this, "
+                        "run 'dvc repro'") from None
+
+
+def write_page(path: Path, template: str, facts: dict[str, Any]) -> None:
+    """Render `template` to the file `path`. Raises UserError as `render` does."""
+    text = render(template, facts)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def other_machine(measured: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """A warning when `measured`, the cpu of system.json, is not the CPU described by `here`."""
+    if all(measured[key] == here[key] for key in ("model", "architecture", "cores", "flags")):
+        return None
+    there, now = (f"{cpu['model']}, {cpu['cores']} cores"
+                  f" ({', '.join(cpu['flags'][-2:]) or cpu['architecture']})"
+                  for cpu in (measured, here))
+    return (f"The timings were taken on another CPU ({there}) than this page was made on ({now}). "
+            "Run 'make bench' to measure them here.")

@@ -1,0 +1,51 @@
+import pytest
+from refusals import refusal
+
+from stages.reporting.pages import cell, chance, other_machine, percent, points, render
+
+CPU = {"model": "A CPU", "architecture": "x86_64", "cores": 2, "threads_used": 2,
+       "flags": ["avx2", "avx512f", "avx512_vnni"]}
+
+
+@pytest.mark.parametrize(("value", "shown"), [
+    (0.45, "+0.45"), (-1.239, "-1.24"), (0.0, "0.00"), (-0.0, "0.00"), (-0.004, "0.00"),
+    (0.006, "+0.01")])
+def test_points(value, shown):
+    assert points(value) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [
+    (1.0, "1"), (0.0523, "0.052"), (0.0001, "0.0001"), (1e-68, "< 0.0001"), (0.0, "< 0.0001")])
+def test_chance(value, shown):
+    assert chance(value) == shown
+
+
+def test_percent():
+    assert percent(0.98765) == "98.77 %"
+    assert percent(0.98765, 1) == "98.8 %"
+
+
+def test_cell_stays_one_cell():
+    assert cell("a|b <i>&\nc") == "a\\|b &lt;i>&amp; c"
+
+
+def test_same_machine_gives_no_warning():
+    assert other_machine(CPU, {**CPU, "threads_used": 1}) is None
+
+
+@pytest.mark.parametrize("change", [{"model": "B CPU"}, {"architecture": "aarch64"},
+                                    {"cores": 4}, {"flags": ["avx2"]}], ids=lambda c: next(iter(c)))
+def test_another_machine_is_told(change):
+    warning = other_machine({**CPU, **change}, CPU)
+    assert "A CPU, 2 cores (avx512f, avx512_vnni)" in warning
+    assert "make bench" in warning
+
+
+def test_machine_without_known_instruction_sets():
+    assert "(riscv64)" in other_machine({**CPU, "architecture": "riscv64", "flags": []}, CPU)
+
+
+def test_value_that_metrics_lack_is_named():
+    message = refusal(render, "collapse.txt", {"analysis": {"accuracy": {"float": 0.5}}})
+    assert "weights per tensor, activations float" in message
+    assert message.endswith("run 'dvc repro'")

@@ -1,0 +1,76 @@
+"""The GitHub Actions workflow is valid and takes no more rights than it needs."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from import_closure import ROOT
+
+PATH = ROOT / ".github" / "workflows" / "ci.yml"
+WORKFLOW = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+JOBS = WORKFLOW["jobs"]
+STEPS = [step for job in JOBS.values() for step in job["steps"]]
+SCRIPTS = "\n".join(step.get("run", "") for step in STEPS)
+
+
+def check(path):
+    """Hold a workflow to the schema that the checker carries; no network."""
+    return subprocess.run([sys.executable, "-m", "check_jsonschema", "--builtin-schema",
+                           "vendor.github-workflows", str(path)], capture_output=True, text=True)
+
+
+def test_workflow_is_valid():
+    result = check(PATH)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(("good", "bad"), [("runs-on:", "runs_on:"), ("  compare:", "  1 b:"),
+                                           ("contents: read", "contents: all")])
+def test_checker_finds_mistakes(tmp_path, good, bad):
+    path = tmp_path / "ci.yml"
+    path.write_text(PATH.read_text(encoding="utf-8").replace(good, bad))
+    assert check(path).returncode != 0
+
+
+def test_actions_are_pinned_to_a_commit_whose_version_is_told():
+    used = re.findall(r"uses: (.*)", PATH.read_text(encoding="utf-8"))
+    assert len(used) == sum("uses" in step for step in STEPS) > 0
+    for action in used:
+        assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+
+
+def test_rights_are_minimal():
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    rights = {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job}
+    assert rights == {"compare": {"contents": "read", "pull-requests": "write"}}
+    assert "pull_request_target" not in WORKFLOW[True]  # YAML reads the key `on` so
+    for step in STEPS:
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_no_text_of_others_is_put_into_a_script():
+    """An expression inside of `run` would be code; values come by the environment."""
+    assert "${{" not in SCRIPTS
+
+
+def test_packages_are_cached_by_their_pins():
+    for step in STEPS:
+        if step.get("uses", "").startswith("actions/setup-python@"):
+            assert step["with"]["cache"] == "pip"
+            for name in step["with"]["cache-dependency-path"].split():
+                assert (ROOT / name).is_file()
+
+
+def test_targets_that_are_called_are_in_the_makefile():
+    targets = re.findall(r"^make ([\w-]+)$", SCRIPTS, re.M)
+    assert {"setup", "report", "test", "test-browser"} == set(targets)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_dvc_alone_is_installed_by_its_pin():
+    assert len(re.findall(r"^dvc==", (ROOT / "requirements.txt").read_text(), re.M)) == 1
