@@ -67,6 +67,8 @@ def mean_errors(model: onnx.ModelProto, rounded: dict[str, np.ndarray],
     Every layer gets the float model's input; float64, shape (channels,), over pictures and space.
     """
     probed, outputs = _with_error_outputs(model, rounded)
+    if not outputs:  # a model of MatMul alone
+        return {}
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(probed.SerializeToString(), options,

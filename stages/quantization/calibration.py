@@ -4,6 +4,7 @@ The pictures run through the float model batch by batch; what is kept of a tenso
 and largest value, or a histogram.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,8 +88,11 @@ def calibrate(model: onnx.ModelProto, method: str, feeds: Iterable[dict[str, np.
         calibrater = _calibrater(source, augmented, method)
         calibrater.augment_graph()
         calibrater.create_inference_session()
-        for feed in feeds:
-            calibrater.collect_data(OneBatch(feed))
+        with warnings.catch_warnings():
+            # NumPy's, of an axis that is all NaN, which ends in a line of our own below.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            for feed in feeds:
+                calibrater.collect_data(OneBatch(feed))
         found = calibrater.compute_data()
     return {name: _range(name, found[name]) for name in _tensors(model) if name in found}
 

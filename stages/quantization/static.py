@@ -77,14 +77,14 @@ def quantize_to_ranges(model: onnx.ModelProto, ranges: dict[str, Range], target:
     Args:
         feeds: gives the calibration pictures once more, which bias correction needs.
     """
-    _write_qdq(model, ranges, target, params, exclude)
+    write_qdq(model, ranges, target, params, exclude)
     if params.bias_correction:
         corrected = with_corrected_biases(model, onnx.load(target), feeds())
-        _write_qdq(corrected, ranges, target, params, exclude)
+        write_qdq(corrected, ranges, target, params, exclude)
 
 
-def _write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
-               params: QuantizedVariant, exclude: Sequence[str]) -> None:
+def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
+              params: QuantizedVariant, exclude: Sequence[str] = ()) -> None:
     """Have ONNX Runtime write `model` as QDQ; a calibration cache tells it the ranges."""
     with TemporaryDirectory() as folder:
         source, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"

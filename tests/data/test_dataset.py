@@ -45,6 +45,14 @@ def test_a_split_has_its_pictures_and_labels(tmp_path):
     assert dataset.labels_of("train").tolist() == [1, 0]
 
 
+def test_a_view_reads_what_is_sliced(tmp_path):
+    view = write(tmp_path, enumerate(IMAGES)).view("train")
+    assert len(view) == 2
+    np.testing.assert_array_equal(view[1], IMAGES[4])
+    np.testing.assert_array_equal(view[0:1], IMAGES[[1]])
+    np.testing.assert_array_equal(view[1:9], IMAGES[[4]])
+
+
 def test_the_files_are_the_same_every_time(tmp_path):
     for name in ("1", "2"):
         write(tmp_path / name, enumerate(IMAGES))

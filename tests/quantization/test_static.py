@@ -84,14 +84,20 @@ def test_weights_are_per_channel(lite0_files):
 
 
 def test_dequantized_weights_are_near_the_float_ones(lite0_files):
-    """Rounding is at most half a step of the channel's scale."""
+    """Rounding is at most half a step of the channel's scale.
+
+    But for the one weight of an all but dead channel that the floor of its bias raised.
+    """
     original = [weight for weight in arrays_of(onnx.load(lite0_files["fp32"])).values()
                 if weight.ndim == 4]
     for weight, scale, _, _ in weights_of(onnx.load(lite0_files["static"])):
         steps = scale.reshape(-1, 1, 1, 1)
-        near = [other for other in original if other.shape == weight.shape and
-                (np.abs(weight * steps - other) <= 0.51 * steps).all()]
-        assert near
+        off = [np.abs(weight * steps - other) > 0.51 * steps
+               for other in original if other.shape == weight.shape]
+        by_channel = min((each.reshape(len(weight), -1).sum(axis=1) for each in off),
+                         key=np.sum)
+        assert by_channel.max() <= 1
+        assert (127 * scale[by_channel == 1] < 1e-4).all()
 
 
 @pytest.mark.parametrize("per_channel", [True, False])

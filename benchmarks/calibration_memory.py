@@ -1,0 +1,103 @@
+"""Peak memory of calibration by method and number of pictures, each in a process of its own.
+
+    python -m benchmarks.calibration_memory --out docs/calibration_memory.csv
+
+Pictures are random and stand in an array file, as prepare writes them. ONNX Runtime's own
+histogram calibrator stands beside ours in rows of method onnxruntime-<method>.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
+
+from stages.config.params import load_params
+from stages.config.schema import Model
+from stages.data.dataset import PictureView
+from stages.files.atomic import write_csv
+from stages.onnx_graph.export import INPUT
+from stages.quantization.calibration import OPERATORS, calibrate
+from stages.quantization.ranges import RANGE_OF
+from stages.quantization.static import feeds_of
+
+MODEL = Path("models/onnx_fp32.onnx")
+METHODS = ("minmax", *RANGE_OF)
+THEIRS = {"onnxruntime-percentile": CalibrationMethod.Percentile,
+          "onnxruntime-entropy": CalibrationMethod.Entropy}
+WITHIN = 0.10
+KIB = 1024
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, feeds: Iterator[dict[str, np.ndarray]]) -> None:
+        self._feeds = feeds
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._feeds, None)
+
+
+def measure(method: str, pictures: PictureView, params: Model) -> float:
+    """Calibrate in this process; its peak resident memory in MB."""
+    feeds = feeds_of(pictures, params, INPUT)
+    if method in THEIRS:
+        with tempfile.TemporaryDirectory() as folder:
+            calibrator = create_calibrator(MODEL, OPERATORS, f"{folder}/augmented.onnx",
+                                           THEIRS[method])
+            calibrator.collect_data(_Reader(feeds))
+            calibrator.compute_data()
+    else:
+        calibrate(onnx.load(MODEL), method, feeds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else KIB) / 1e6
+
+
+def measure_apart(method: str, count: int, images: Path) -> float:
+    """`measure` in a child process, whose memory is its own."""
+    command = [sys.executable, "-m", "benchmarks.calibration_memory", "--child", method,
+               "--counts", str(count), "--images", str(images)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(result.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--counts", type=int, nargs="+", default=[64, 512, 4096])
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=[*METHODS, *THEIRS])
+    parser.add_argument("--resolution", type=int, default=32, help="side of a stored picture")
+    parser.add_argument("--out", type=Path, help="a CSV file to write")
+    parser.add_argument("--child", choices=[*METHODS, *THEIRS], help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        pictures = PictureView(np.load(options.images, mmap_mode="r"),
+                               np.arange(options.counts[0]))
+        print(measure(options.child, pictures, load_params("model").model))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "images.npy"
+        np.save(images, np.random.default_rng(0).integers(
+            0, 256, (max(options.counts), options.resolution, options.resolution, 3), np.uint8))
+        table = pd.DataFrame([
+            {"method": method, "images": count,
+             "peak_memory_mb": measure_apart(method, count, images)}
+            for method in options.methods for count in options.counts])
+    peaks = table.pivot(index="method", columns="images", values="peak_memory_mb")
+    peaks["growth"] = peaks[max(options.counts)] / peaks[min(options.counts)] - 1
+    print(peaks.loc[list(options.methods)].to_string(float_format="%.3f"))
+    if options.out:
+        write_csv(options.out, table.round(1))
+    ours = [method for method in options.methods if method in METHODS]
+    if (peaks.loc[ours, "growth"] >= WITHIN).any():
+        sys.exit(f"memory grows by {WITHIN:.0%} or more")
+
+
+if __name__ == "__main__":
+    main()

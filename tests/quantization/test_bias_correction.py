@@ -1,0 +1,126 @@
+"""Bias correction against means taken by hand."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from stages.quantization.bias_correction import (
+    dequantized_weights,
+    mean_errors,
+    with_corrected_biases,
+)
+from stages.quantization.rounding import weights_of
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+CONV, HEAD, BIAS = normal(4, 3, 3, 3), normal(2, 4, seed=1), normal(4, seed=2)
+PICTURES = normal(5, 3, 6, 6, seed=3) + 1
+
+
+def chain(opset=18, conv_bias=True):
+    """A convolution with a shared bias, a twin of it, a pool, and a head without a bias."""
+    inputs = ["x", "w", "b"] if conv_bias else ["x", "w"]
+    nodes = [helper.make_node("Conv", inputs, ["c"], pads=[1] * 4),
+             helper.make_node("Conv", ["x", "w2", "b"], ["d"], pads=[1] * 4),
+             helper.make_node("Add", ["c", "d"], ["s"]),
+             helper.make_node("GlobalAveragePool", ["s"], ["p"]),
+             helper.make_node("Flatten", ["p"], ["f"]),
+             helper.make_node("Gemm", ["f", "h"], ["y"], transB=1)]
+    arrays = {"w": CONV, "w2": CONV[::-1].copy(), "b": BIAS, "h": HEAD}
+    graph = helper.make_graph(
+        nodes, "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, 6, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def as_qdq(model, steps):
+    """`model` with each weight stored in whole numbers of its step, by channel."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for name, weights in weights_of(model).items():
+        scale = np.full(len(weights), steps, dtype=np.float32)
+        integers = np.clip(np.round(weights / steps), -127, 127).astype(np.int8)
+        for array, end in ((integers, "quantized"), (scale, "scale"),
+                           (np.zeros(len(weights), np.int8), "zero_point")):
+            result.graph.initializer.append(numpy_helper.from_array(array, f"{name}_{end}"))
+        result.graph.node.insert(0, helper.make_node(
+            "DequantizeLinear", [f"{name}_{end}" for end in ("quantized", "scale", "zero_point")],
+            [f"{name}_dequantized"], axis=0))
+    for node in result.graph.node:
+        for index, name in enumerate(node.input):
+            if name in weights_of(model):
+                node.input[index] = f"{name}_dequantized"
+    return result
+
+
+def run(model, *names):
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    del opened.graph.output[:]
+    opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    session = onnxruntime.InferenceSession(opened.SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    return session.run(list(names), {"x": PICTURES})
+
+
+def feeds(*sizes):
+    return [{"x": part} for part in np.split(PICTURES, np.cumsum(sizes)[:-1])]
+
+
+def test_dequantized_weights_are_whole_steps():
+    found = dequantized_weights(as_qdq(chain(), 0.5))
+    assert found.keys() == {"w", "w2", "h"}
+    np.testing.assert_allclose(found["w"], np.round(CONV / 0.5) * 0.5)
+
+
+def test_scales_of_a_whole_tensor_are_read_too():
+    model = as_qdq(chain(), 0.5)
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith(("_scale", "_zero_point")):
+            array = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(array[0], tensor.name))
+    np.testing.assert_allclose(dequantized_weights(model)["h"], np.round(HEAD / 0.5) * 0.5)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_mean_error_is_that_of_the_layers_outputs(opset):
+    model = chain(opset)
+    quantized = as_qdq(model, 0.5)
+    errors = mean_errors(model, dequantized_weights(quantized), feeds(5))
+    expected = run(quantized, "c")[0] - run(model, "c")[0]
+    np.testing.assert_allclose(errors["c"], expected.mean(axis=(0, 2, 3)), atol=1e-5)
+    # The head gets the float model's input, not what the rounded layers before it make.
+    head = run(model, "f")[0] @ (np.round(HEAD / 0.5) * 0.5 - HEAD).T
+    np.testing.assert_allclose(errors["y"], head.mean(axis=0), atol=1e-5)
+
+
+def test_batches_of_any_size_weigh_by_their_pictures():
+    rounded = dequantized_weights(as_qdq(chain(), 0.5))
+    whole, parts = (mean_errors(chain(), rounded, feeds(*sizes)) for sizes in ((5,), (1, 4)))
+    for name in whole:
+        np.testing.assert_allclose(parts[name], whole[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("conv_bias", [True, False])
+def test_corrected_outputs_have_the_mean_of_the_float_ones(conv_bias):
+    model = chain(conv_bias=conv_bias)
+    before = model.SerializeToString()
+    corrected = with_corrected_biases(model, as_qdq(model, 0.5), feeds(2, 3))
+    onnx.checker.check_model(corrected, full_check=True)
+    assert model.SerializeToString() == before, "the argument was changed"
+    expected, actual = run(model, "c", "d"), run(as_qdq(corrected, 0.5), "c", "d")
+    for reference, each in zip(expected, actual, strict=True):
+        means = [values.mean(axis=(0, 2, 3)) for values in (reference, each)]
+        np.testing.assert_allclose(means[1], means[0], atol=1e-5)
+
+
+def test_weights_that_are_not_rounded_need_no_correction():
+    model = chain()
+    corrected = with_corrected_biases(model, model, feeds(5))
+    np.testing.assert_array_equal(run(corrected, "y")[0], run(model, "y")[0])
