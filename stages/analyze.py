@@ -12,7 +12,7 @@ from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model, QuantizedVariant
 from stages.config.stage import run_stage
-from stages.data.dataset import Dataset, load_dataset
+from stages.data.dataset import Dataset, evenly, load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.measurement.predictor import load_predictor, model_input, predict
 from stages.onnx_graph.export import INPUT
@@ -35,11 +35,6 @@ SOURCE = Path("models/onnx_fp32.onnx")
 BATCH, BATCHES = 32, 4
 # Dynamic models run some tens of pictures a second, and a collapse shows on a thousand.
 MAX_PICTURES = 1000
-
-
-def evenly(items: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of `items`, evenly spaced: splits are sorted, often by class."""
-    return items[np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
 
 
 def make_recipes(model: onnx.ModelProto, dataset: Dataset, params: Model, folder: Path

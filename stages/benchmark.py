@@ -11,6 +11,7 @@ from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import write_csv, write_json
+from stages.measurement.node_time import node_times
 from stages.measurement.predictor import Predictor, load_predictor, model_input, thread_count
 from stages.measurement.system import describe_system
 from stages.measurement.timing import interleaved
@@ -58,6 +59,9 @@ def main() -> None:
     write_json(Path("metrics/system.json"), describe_system())
     write_csv(Path("plots/latency_runs.csv"), runs)
     write_csv(Path("plots/throughput.csv"), speeds.round(2).reset_index())
+    write_csv(Path("plots/node_time.csv"), pd.concat(
+        [node_times(Path(path), inputs[:1], settings.latency_runs).assign(variant=name)
+         for name, path in params.variants.items() if path.endswith(".onnx")]).round(4))
     for name, series in latency.items():
         log.info("%s: %.2f ms for one picture (median of %d)", name, 1e3 * np.median(series),
                  len(series))

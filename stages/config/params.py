@@ -84,6 +84,8 @@ def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:
                             f"{rule.get('length', 'at least one')}")
         for item in value:
             _check(key, item, path, rule)
+    elif value is None:
+        return
     elif "choices" in rule and value not in rule["choices"]:
         raise UserError(f"{path}: {key}: got '{value}', may be {', '.join(rule['choices'])}")
     elif "low" in rule and not rule["low"] <= value <= rule["high"]:

@@ -6,9 +6,9 @@ from typing import Any
 from omegaconf import MISSING
 
 
-def number(low: float, high: float) -> Any:
-    """A required number from `low` to `high`, both included."""
-    return field(default=MISSING, metadata={"low": low, "high": high})
+def number(low: float, high: float, default: float = MISSING) -> Any:
+    """A number from `low` to `high`, both included, and required unless it has a default."""
+    return field(default=default, metadata={"low": low, "high": high})
 
 
 def choice(*allowed: str) -> Any:
@@ -74,13 +74,15 @@ class QatRecipe:
 
 @dataclass
 class QuantizedVariant:
-    method: str = choice("dynamic", "static")
+    method: str = choice("dynamic", "static", "mixed")
     weight_type: str = choice("QInt8", "QUInt8")
     activation_type: str = choice("QInt8", "QUInt8")
     per_channel: bool = MISSING
     calibration: str = choice("none", "minmax", "percentile", "entropy", "mse")
     bias_correction: bool = MISSING
     qat: QatRecipe | None = None
+    reduce_range: bool = False
+    max_drop_pp: float | None = number(0.0, 100.0, default=None)
 
 
 @dataclass

@@ -96,3 +96,8 @@ def load_dataset(images: Path = IMAGES_FILE, splits: Path = SPLITS_FILE) -> Data
                    images=np.load(images, mmap_mode="r"),
                    labels=np.array(content["labels"], dtype=np.int64),
                    splits={key: np.array(part) for key, part in content["splits"].items()})
+
+
+def evenly(items: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of `items`, evenly spaced: splits are sorted, often by class."""
+    return items[np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]

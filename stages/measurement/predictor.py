@@ -11,6 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from stages.config.errors import UserError
 from stages.config.schema import Model
+from stages.measurement.preflight import warn_if_saturating
 from stages.model.checkpoint import load_checkpoint
 from stages.model.preprocess import preprocess
 
@@ -30,6 +31,8 @@ def thread_count() -> int:
 
 def load_predictor(path: Path, params: Model) -> Predictor:
     """Load a checkpoint (.pt) or an ONNX model to run on the CPU with all its cores.
+
+    A quantized model that loses accuracy on this CPU is warned of.
 
     Raises:
         UserError: the file is missing or not such a model.
@@ -51,6 +54,7 @@ def load_predictor(path: Path, params: Model) -> Predictor:
     except ONNX_ERRORS as error:
         raise UserError(f"{path}: not an ONNX model that can be run "
                         f"({str(error).splitlines()[0]})") from None
+    warn_if_saturating(path, session.get_modelmeta().custom_metadata_map)
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]
 

@@ -31,9 +31,17 @@ def executed_graph(path: Path) -> onnx.ModelProto:
         return onnx.load(optimized)
 
 
+def runs_quantized(operator: str) -> bool:
+    """Whether nodes of `operator` compute on integers."""
+    return operator in QUANTIZED or operator.startswith(QUANTIZED_PREFIXES)
+
+
+def runs_in_float(operator: str) -> bool:
+    """Whether nodes of `operator` compute in float; copies and casts do not compute."""
+    return operator not in NOT_COMPUTE and not runs_quantized(operator)
+
+
 def quantized_and_float(counts: dict[str, int]) -> tuple[int, int]:
     """(quantized, float) numbers of compute nodes in `counts`, copies and casts left out."""
-    quantized = sum(count for name, count in counts.items()
-                    if name in QUANTIZED or name.startswith(QUANTIZED_PREFIXES))
-    moved = sum(count for name, count in counts.items() if name in NOT_COMPUTE)
-    return quantized, sum(counts.values()) - quantized - moved
+    return (sum(count for name, count in counts.items() if runs_quantized(name)),
+            sum(count for name, count in counts.items() if runs_in_float(name)))

@@ -1,7 +1,14 @@
-"""What a variant's recipe may combine."""
+"""What a variant's recipe may combine, and keeping it with the model."""
+
+import json
+from pathlib import Path
+
+import onnx
+from omegaconf import OmegaConf
 
 from stages.config.errors import UserError
 from stages.config.schema import QuantizedVariant
+from stages.measurement.preflight import RECIPE_KEY
 
 
 def check_recipe(name: str, recipe: QuantizedVariant) -> None:
@@ -11,7 +18,14 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
         UserError: two of its values contradict each other.
     """
     key = f"params.yaml: quantize.variants.{name}"
+    if recipe.method == "mixed" and recipe.max_drop_pp is None:
+        raise UserError(f"{key}.max_drop_pp: method mixed needs it; set the points that may be "
+                        "lost")
+    if recipe.method != "mixed" and recipe.max_drop_pp is not None:
+        raise UserError(f"{key}.max_drop_pp: got {recipe.max_drop_pp}, which needs method: mixed")
     if recipe.method == "dynamic":
+        if recipe.reduce_range:
+            raise UserError(f"{key}.reduce_range: got true, which needs method: static or mixed")
         if recipe.calibration != "none":
             raise UserError(f"{key}.calibration: got '{recipe.calibration}', but dynamic "
                             "quantization finds ranges at run time; set it to none")
@@ -29,3 +43,12 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
     elif (recipe.activation_type, recipe.weight_type) == ("QInt8", "QUInt8"):
         raise UserError(f"{key}.weight_type: got 'QUInt8', which ONNX Runtime does not combine "
                         "with activation_type QInt8; set it to QInt8")
+
+
+def record_recipe(path: Path, recipe: QuantizedVariant) -> None:
+    """Write `recipe` into the metadata of the model at `path`, for the preflight at load."""
+    model = onnx.load(path)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = RECIPE_KEY, json.dumps(OmegaConf.to_container(
+        OmegaConf.structured(recipe)))
+    onnx.save(model, path)

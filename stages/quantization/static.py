@@ -1,6 +1,7 @@
 """Static quantization: ranges from calibration pictures, written as QDQ pairs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,7 @@ from stages.measurement.predictor import model_input
 from stages.quantization.bias_correction import with_corrected_biases
 from stages.quantization.calibration import calibrate
 from stages.quantization.channel_floor import with_channel_floor
+from stages.quantization.float_island import with_float_islands
 from stages.quantization.ranges import Range
 from stages.quantization.source import load_float_model
 
@@ -48,20 +50,41 @@ def quantize_statically(source: Path, target: Path, params: QuantizedVariant, mo
     Raises:
         UserError: a model that can't be quantized, or pictures that tell nothing.
     """
-    float_model = load_float_model(source)
-    _refuse_uniform(pictures)
-    ranges = calibrate(float_model, params.calibration, feeds_of(pictures, model, input_name))
-    prepared = with_channel_floor(float_model, ranges)
-    write_qdq(prepared, ranges, target, params)
-    if params.bias_correction:
-        corrected = with_corrected_biases(prepared, onnx.load(target),
-                                          feeds_of(pictures, model, input_name))
-        write_qdq(corrected, ranges, target, params)
+    prepared, ranges = calibrated_model(source, params, model, pictures, input_name)
+    quantize_to_ranges(prepared, ranges, target, params,
+                       partial(feeds_of, pictures, model, input_name))
     return ranges
 
 
+def calibrated_model(source: Path, params: QuantizedVariant, model: Model,
+                     pictures: Sequence[np.ndarray], input_name: str
+                     ) -> tuple[onnx.ModelProto, dict[str, Range]]:
+    """The float model at `source`, ready to be quantized, and the range of every tensor.
+
+    Arguments and errors are those of `quantize_statically`.
+    """
+    float_model = load_float_model(source)
+    _refuse_uniform(pictures)
+    ranges = calibrate(float_model, params.calibration, feeds_of(pictures, model, input_name))
+    return with_channel_floor(float_model, ranges), ranges
+
+
+def quantize_to_ranges(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
+                       params: QuantizedVariant, feeds: Callable[[], Iterator[dict]],
+                       exclude: Sequence[str] = ()) -> None:
+    """Write `model`, calibrated already, to `target`; nodes named in `exclude` stay float.
+
+    Args:
+        feeds: gives the calibration pictures once more, which bias correction needs.
+    """
+    write_qdq(model, ranges, target, params, exclude)
+    if params.bias_correction:
+        corrected = with_corrected_biases(model, onnx.load(target), feeds())
+        write_qdq(corrected, ranges, target, params, exclude)
+
+
 def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
-               params: QuantizedVariant) -> None:
+              params: QuantizedVariant, exclude: Sequence[str] = ()) -> None:
     """Have ONNX Runtime write `model` as QDQ; a calibration cache tells it the ranges."""
     with TemporaryDirectory() as folder:
         source, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"
@@ -74,7 +97,10 @@ def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
                         quant_format=QuantFormat.QDQ, calibrate_method=CalibrationMethod.MinMax,
                         activation_type=QuantType[params.activation_type],
                         weight_type=QuantType[params.weight_type],
-                        per_channel=params.per_channel)
+                        per_channel=params.per_channel, reduce_range=params.reduce_range,
+                        nodes_to_exclude=list(exclude))
+    if exclude:
+        onnx.save(with_float_islands(onnx.load(target), exclude), target)
 
 
 def _refuse_uniform(pictures: Sequence[np.ndarray]) -> None:

@@ -1,14 +1,21 @@
-"""Recipes whose values contradict each other."""
+"""Recipes whose values contradict each other, and the recipe that a model carries."""
 
+import json
+
+import onnx
 import pytest
+from omegaconf import OmegaConf
+from onnx import TensorProto, helper
 from refusals import refusal
 
 from stages.config.schema import QuantizedVariant
-from stages.quantization.recipe import check_recipe
+from stages.measurement.preflight import RECIPE_KEY
+from stages.quantization.recipe import check_recipe, record_recipe
 
 
-def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", correction=False):
-    return QuantizedVariant(method, weights, activation, False, calibration, correction)
+def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", correction=False,
+           **more):
+    return QuantizedVariant(method, weights, activation, False, calibration, correction, **more)
 
 
 @pytest.mark.parametrize(("values", "key", "told"), [
@@ -17,6 +24,10 @@ def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", cor
     (recipe("dynamic", activation="QInt8"), "activation_type", "QUInt8 alone"),
     (recipe("static"), "calibration", "got 'none'"),
     (recipe("static", "QInt8", "QUInt8", "minmax"), "weight_type", "does not combine"),
+    (recipe("dynamic", reduce_range=True), "reduce_range", "needs method: static or mixed"),
+    (recipe("mixed", calibration="minmax"), "max_drop_pp", "method mixed needs it"),
+    (recipe("mixed", max_drop_pp=1), "calibration", "got 'none'"),
+    (recipe("static", calibration="minmax", max_drop_pp=1), "max_drop_pp", "needs method: mixed"),
 ])
 def test_a_contradiction_is_refused_by_key(values, key, told):
     message = refusal(check_recipe, "int8_x", values)
@@ -27,6 +38,25 @@ def test_a_contradiction_is_refused_by_key(values, key, told):
 @pytest.mark.parametrize("values", [
     recipe("dynamic"), recipe("dynamic", weights="QUInt8"), recipe("static", calibration="mse"),
     recipe("static", "QInt8", "QInt8", "entropy", True),
-    recipe("static", "QUInt8", "QUInt8", "percentile")])
+    recipe("static", "QUInt8", "QUInt8", "percentile"),
+    recipe("static", calibration="mse", reduce_range=True),
+    recipe("mixed", calibration="minmax", max_drop_pp=0)])
 def test_what_goes_together_is_accepted(values):
     check_recipe("int8_x", values)
+
+
+@pytest.mark.parametrize("wrap", [lambda values: values, OmegaConf.structured])
+def test_model_carries_its_recipe_and_what_it_had(tmp_path, wrap):
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "graph", [value],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
+    model = helper.make_model(graph)
+    helper.set_model_props(model, {"classes": "[]"})
+    onnx.save(model, tmp_path / "model.onnx")
+    record_recipe(tmp_path / "model.onnx", wrap(recipe("static", reduce_range=True)))
+    held = {entry.key: entry.value
+            for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
+    assert held["classes"] == "[]"
+    assert json.loads(held[RECIPE_KEY]).items() >= {
+        "method": "static", "activation_type": "QUInt8", "weight_type": "QInt8",
+        "reduce_range": True}.items()

@@ -1,0 +1,103 @@
+"""Hardware preflight: which INT8 arithmetic this CPU has, and whether a model's weights suit it.
+
+An x86 CPU with AVX2 or AVX-512 but without VNNI multiplies unsigned activations by signed weights
+in pairs and adds the two products in 16 bits. Beyond a weight of 64 the sum can leave them and is
+cut off, silently. Weights of reduced range (7 bits) fit; signed activations take another way
+through the CPU, without the loss; VNNI, AMX and Arm's dot product add in 32 bits.
+Source: ONNX Runtime, Quantize ONNX models, section on data types.
+"""
+
+import functools
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+log = logging.getLogger(__name__)
+
+CPUINFO = Path("/proc/cpuinfo")
+FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16",
+         "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16")
+ARM = ("arm64", "aarch64")
+# The key of a model's metadata that holds, as JSON, the recipe it was quantized by.
+RECIPE_KEY = "int8_recipe"
+
+
+def cpu_fields(cpuinfo: Path = CPUINFO) -> dict[str, str]:
+    """The fields of the first processor that the kernel lists; none where there is no such file."""
+    if not cpuinfo.is_file():
+        return {}
+    first = cpuinfo.read_text(encoding="utf-8").split("\n\n")[0]
+    return {key.strip(): value.strip() for key, _, value in
+            (line.partition(":") for line in first.splitlines())}
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> list[str]:
+    """Which of FLAGS this CPU has; none where the kernel does not say (macOS, Windows)."""
+    fields = cpu_fields(cpuinfo)
+    told = set((fields.get("flags") or fields.get("Features") or "").split())
+    return [flag for flag in FLAGS if flag in told]
+
+
+def integer_unit(flags: list[str], machine: str) -> str:
+    """The best INT8 instructions among `flags`, by the name they are known by."""
+    for unit, needed in (("AMX", {"amx_int8"}), ("VNNI", {"avx512_vnni", "avx_vnni"}),
+                         ("AVX2", {"avx2"}), ("Arm dot product", {"asimddp", "i8mm"})):
+        if needed & set(flags):
+            return unit
+    # Apple's and Microsoft's Arm computers have it, and their systems don't list it.
+    if machine.lower() in ARM and platform.system() in ("Darwin", "Windows"):
+        return "Arm dot product"
+    return "unknown"
+
+
+@functools.cache
+def products_saturate() -> bool:
+    """Whether ONNX Runtime cuts off sums of unsigned times signed integers on this CPU.
+
+    Found by trying one product: that holds on any system, and for an emulated CPU too.
+    """
+    left, right = np.full((4, 64), 255, np.uint8), np.full((64, 16), 127, np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["left", "right"], ["product"])], "probe",
+        [helper.make_tensor_value_info("left", TensorProto.UINT8, left.shape)],
+        [helper.make_tensor_value_info("product", TensorProto.INT32, None)],
+        [numpy_helper.from_array(right, "right")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    product = session.run(None, {"left": left})[0]
+    return not np.array_equal(product, left.astype(np.int32) @ right.astype(np.int32))
+
+
+def recommended_types(unit: str, saturates: bool) -> dict[str, str]:
+    """Keys of a static recipe that suit a CPU: U8S8, or S8S8 on Arm and where U8S8 saturates.
+
+    Reduced range is faster than S8S8 where U8S8 saturates, but a bit of every weight is lost:
+    docs/emulated_cpu.json has what either costs in accuracy.
+    """
+    signed = saturates or unit == "Arm dot product"
+    return {"activation_type": "QInt8" if signed else "QUInt8", "weight_type": "QInt8"}
+
+
+def warn_if_saturating(path: Path, metadata: Mapping[str, str]) -> None:
+    """Warn when the model at `path` has weights that this CPU's sums can't hold.
+
+    Dynamic quantization is not warned of: its convolutions multiply the other way round, which
+    does not saturate.
+
+    Args:
+        metadata: of the model; quantization leaves its recipe under RECIPE_KEY.
+    """
+    recipe = json.loads(metadata.get(RECIPE_KEY, "{}"))
+    if (recipe.get("method") in ("static", "mixed") and not recipe["reduce_range"]
+            and (recipe["activation_type"], recipe["weight_type"]) == ("QUInt8", "QInt8")
+            and products_saturate()):
+        log.warning("%s: on this CPU, which has no VNNI, sums with its INT8 weights are cut off, "
+                    "and accuracy is lost; quantize it with activation_type: QInt8, or with "
+                    "reduce_range: true", path)

@@ -1,0 +1,101 @@
+"""Sensitivity by layer: what the logits lose when one layer alone is quantized.
+
+A layer is a weighted node with all that follows it up to the next one: its activation function,
+additions, pools. It is kept in float, or quantized, as a whole.
+Source of measuring one layer at a time: H. Wu et al., Integer quantization for deep learning
+inference, 2020, section 4 (partial quantization).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+# The error of a layer that changes nothing at all is shown as this many dB.
+MOST_DB = 120.0
+
+# Writes a model to a path in which the named nodes stay float.
+Quantize = Callable[[Path, Sequence[str]], None]
+Logits = Callable[[Path], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the float graph.
+
+    name: of its weight; nodes: their names; macs: multiplications and additions a picture.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    macs: int
+
+
+def layers_of(model: onnx.ModelProto) -> list[Layer]:
+    """The layers of `model` from input to output; nodes before the first belong to it."""
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
+              for value in (*inferred.value_info, *inferred.output)}
+    layers: list[Layer] = []
+    waiting: tuple[str, ...] = ()
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED and node.input[1] in weights:
+            macs = _macs(node.op_type, weights[node.input[1]], shapes.get(node.output[0], []))
+            layers.append(Layer(node.input[1], (*waiting, node.name), macs))
+            waiting = ()
+        elif layers:
+            layers[-1] = Layer(layers[-1].name, (*layers[-1].nodes, node.name), layers[-1].macs)
+        else:
+            waiting += (node.name,)
+    return layers
+
+
+def _macs(operator: str, weight: tuple[int, ...], output: list[int]) -> int:
+    """Each output element of one picture sums over the weights of its channel."""
+    if operator == "Gemm":
+        return prod(weight)
+    channels = weight[0] if operator == "Conv" else weight[-1]
+    return prod(output[1:]) * prod(weight) // channels
+
+
+def nodes_of(layers: Sequence[Layer]) -> list[str]:
+    """Names of all nodes of `layers`."""
+    return list(chain.from_iterable(layer.nodes for layer in layers))
+
+
+def quantize_only(layer: Layer, layers: Sequence[Layer], quantize: Quantize, target: Path) -> None:
+    """Write to `target` the model in which no layer but `layer` is quantized."""
+    quantize(target, nodes_of([other for other in layers if other != layer]))
+
+
+def output_noise(reference: np.ndarray, actual: np.ndarray) -> float:
+    """Power of the error of `actual` over the power of `reference`; 0 where they are equal."""
+    return float(np.square(actual - reference, dtype=np.float64).sum()
+                 / np.square(reference, dtype=np.float64).sum())
+
+
+def to_db(noise: float) -> float:
+    """Signal-to-noise ratio in dB of a noise as `output_noise` gives it, at most MOST_DB."""
+    return round(-10 * float(np.log10(max(noise, 10 ** (-MOST_DB / 10)))), 2)
+
+
+def noise_by_layer(layers: Sequence[Layer], quantize: Quantize, logits: Logits,
+                   reference: np.ndarray, target: Path) -> list[float]:
+    """Noise of the logits when each of `layers` alone is quantized.
+
+    Args:
+        logits: what the model at a path says of some pictures, float32 (n, classes).
+        reference: what the float model says of them.
+        target: where the models are written, one after the other.
+    """
+    found = []
+    for layer in layers:
+        quantize_only(layer, layers, quantize, target)
+        found.append(output_noise(reference, logits(target)))
+    return found

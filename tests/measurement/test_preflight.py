@@ -1,0 +1,90 @@
+"""The CPU's INT8 arithmetic, and the warning of a model that it does not suit."""
+
+import json
+import logging
+import platform
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from stages.measurement import preflight
+from stages.measurement.preflight import (
+    RECIPE_KEY,
+    cpu_flags,
+    integer_unit,
+    products_saturate,
+    recommended_types,
+    warn_if_saturating,
+)
+
+U8S8 = {"method": "static", "activation_type": "QUInt8", "weight_type": "QInt8",
+        "reduce_range": False}
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    products_saturate.cache_clear()
+    yield
+    products_saturate.cache_clear()
+
+
+@pytest.mark.parametrize(("flags", "unit"), [
+    (["avx", "avx2", "avx512_vnni", "amx_int8"], "AMX"), (["avx2", "avx512_vnni"], "VNNI"),
+    (["avx2", "avx_vnni"], "VNNI"), (["avx", "avx2", "avx512f"], "AVX2"),
+    (["asimd", "asimddp"], "Arm dot product"), (["asimd"], "unknown"), ([], "unknown")])
+def test_unit_by_flags(flags, unit):
+    assert integer_unit(flags, "whatever") == unit
+
+
+@pytest.mark.parametrize(("system", "machine", "unit"), [
+    ("Darwin", "arm64", "Arm dot product"), ("Windows", "ARM64", "Arm dot product"),
+    ("Darwin", "x86_64", "unknown"), ("Linux", "aarch64", "unknown")])
+def test_unit_where_the_system_lists_no_flags(tmp_path, monkeypatch, system, machine, unit):
+    monkeypatch.setattr(platform, "system", lambda: system)
+    flags = cpu_flags(tmp_path / "absent")
+    assert flags == []
+    assert integer_unit(flags, machine) == unit
+
+
+class Session:
+    """Multiplies as a CPU does that adds two products in 16 bits."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def run(self, _, feeds):
+        pairs = np.full((4, 16), 2 * 255 * 127).clip(-2**15, 2**15 - 1)
+        return [(pairs * (feeds["left"].shape[1] // 2)).astype(np.int32)]
+
+
+def test_products_are_exact_where_the_flags_say_so_and_saturate_where_they_do(monkeypatch):
+    if integer_unit(cpu_flags(), platform.machine()) in ("AMX", "VNNI", "Arm dot product"):
+        assert products_saturate() is False
+    products_saturate.cache_clear()
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    assert products_saturate() is True
+
+
+@pytest.mark.parametrize(("unit", "saturates", "activations"), [
+    ("VNNI", False, "QUInt8"), ("AMX", False, "QUInt8"), ("unknown", False, "QUInt8"),
+    ("AVX2", True, "QInt8"), ("unknown", True, "QInt8"), ("Arm dot product", False, "QInt8")])
+def test_types_that_suit(unit, saturates, activations):
+    assert recommended_types(unit, saturates) == {"activation_type": activations,
+                                                  "weight_type": "QInt8"}
+
+
+@pytest.mark.parametrize(("recipe", "saturates", "warned"), [
+    (U8S8, True, True), ({**U8S8, "method": "mixed"}, True, True), (U8S8, False, False),
+    ({**U8S8, "reduce_range": True}, True, False), ({**U8S8, "method": "dynamic"}, True, False),
+    ({**U8S8, "activation_type": "QInt8"}, True, False),
+    ({**U8S8, "weight_type": "QUInt8"}, True, False), (None, True, False)])
+def test_warning_at_load(monkeypatch, caplog, recipe, saturates, warned):
+    monkeypatch.setattr(preflight, "products_saturate", lambda: saturates)
+    metadata = {RECIPE_KEY: json.dumps(recipe)} if recipe else {"classes": "[]"}
+    with caplog.at_level(logging.WARNING):
+        warn_if_saturating(Path("models/int8.onnx"), metadata)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == warned
+    assert all("models/int8.onnx" in message and "activation_type" in message for message in told)

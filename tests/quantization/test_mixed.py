@@ -1,0 +1,134 @@
+"""The search for what to keep in float, and a model with one layer that INT8 breaks."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from synthetic import CLASSES, make_dataset, model_params
+
+from stages.config.schema import QuantizedVariant
+from stages.measurement.predictor import load_predictor, predict
+from stages.onnx_graph.audit import float_nodes
+from stages.onnx_graph.census import executed_graph
+from stages.quantization.mixed import Accuracy, fewest, quantize_mixed, search
+from stages.quantization.sensitivity import Layer
+
+SIDE, CHANNELS, DEAD = 8, 16, 5
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
+def test_fewest_is_found_in_few_questions(count):
+    for wanted in range(count + 1):
+        asked = []
+
+        def enough(number, wanted=wanted, asked=asked):
+            asked.append(number)
+            return number >= wanted
+
+        assert fewest(count, enough) == wanted
+        assert len(asked) == len(set(asked)) <= 2 * count.bit_length() + 1
+        assert count not in asked
+
+
+LAYERS = [Layer("cheap", ("a",), 10), Layer("dear", ("b", "c"), 1000), Layer("calm", ("d",), 1)]
+NOISE = {"a": 1.0, "b": 4.0, "c": 0.0, "d": 1e-6}
+
+
+class Fake:
+    """The noise of LAYERS, and the drop, are known; a model is the set of its float nodes."""
+
+    def __init__(self):
+        self.float_nodes = set()
+
+    def quantize(self, path, exclude):
+        self.float_nodes = set(exclude)
+
+    def quantized_noise(self):
+        return sum(power for node, power in NOISE.items() if node not in self.float_nodes)
+
+    def logits(self, path):
+        return np.array([1 + np.sqrt(self.quantized_noise())])
+
+    def classes(self, path):
+        """Of 100 pictures, ten are lost for each unit of noise."""
+        return (np.arange(100) < round(10 * self.quantized_noise())).astype(int)
+
+
+@pytest.mark.parametrize(("bound", "kept"), [
+    (50, []), (49, ["cheap"]), (40, ["cheap"]), (39, ["cheap", "dear"]), (0, ["cheap", "dear"])])
+def test_what_is_noisy_for_its_cost_is_kept_first(tmp_path, bound, kept):
+    fake, truth = Fake(), np.zeros(100, int)
+    found, record = search(LAYERS, fake.quantize, fake.logits, np.array([1.0]),
+                           Accuracy(truth, truth, fake.classes), bound, tmp_path)
+    assert [layer.name for layer in found] == record["kept_in_float"] == kept
+    assert record["steps"][0] == {"layers_in_float": 0, "drop_pp": 50}
+    assert min(step["drop_pp"] for step in record["steps"]) <= bound
+    assert [row["logits_snr_db"] for row in record["sensitivity"]] == [0, -6.02, 60]
+    assert [row["drop_pp"] for row in record["sensitivity"]] == [10, 40, 0]
+    assert record["reason"].startswith("all quantized" if not kept else "the fewest")
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """A float model, and pictures that it gets right.
+
+    Weights of its second convolution that meet a channel which is always zero are huge: they say
+    nothing, and per tensor they leave no step for the others.
+    """
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((CHANNELS, 3, 3, 3)).astype(np.float32)
+    bias = np.zeros(CHANNELS, np.float32)
+    bias[DEAD] = -1000
+    second = rng.standard_normal((CHANNELS, CHANNELS, 1, 1)).astype(np.float32)
+    second[:, DEAD] = 1000
+    head = rng.standard_normal((len(CLASSES), CHANNELS)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["input", "first", "bias"], ["a"], name="conv1"),
+         helper.make_node("Relu", ["a"], ["b"], name="relu1"),
+         helper.make_node("Conv", ["b", "second"], ["c"], name="conv2"),
+         helper.make_node("Relu", ["c"], ["d"], name="relu2"),
+         helper.make_node("GlobalAveragePool", ["d"], ["e"], name="pool"),
+         helper.make_node("Flatten", ["e"], ["f"], name="flatten"),
+         helper.make_node("Gemm", ["f", "head"], ["logits"], name="gemm", transB=1)],
+        "graph",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(CLASSES)])],
+        [numpy_helper.from_array(value, name) for name, value in (
+            ("first", first), ("bias", bias), ("second", second), ("head", head))])
+    source = tmp_path_factory.mktemp("mixed") / "fp32.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
+              source)
+    dataset, params = make_dataset(), model_params(image_size=SIDE)
+    dataset.labels = predict(load_predictor(source, params), dataset.images, params).argmax(axis=1)
+    return source, dataset, params
+
+
+def mixed(case, per_channel, max_drop_pp, name):
+    source, dataset, params = case
+    recipe = QuantizedVariant("mixed", "QInt8", "QUInt8", per_channel, "minmax", False,
+                              max_drop_pp=max_drop_pp)
+    target = source.with_name(name)
+    return target, quantize_mixed(source, target, recipe, params, dataset, "input")[1]
+
+
+def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
+    target, record = mixed(case, per_channel=False, max_drop_pp=3, name="broken.onnx")
+    assert record["steps"][0]["drop_pp"] > 3
+    assert record["kept_in_float"] == ["second"]
+    rows = {row["layer"]: row for row in record["sensitivity"]}
+    assert rows["second"]["logits_snr_db"] < 5 < 15 < rows["first"]["logits_snr_db"]
+    in_float = {node["operator"].removeprefix("Fused") for node in
+                float_nodes(executed_graph(target))}
+    assert {"Conv"} <= in_float <= {"Conv", "Max", "GlobalAveragePool", "Relu"}
+    source, dataset, params = case
+    reached = [predict(load_predictor(path, params), dataset.pictures("validation"),
+                       params).argmax(axis=1) for path in (source, target)]
+    assert 100 * np.mean(reached[0] != reached[1]) <= 3
+
+
+def test_nothing_is_kept_where_the_bound_is_loose(case):
+    target, record = mixed(case, per_channel=False, max_drop_pp=99, name="loose.onnx")
+    assert record["kept_in_float"] == []
+    assert record["macs_in_float"] == 0
+    assert len(record["steps"]) == 1
+    assert float_nodes(executed_graph(target)) == []

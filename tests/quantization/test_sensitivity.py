@@ -1,0 +1,75 @@
+"""Layers of a graph, and the noise that each of them makes alone."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from stages.quantization.sensitivity import (
+    layers_of,
+    nodes_of,
+    noise_by_layer,
+    output_noise,
+    to_db,
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Clip, convolution, depthwise convolution, pool, and a fully connected layer."""
+    weights = {"stem": (8, 3, 3, 3), "depthwise": (8, 1, 3, 3), "head": (5, 8)}
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["r"], name="first"),
+         helper.make_node("Conv", ["r", "stem"], ["a"], name="conv", pads=[1] * 4,
+                          strides=[2, 2]),
+         helper.make_node("Relu", ["a"], ["b"], name="relu"),
+         helper.make_node("Conv", ["b", "depthwise"], ["c"], name="dw", group=8, pads=[1] * 4),
+         helper.make_node("Add", ["b", "c"], ["d"], name="add"),
+         helper.make_node("GlobalAveragePool", ["d"], ["e"], name="pool"),
+         helper.make_node("Flatten", ["e"], ["f"], name="flatten"),
+         helper.make_node("Gemm", ["f", "head"], ["y"], name="gemm", transB=1)],
+        "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 5])],
+        [numpy_helper.from_array(np.ones(shape, np.float32), name)
+         for name, shape in weights.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_layers_hold_every_node_once(model):
+    layers = layers_of(model)
+    assert [layer.name for layer in layers] == ["stem", "depthwise", "head"]
+    assert [layer.nodes for layer in layers] == [
+        ("first", "conv", "relu"), ("dw", "add", "pool", "flatten"), ("gemm",)]
+    assert nodes_of(layers) == [node.name for node in model.graph.node]
+
+
+def test_macs_by_hand(model):
+    """Output elements times weights a channel: 8 by 4 by 4, from 3 or from 1 channel; 8 to 5."""
+    assert [layer.macs for layer in layers_of(model)] == [128 * 27, 128 * 9, 40]
+
+
+def test_macs_of_a_matrix_product():
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")], "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 7, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 7, 6])],
+        [numpy_helper.from_array(np.ones((4, 6), np.float32), "w")])
+    model = onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    assert [layer.macs for layer in layers_of(model)] == [7 * 4 * 6]
+
+
+def test_noise_and_decibels():
+    reference = np.array([[3.0, 4.0]], np.float32)
+    assert output_noise(reference, reference) == 0
+    assert output_noise(reference, reference + np.float32(0.5)) == pytest.approx(0.5 / 25)
+    assert to_db(0.01) == 20
+    assert to_db(0) == 120
+
+
+def test_each_layer_is_quantized_alone(model, tmp_path):
+    layers, calls = layers_of(model), []
+    noise = noise_by_layer(layers, lambda path, exclude: calls.append(list(exclude)),
+                           lambda path: np.full((2, 5), float(len(calls))), np.ones((2, 5)),
+                           tmp_path / "model.onnx")
+    assert calls == [nodes_of([other for other in layers if other != layer]) for layer in layers]
+    assert noise == [0, 1, 4]
