@@ -47,7 +47,8 @@ def test_every_named_plot_is_drawn(repository, browser, scripts, command):
     def answer(route):
         """The first script that the page asks of a network brings all of Vega."""
         asked.append(route.request.url)
-        route.fulfill(body=scripts if len(asked) == 1 else "", content_type="text/javascript; charset=utf-8")
+        route.fulfill(body=scripts if len(asked) == 1 else "",
+                      content_type="text/javascript; charset=utf-8")
 
     opened.route(re.compile("^https://"), answer)
     opened.goto((repository / "page" / "index.html").as_uri())
