@@ -1,5 +1,7 @@
 """A classifier with preprocessing, softmax and argmax in its graph: pictures in, class out."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
@@ -32,7 +34,8 @@ def wrap(body: onnx.ModelProto, params: Model) -> onnx.ModelProto:
     graph = model.graph
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     before, constants = preprocessing(params, graph.input[0].name)
-    after = _decision(graph.output[0].name)
+    _rename(graph.node, graph.output[0].name, PREFIX + LOGITS)
+    after = _decision(PREFIX + LOGITS)
     nodes = [*before, *graph.node, *after]
     for field in (graph.node, graph.input, graph.output):
         del field[:]
@@ -112,10 +115,22 @@ def _pictures_input() -> onnx.ValueInfoProto:
 
 
 def _decision(logits: str) -> list[onnx.NodeProto]:
-    nodes = [helper.make_node("Softmax", [logits], [PROBABILITIES], axis=1),
-             helper.make_node("ArgMax", [logits], [CLASS_INDEX], axis=1, keepdims=0)]
-    if logits != LOGITS:
-        nodes.append(helper.make_node("Identity", [logits], [LOGITS]))
+    """Nodes from the body's `logits` to the outputs.
+
+    Flatten changes nothing. It gives the dequantization of the logits one reader: with several,
+    ONNX Runtime copies it for each, no longer sees the pair around the last layer, and runs that
+    layer in float.
+    """
+    nodes = [helper.make_node("Flatten", [logits], [LOGITS], axis=1),
+             helper.make_node("Softmax", [LOGITS], [PROBABILITIES], axis=1),
+             helper.make_node("ArgMax", [LOGITS], [CLASS_INDEX], axis=1, keepdims=0)]
     for node in nodes:
         node.name = PREFIX + node.op_type
     return nodes
+
+
+def _rename(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
+    """Give the tensor `old` of `nodes` another name, in place."""
+    for node in nodes:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]

@@ -1,0 +1,92 @@
+"""The wrapped graph says what the body says behind stages.model.preprocess."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from synthetic import random_pictures
+from tiny_model import BODIES, PARAMS, SIDE, tiny_body, write_body
+
+from stages.deployment.runtime import OUTPUTS, PICTURES, open_session
+from stages.deployment.wrap import ADDED_FLOAT_NODES, preprocessing_model, standard_opset, wrap
+from stages.model.preprocess import preprocess
+from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
+
+# As large as the model's input, enlarged, shrunk, and both at once.
+SIZES = [(SIDE, SIDE), (12, 12), (1, 1), (50, 41), (9, 77), (17, 16)]
+
+
+def run(model, pictures):
+    return open_session(model.SerializeToString()).run(list(OUTPUTS), {PICTURES: pictures})
+
+
+def as_the_pipeline_does(path, pictures):
+    batch = preprocess(torch.from_numpy(pictures), SIDE, PARAMS.mean, PARAMS.std)
+    return open_session(str(path)).run(None, {"input": batch.contiguous().numpy()})[0]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_preprocessing_is_that_of_the_pipeline(size):
+    pictures = random_pictures(3, *size)
+    session = open_session(preprocessing_model(PARAMS).SerializeToString())
+    actual = session.run(None, {PICTURES: pictures})[0]
+    expected = preprocess(torch.from_numpy(pictures), SIDE, PARAMS.mean, PARAMS.std).numpy()
+    np.testing.assert_allclose(actual, expected, atol=2e-5, rtol=0)
+    if max(size) <= SIDE:
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+@pytest.mark.parametrize("kind", BODIES)
+def test_answers_are_those_of_the_body(tmp_path, kind, opset):
+    body = write_body(tmp_path, kind, opset)
+    model = wrap(onnx.load(body), PARAMS)
+    assert standard_opset(model) == 18
+    for size in SIZES[:4]:
+        pictures = random_pictures(4, *size)
+        logits, probabilities, index = run(model, pictures)
+        # Noise that is shrunk may tip a rounding of an INT8 model: a step or two of its scale.
+        atol = 1e-5 if kind == "float" or max(size) <= SIDE else 0.1
+        np.testing.assert_allclose(logits, as_the_pipeline_does(body, pictures), atol=atol)
+        np.testing.assert_allclose(probabilities, torch.from_numpy(logits).softmax(1), atol=1e-6)
+        np.testing.assert_array_equal(index, logits.argmax(axis=1))
+        assert index.dtype == np.int64
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_int8_body_stays_int8(tmp_path, opset):
+    body, wrapped = write_body(tmp_path, "static", opset), tmp_path / "wrapped.onnx"
+    onnx.save(wrap(onnx.load(body), PARAMS), wrapped)
+    before, after = (quantized_and_float(operator_counts(executed_graph(path)))
+                     for path in (body, wrapped))
+    assert before == (3, 0)
+    assert after == (3, ADDED_FLOAT_NODES)
+
+
+def test_batch_and_size_are_free_and_the_body_is_left_alone():
+    body = tiny_body()
+    before = body.SerializeToString()
+    model = wrap(body, PARAMS)
+    assert body.SerializeToString() == before
+    for count in (1, 7):
+        assert run(model, random_pictures(count, 5, 6))[2].shape == (count,)
+    shape = model.graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_param or dim.dim_value for dim in shape] == ["batch", "height", "width", 3]
+
+
+def test_output_of_another_name_becomes_logits():
+    body = tiny_body()
+    body.graph.output[0].name = body.graph.node[-1].output[0] = "scores"
+    pictures = random_pictures(2, SIDE, SIDE)
+    for ours, theirs in zip(run(wrap(body, PARAMS), pictures),
+                            run(wrap(tiny_body(), PARAMS), pictures), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_nothing_but_the_model_is_in_it(tmp_path):
+    body = tiny_body()
+    body.producer_version = "2.0+cpu"
+    onnx.helper.set_model_props(body, {"made": "yesterday"})
+    model = wrap(body, PARAMS)
+    assert not model.metadata_props
+    assert model.SerializeToString() == wrap(tiny_body(), PARAMS).SerializeToString()

@@ -1,0 +1,57 @@
+import re
+
+import pytest
+import yaml
+from import_closure import ROOT
+from tiny_model import facts
+
+from stages.publish import read_json
+from stages.reporting.card import model_card
+
+SUMMARY = read_json(ROOT / "docs" / "results" / "cifar10" / "summary.json")
+SYSTEM = read_json(ROOT / "docs" / "results" / "cifar10" / "system.json")
+TRAINING = {"parameters": 1234567, "epochs": 9, "best": {"epoch": 7}}
+BY_CLASS = {"left": 0.9, "middle": 0.5, "right": 0.75, "none": 1.0}
+
+
+def card(**changes):
+    return model_card(SUMMARY, facts(**changes), {"by_class": BY_CLASS}, TRAINING, SYSTEM, 3.5)
+
+
+def front_matter(page):
+    return yaml.safe_load(re.match(r"---\n(.*?)---\n", page, re.S)[1])
+
+
+def test_front_matter_has_the_keys_of_the_hub():
+    front = front_matter(card())
+    assert set(front) == {"license", "library_name", "pipeline_tag", "tags", "datasets", "metrics",
+                          "model-index"}
+    assert front["datasets"] == ["bands"]
+    result = front["model-index"][0]["results"][0]
+    assert result["task"]["type"] == front["pipeline_tag"] == "image-classification"
+    assert result["metrics"] == [{"type": "accuracy", "name": "Test accuracy", "value": 0.875}]
+
+
+def test_numbers_come_from_the_metrics():
+    page = card()
+    for text in ("87.50% right", "74.00% to 94.50%", "40 test pictures", "1,234,567 parameters",
+                 "epoch 7", "3.50 MB", "middle (50.00%), right (75.00%), left (90.00%)",
+                 "calibrated on 20 pictures", "ImageOps.fit", "(12, 12)"):
+        assert text in page.replace("\n", " "), text
+    assert "| **int8_static** |" in page
+    for title in ("Intended use", "How to use", "Training", "Results", "Limits"):
+        assert f"\n## {title}\n" in page
+
+
+@pytest.mark.parametrize(("calibration", "told"), [
+    (None, "float32"), ({"method": "dynamic", "weight_type": "QInt8"}, "without calibration")])
+def test_float_and_dynamic_need_no_vnni(calibration, told):
+    page = card(calibration=calibration)
+    assert told in page
+    assert "VNNI" not in page
+    assert "VNNI" in card()
+
+
+def test_example_on_the_card_is_python():
+    for block in re.findall(r"```python\n(.*?)```", card(), re.S):
+        compile(block, "card", "exec")

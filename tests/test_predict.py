@@ -1,0 +1,136 @@
+"""`python -m stages.predict` on files as people have them."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from archive_files import encode, pixels
+from import_closure import ROOT
+from PIL import Image
+from refusals import refusal
+from synthetic import CLASSES
+from tiny_model import RESOLUTION, tiny_body, write_deployed
+
+from stages.data.imagefolder import decode
+from stages.deployment.runtime import load_deployed
+from stages.predict import classify, find_pictures
+
+BLOCKED = """
+import runpy, sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {blocked}:
+            raise ImportError(f'{{name}} is not installed')
+sys.meta_path.insert(0, Block())
+sys.argv = ['predict', *sys.argv[1:]]
+runpy.run_module('stages.predict', run_name='__main__')
+"""
+INSTALLED = ("torch", "torchvision", "timm", "omegaconf", "hydra", "onnx", "pandas", "scipy",
+             "sklearn", "yaml", "requests", "dvc", "dvclive", "matplotlib", "seaborn", "psutil",
+             "pooch", "dotenv", "tqdm", "onnxscript", "safetensors")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The model, and pictures: two good ones, one below, one broken, one hidden, one text."""
+    folder = tmp_path_factory.mktemp("predict")
+    write_deployed(folder / "deploy.onnx")
+    (folder / "pictures" / "below").mkdir(parents=True)
+    for name, content in {"a.png": encode(pixels(0)), "b.JPG": encode(pixels(1, 40, 30), "JPEG"),
+                          "below/c.webp": encode(pixels(2, 9, 50), "WEBP"), ".d.png": b"",
+                          "broken.png": encode(pixels(3))[:90], "notes.txt": b"text"}.items():
+        (folder / "pictures" / name).write_bytes(content)
+    return folder
+
+
+def predict(folder, *arguments, stdin="", blocked=()):
+    program = ["-c", BLOCKED.format(blocked=blocked)] if blocked else ["-m", "stages.predict"]
+    return subprocess.run([sys.executable, *program, *arguments, "--model", "deploy.onnx"],
+                          cwd=folder, input=stdin, capture_output=True, text=True, timeout=120,
+                          env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
+                               "OMP_NUM_THREADS": "1"})
+
+
+def test_needs_three_packages_and_tells_a_broken_file_in_one_line(folder):
+    result = predict(folder, "pictures", blocked=INSTALLED)
+    assert result.returncode == 1, result.stderr
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["pictures/a.png", "pictures/b.JPG",
+                                           "pictures/below/c.webp"]
+    assert all(name in CLASSES and 0 < float(share) <= 1 for _, name, share in lines)
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("ERROR pictures/broken.png: can't be read")
+
+
+def test_paths_from_stdin_as_json(folder):
+    result = predict(folder, "-", "--json", stdin="pictures/a.png\n\npictures/b.JPG\n")
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["path"] for each in found] == ["pictures/a.png", "pictures/b.JPG"]
+    for each in found:
+        assert sum(each["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert each["probability"] == max(each["probabilities"].values())
+        assert CLASSES[each["class_index"]] == each["class"]
+
+
+def test_no_usable_model_and_bad_usage(folder, tmp_path):
+    onnx.save(tiny_body(), tmp_path / "deploy.onnx")
+    foreign = predict(tmp_path, "x.png")
+    assert foreign.returncode == 2
+    assert len(foreign.stderr.splitlines()) == 1
+    assert "not a model built by stages.deploy" in foreign.stderr
+    usage = predict(folder)
+    assert usage.returncode == 2
+    assert "IMAGE" in usage.stderr
+
+
+def test_files_folders_and_patterns(folder, monkeypatch):
+    monkeypatch.chdir(folder / "pictures")
+    assert list(find_pictures(["a.png", "below", "*.[pJ]*"])) == [
+        "a.png", "below/c.webp", "a.png", "b.JPG", "broken.png"]
+    assert list(find_pictures(["**/*.webp"])) == ["below/c.webp"]
+    assert list(find_pictures(["no*such"])) == ["no*such"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a b.png\nc.png"))
+    assert list(find_pictures(["-"])) == ["a b.png", "c.png"]
+
+
+def test_name_with_brackets_is_no_pattern(tmp_path):
+    path = tmp_path / "x[1].png"
+    path.write_bytes(b"")
+    assert list(find_pictures([str(path)])) == [str(path)]
+
+
+@pytest.mark.parametrize(("make", "told"), [
+    (lambda p: None, "No such file"), (lambda p: p.write_bytes(b""), "can't be read"),
+    (lambda p: p.write_bytes(b"text"), "can't be read"),
+    (lambda p: p.mkdir(), "a folder without")])
+def test_what_is_no_picture_is_told(folder, tmp_path, make, told):
+    path = tmp_path / "x.png"
+    make(path)
+    assert told in refusal(classify, load_deployed(folder / "deploy.onnx"), str(path))
+
+
+def test_pictures_are_brought_to_the_size_of_training(folder, tmp_path):
+    model = load_deployed(folder / "deploy.onnx")
+    wide = Image.fromarray(pixels(5, 20, 60)).resize((180, 60))
+    transparent = wide.convert("RGBA")
+    transparent.putalpha(100)
+    turned = wide.getexif()
+    turned[0x0112] = 6
+    for name, content in {
+            "palette": encode(wide.convert("P")), "grey": encode(wide.convert("L")),
+            "alpha": encode(transparent), "16 bit": encode(wide.convert("I;16")),
+            "turned": encode(wide, "JPEG", exif=turned), "cmyk": encode(wide.convert("CMYK"),
+                                                                        "JPEG")}.items():
+        path = tmp_path / f"{name}.png"
+        path.write_bytes(content)
+        seen = decode(content, name, RESOLUTION)  # what `prepare` makes of it
+        assert seen.shape == (RESOLUTION, RESOLUTION, 3)
+        _, probabilities, _ = model.run(seen[None])
+        found = classify(model, str(path))["probabilities"]
+        np.testing.assert_array_equal(list(found.values()), probabilities[0])
