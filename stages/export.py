@@ -38,7 +38,7 @@ def main() -> None:
                             f"{result['argmax_agreement']:.2%} of the classes agree")
     write_json(METRICS_FILE, {"opset": params.export.opset, **result,
                               "size_mb": ONNX_FILE.stat().st_size / 1e6,
-                              "macs": multiply_accumulates(proto),
+                              "macs": sum(multiply_accumulates(proto).values()),
                               "operators": operator_counts(proto)})
     log.info("opset %d: logits differ by at most %.2g on %d pictures", params.export.opset,
              result["max_abs_diff"], result["images"])

@@ -5,20 +5,25 @@ import math
 import onnx
 
 DYNAMIC = 1  # a dimension left open, such as the batch, counts as one
+COUNTED = ("Conv", "Gemm", "MatMul")
 
 
-def multiply_accumulates(model: onnx.ModelProto) -> int:
-    """Multiply-accumulate operations for one picture, of Conv, Gemm and MatMul nodes."""
+def multiply_accumulates(model: onnx.ModelProto) -> dict[str, int]:
+    """Multiply-accumulate operations for one picture, by the output of each node that has any.
+
+    Counted are Conv, Gemm and MatMul.
+    """
     graph = onnx.shape_inference.infer_shapes(model).graph
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    shapes |= {value.name: [dim.dim_value or DYNAMIC for dim in value.type.tensor_type.shape.dim]
+    shapes |= {value.name: [side.dim_value or DYNAMIC for side in value.type.tensor_type.shape.dim]
                for value in (*graph.input, *graph.value_info, *graph.output)}
-    total = 0
-    for node in graph.node:
-        if node.op_type == "Conv":
-            total += math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:])
-        elif node.op_type in ("Gemm", "MatMul"):
-            transposed = any(entry.name == "transA" and entry.i for entry in node.attribute)
-            inner = shapes[node.input[0]][0 if transposed else -1]
-            total += math.prod(shapes[node.output[0]]) * inner
-    return total
+    return {node.output[0]: math.prod(shapes[node.output[0]]) * _depth(node, shapes)
+            for node in graph.node if node.op_type in COUNTED and node.output[0] in shapes}
+
+
+def _depth(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+    """How many products are summed for one element of the node's output."""
+    if node.op_type == "Conv":
+        return math.prod(shapes[node.input[1]][1:])
+    transposed = any(entry.name == "transA" and entry.i for entry in node.attribute)
+    return shapes[node.input[0]][0 if transposed else -1]

@@ -9,11 +9,12 @@ inference, 2020, section 4 (partial quantization).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import prod
 from pathlib import Path
 
 import numpy as np
 import onnx
+
+from stages.onnx_graph.cost import multiply_accumulates
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 # The error of a layer that changes nothing at all is shown as this many dB.
@@ -38,30 +39,20 @@ class Layer:
 
 def layers_of(model: onnx.ModelProto) -> list[Layer]:
     """The layers of `model` from input to output; nodes before the first belong to it."""
-    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
-              for value in (*inferred.value_info, *inferred.output)}
+    weights = {tensor.name for tensor in model.graph.initializer}
+    macs = multiply_accumulates(model)
     layers: list[Layer] = []
     waiting: tuple[str, ...] = ()
     for node in model.graph.node:
         if node.op_type in WEIGHTED and node.input[1] in weights:
-            macs = _macs(node.op_type, weights[node.input[1]], shapes.get(node.output[0], []))
-            layers.append(Layer(node.input[1], (*waiting, node.name), macs))
+            layers.append(Layer(node.input[1], (*waiting, node.name),
+                                macs.get(node.output[0], 0)))
             waiting = ()
         elif layers:
             layers[-1] = Layer(layers[-1].name, (*layers[-1].nodes, node.name), layers[-1].macs)
         else:
             waiting += (node.name,)
     return layers
-
-
-def _macs(operator: str, weight: tuple[int, ...], output: list[int]) -> int:
-    """Each output element of one picture sums over the weights of its channel."""
-    if operator == "Gemm":
-        return prod(weight)
-    channels = weight[0] if operator == "Conv" else weight[-1]
-    return prod(output[1:]) * prod(weight) // channels
 
 
 def nodes_of(layers: Sequence[Layer]) -> list[str]:

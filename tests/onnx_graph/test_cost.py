@@ -14,7 +14,7 @@ def test_by_hand(opset):
         nn.ReLU(), nn.Conv2d(8, 8, 5, padding=2, groups=8),  # 8 * 16 * 16 outputs, 25 each
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
     proto = export_onnx(model, model_params(image_size=32), ["a", "b", "c"], opset)
-    assert multiply_accumulates(proto) == 8 * 256 * 27 + 8 * 256 * 25 + 24
+    assert list(multiply_accumulates(proto).values()) == [8 * 256 * 27, 8 * 256 * 25, 24]
 
 
 def test_of_a_published_model():
@@ -22,4 +22,4 @@ def test_of_a_published_model():
     params = model_params("tf_efficientnet_lite0", 224)
     model = build_model(params, 1000, pretrained=False)
     proto = export_onnx(model, params, [str(index) for index in range(1000)], 18)
-    assert multiply_accumulates(proto) == pytest.approx(407e6, rel=0.06)
+    assert sum(multiply_accumulates(proto).values()) == pytest.approx(407e6, rel=0.06)
