@@ -95,7 +95,8 @@ def case(tmp_path_factory):
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(CLASSES)])],
         [numpy_helper.from_array(value, name) for name, value in (
-            ("first", first), ("bias", bias), ("second", second), ("head", head), ("shift", shift))])
+            ("first", first), ("bias", bias), ("second", second), ("head", head),
+            ("shift", shift))])
     source = tmp_path_factory.mktemp("mixed") / "fp32.onnx"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     dataset, params = make_dataset(), model_params(image_size=SIDE)
