@@ -65,10 +65,17 @@ def make_models(folder: Path, params: Params, dataset: Dataset) -> None:
 
 
 def run_models(folder: Path, name: str, prefix: list[str]) -> dict[str, Any]:
-    """Run every model of `folder` by a command that `prefix` goes before."""
+    """Run every model of `folder` by a command that `prefix` goes before.
+
+    Raises:
+        UserError: the command fails, on a CPU that QEMU does not know, say.
+    """
     command = [*prefix, sys.executable, "-m", "benchmarks.run_models", str(folder), name]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE,
-                                     stderr=subprocess.DEVNULL, text=True).stdout)
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        last = (result.stderr.strip() or "no message").splitlines()[-1]
+        raise UserError(f"{' '.join(command)}: exit status {result.returncode}: {last}")
+    return json.loads(result.stdout)
 
 
 def compare(labels: np.ndarray, models: dict[str, Logits], told: dict[str, Any]

@@ -78,7 +78,7 @@ def products_saturate() -> bool:
 def recommended_types(unit: str, saturates: bool) -> dict[str, str]:
     """Keys of a static recipe that suit a CPU: U8S8, or S8S8 on Arm and where U8S8 saturates.
 
-    Reduced range is faster than S8S8 where U8S8 saturates, but a bit of every weight is lost:
+    Reduced range keeps the faster arithmetic of U8S8, but loses a bit of every weight:
     docs/emulated_cpu.json has what either costs in accuracy.
     """
     signed = saturates or unit == "Arm dot product"
@@ -88,8 +88,8 @@ def recommended_types(unit: str, saturates: bool) -> dict[str, str]:
 def warn_if_saturating(path: Path, metadata: Mapping[str, str]) -> None:
     """Warn when the model at `path` has weights that this CPU's sums can't hold.
 
-    Dynamic quantization is not warned of: its convolutions multiply the other way round, which
-    does not saturate.
+    Dynamic quantization is not warned of: its convolutions have the weights on the other side of
+    the product, and give the same logits on such a CPU.
 
     Args:
         metadata: of the model; quantization leaves its recipe under RECIPE_KEY.

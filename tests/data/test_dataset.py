@@ -7,7 +7,7 @@ import pytest
 from archive_files import pixels
 from refusals import refusal
 
-from stages.data.dataset import load_dataset, write_images, write_splits
+from stages.data.dataset import evenly, load_dataset, write_images, write_splits
 from stages.data.listing import Listing
 
 IMAGES = np.stack([pixels(seed, 8, 8) for seed in range(5)])
@@ -92,3 +92,9 @@ def test_a_missing_file_is_refused_with_what_to_run(tmp_path, missing):
                       tmp_path / "data" / "splits.json")
     assert missing in message
     assert "dvc repro prepare" in message
+
+
+@pytest.mark.parametrize(("count", "positions"), [
+    (1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (10, range(10)), (50, range(10))])
+def test_evenly_takes_from_the_whole_length(count, positions):
+    assert evenly(np.arange(10) * 2, count).tolist() == [2 * position for position in positions]

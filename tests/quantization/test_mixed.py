@@ -81,25 +81,33 @@ def case(tmp_path_factory):
     bias[DEAD] = -1000
     second = rng.standard_normal((CHANNELS, CHANNELS, 1, 1)).astype(np.float32)
     second[:, DEAD] = 1000
+    third = rng.standard_normal((CHANNELS, CHANNELS, 1, 1)).astype(np.float32)
     head = rng.standard_normal((len(CLASSES), CHANNELS)).astype(np.float32)
+    shift = np.zeros(len(CLASSES), np.float32)
     graph = helper.make_graph(
         [helper.make_node("Conv", ["input", "first", "bias"], ["a"], name="conv1"),
          helper.make_node("Relu", ["a"], ["b"], name="relu1"),
          helper.make_node("Conv", ["b", "second"], ["c"], name="conv2"),
          helper.make_node("Relu", ["c"], ["d"], name="relu2"),
-         helper.make_node("GlobalAveragePool", ["d"], ["e"], name="pool"),
+         helper.make_node("Conv", ["d", "third"], ["d3"], name="conv3"),
+         helper.make_node("GlobalAveragePool", ["d3"], ["e"], name="pool"),
          helper.make_node("Flatten", ["e"], ["f"], name="flatten"),
-         helper.make_node("Gemm", ["f", "head"], ["logits"], name="gemm", transB=1)],
+         helper.make_node("Gemm", ["f", "head", "shift"], ["logits"], name="gemm", transB=1)],
         "graph",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(CLASSES)])],
         [numpy_helper.from_array(value, name) for name, value in (
-            ("first", first), ("bias", bias), ("second", second), ("head", head))])
+            ("first", first), ("bias", bias), ("second", second), ("third", third),
+            ("head", head), ("shift", shift))])
     source = tmp_path_factory.mktemp("mixed") / "fp32.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
-              source)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     dataset, params = make_dataset(), model_params(image_size=SIDE)
-    dataset.labels = predict(load_predictor(source, params), dataset.images, params).argmax(axis=1)
+    onnx.save(model, source)
+    logits = predict(load_predictor(source, params), dataset.images, params)
+    # Every class is to be seen.
+    model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(-logits.mean(axis=0), "shift"))
+    onnx.save(model, source)
+    dataset.labels = (logits - logits.mean(axis=0)).argmax(axis=1)
     return source, dataset, params
 
 
@@ -112,22 +120,23 @@ def mixed(case, per_channel, max_drop_pp, name):
 
 
 def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
-    target, record = mixed(case, per_channel=False, max_drop_pp=3, name="broken.onnx")
-    assert record["steps"][0]["drop_pp"] > 3
+    target, record = mixed(case, per_channel=False, max_drop_pp=20, name="broken.onnx")
+    assert record["steps"][0]["drop_pp"] > 20
     assert record["kept_in_float"] == ["second"]
     rows = {row["layer"]: row for row in record["sensitivity"]}
-    assert rows["second"]["logits_snr_db"] < 5 < 15 < rows["first"]["logits_snr_db"]
-    in_float = {node["operator"].removeprefix("Fused") for node in
-                float_nodes(executed_graph(target))}
-    assert {"Conv"} <= in_float <= {"Conv", "Max", "GlobalAveragePool", "Relu"}
+    assert rows["second"]["logits_snr_db"] < 5 < rows["first"]["logits_snr_db"]
+    in_float = [node["operator"].removeprefix("Fused") for node in
+                float_nodes(executed_graph(target))]
+    assert in_float == ["Max", "Conv"]
     source, dataset, params = case
     reached = [predict(load_predictor(path, params), dataset.pictures("validation"),
                        params).argmax(axis=1) for path in (source, target)]
-    assert 100 * np.mean(reached[0] != reached[1]) <= 3
+    assert len(set(reached[0])) == len(CLASSES)
+    assert np.mean(reached[0] != reached[1]) <= 0.2
 
 
 def test_nothing_is_kept_where_the_bound_is_loose(case):
-    target, record = mixed(case, per_channel=False, max_drop_pp=99, name="loose.onnx")
+    target, record = mixed(case, per_channel=False, max_drop_pp=99.5, name="loose.onnx")
     assert record["kept_in_float"] == []
     assert record["macs_in_float"] == 0
     assert len(record["steps"]) == 1
