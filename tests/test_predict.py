@@ -12,8 +12,7 @@ from archive_files import encode, pixels
 from import_closure import ROOT
 from PIL import Image
 from refusals import refusal
-from synthetic import CLASSES
-from tiny_model import RESOLUTION, tiny_body, write_deployed
+from tiny_model import CLASSES, RESOLUTION, tiny_body, write_deployed
 
 from stages.data.imagefolder import decode
 from stages.deployment.runtime import load_deployed

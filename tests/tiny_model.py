@@ -8,15 +8,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic
 from onnxruntime.quantization import quantize_static as ort_quantize_static
-from synthetic import CLASSES, model_params, random_batch
 
+from stages.config.schema import Model
 from stages.deployment import golden
 from stages.deployment.metadata import describe
 from stages.deployment.runtime import open_session
 from stages.deployment.wrap import wrap
 
+CLASSES = ["left", "middle", "right"]
 SIDE, RESOLUTION, CHANNELS = 16, 12, 8
-PARAMS = model_params(image_size=SIDE)
+PARAMS = Model(library="timm", name="tiny", weights="none", image_size=SIDE,
+               mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3])
 BODIES = ("float", "static", "dynamic")
 
 
@@ -44,7 +46,8 @@ def tiny_body(opset: int = 18, seed: int = 0) -> onnx.ModelProto:
 
 class _Batch(CalibrationDataReader):
     def __init__(self) -> None:
-        self.left = [{"input": random_batch(8, SIDE)}]
+        self.left = [{"input": np.random.default_rng(0).standard_normal(
+            (8, 3, SIDE, SIDE)).astype(np.float32)}]
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return self.left.pop() if self.left else None
@@ -67,7 +70,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "classes": CLASSES,
         "preset": {"data": "bands", "resolution": RESOLUTION, "variant": "int8_static",
                    "opset": 18, "library": "timm", "name": "tiny", "image_size": SIDE,
-                   "mean": list(PARAMS.mean), "std": list(PARAMS.std)},
+                   "mean": PARAMS.mean, "std": PARAMS.std},
         "accuracy": {"images": 40, "accuracy": 0.875, "accuracy_ci95_low": 0.74,
                      "accuracy_ci95_high": 0.945, "validation_images": 30,
                      "validation_accuracy": 0.9},

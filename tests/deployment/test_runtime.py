@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 from refusals import refusal
-from synthetic import CLASSES, random_pictures
-from tiny_model import RESOLUTION, tiny_body, write_deployed
+from synthetic import random_pictures
+from tiny_model import CLASSES, RESOLUTION, tiny_body, write_deployed
 
 from stages.deployment.runtime import load_deployed
 

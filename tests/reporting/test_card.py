@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -5,11 +6,11 @@ import yaml
 from import_closure import ROOT
 from tiny_model import facts
 
-from stages.publish import read_json
 from stages.reporting.card import model_card
 
-SUMMARY = read_json(ROOT / "docs" / "results" / "cifar10" / "summary.json")
-SYSTEM = read_json(ROOT / "docs" / "results" / "cifar10" / "system.json")
+RUN = ROOT / "docs" / "results" / "cifar10"
+SUMMARY, SYSTEM = (json.loads((RUN / f"{name}.json").read_text(encoding="utf-8"))
+                   for name in ("summary", "system"))
 TRAINING = {"parameters": 1234567, "epochs": 9, "best": {"epoch": 7}}
 BY_CLASS = {"left": 0.9, "middle": 0.5, "right": 0.75, "none": 1.0}
 
