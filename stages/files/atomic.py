@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,9 +33,3 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write `table` as CSV without its index."""
     with replacing(path) as partial:
         table.to_csv(partial, index=False)
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy the bytes of `source` to `target`."""
-    with replacing(target) as partial:
-        shutil.copyfile(source, partial)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.files import atomic
-from stages.files.atomic import copy_file, replacing, write_csv, write_json
+from stages.files.atomic import replacing, write_csv, write_json
 
 
 def names_in(folder):
@@ -103,26 +102,3 @@ def test_csv_comes_back_without_an_index(tmp_path):
     write_csv(tmp_path / "table.csv", table)
     read = pd.read_csv(tmp_path / "table.csv")
     pd.testing.assert_frame_equal(read, table.reset_index(drop=True))
-
-
-def test_a_copy_has_the_bytes_of_its_source(tmp_path):
-    source = tmp_path / "source"
-    source.write_bytes(bytes(range(256)))
-    copy_file(source, tmp_path / "folder" / "copy")
-    assert (tmp_path / "folder" / "copy").read_bytes() == bytes(range(256))
-
-
-def test_an_interrupted_copy_leaves_the_old_file(tmp_path, monkeypatch):
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_text("new")
-    target.write_text("old")
-
-    def half(_, partial):
-        partial.write_text("n")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(atomic.shutil, "copyfile", half)
-    with pytest.raises(KeyboardInterrupt):
-        copy_file(source, target)
-    assert target.read_text() == "old"
-    assert names_in(tmp_path) == ["source", "target"]
