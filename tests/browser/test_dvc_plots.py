@@ -40,6 +40,7 @@ def scripts():
 def test_every_named_plot_is_drawn(repository, browser, scripts, command):
     run(repository, "dvc", "plots", *command, "-o", "page")
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(180_000)  # ms; Vega compiles sixteen plots while the page loads
     opened, told, asked = context.new_page(), [], []
     opened.on("pageerror", lambda error: told.append(str(error)))
     opened.on("console", lambda message: told.append(message.text))
