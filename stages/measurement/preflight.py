@@ -76,7 +76,7 @@ def products_saturate() -> bool:
 
 
 def recommended_types(unit: str, saturates: bool) -> dict[str, str | bool]:
-    """Keys of a recipe that suit a CPU: U8S8, with reduced range where it saturates, or on Arm S8S8.
+    """Keys of a recipe that suit a CPU: U8S8, of reduced range where it saturates; on Arm S8S8.
 
     Reduced range loses a bit of every weight: method mixed makes up for it.
     """
