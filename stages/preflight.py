@@ -20,7 +20,9 @@ def main() -> None:
     unit, saturates = integer_unit(flags, machine), products_saturate()
     types = recommended_types(unit, saturates)
     sums = "cut off beyond 16 bits" if saturates else "exact"
-    values = " ".join(f"-S quantize.variants.int8_static.{key}={value}"
+    values = " ".join(f"-S quantize.variants.int8_mixed.{key}={str(value).lower()}"
+                      if isinstance(value, bool) else
+                      f"-S quantize.variants.int8_mixed.{key}={value}"
                       for key, value in types.items())
     sys.stdout.write(f"CPU                 {cpu_fields().get('model name') or machine}\n"
                      f"instruction sets    {', '.join(flags) or 'not told by this system'}\n"

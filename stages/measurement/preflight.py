@@ -2,8 +2,8 @@
 
 An x86 CPU with AVX2 or AVX-512 but without VNNI multiplies unsigned activations by signed weights
 in pairs and adds the two products in 16 bits. Beyond a weight of 64 the sum can leave them and is
-cut off, silently. Weights of reduced range (7 bits) fit; signed activations take another way
-through the CPU, without the loss; VNNI, AMX and Arm's dot product add in 32 bits.
+cut off, silently; signed activations, which become unsigned on the way, fare no better. Weights of
+reduced range (7 bits) fit. VNNI, AMX and Arm's dot product add in 32 bits.
 Source: ONNX Runtime, Quantize ONNX models, section on data types.
 """
 
@@ -75,14 +75,14 @@ def products_saturate() -> bool:
     return not np.array_equal(product, left.astype(np.int32) @ right.astype(np.int32))
 
 
-def recommended_types(unit: str, saturates: bool) -> dict[str, str]:
-    """Keys of a static recipe that suit a CPU: U8S8, or S8S8 on Arm and where U8S8 saturates.
+def recommended_types(unit: str, saturates: bool) -> dict[str, str | bool]:
+    """Keys of a recipe that suit a CPU: U8S8, of reduced range where it saturates; on Arm S8S8.
 
-    Reduced range keeps the faster arithmetic of U8S8, but loses a bit of every weight:
-    docs/emulated_cpu.json has what either costs in accuracy.
+    Reduced range loses a bit of every weight: method mixed makes up for it.
     """
-    signed = saturates or unit == "Arm dot product"
-    return {"activation_type": "QInt8" if signed else "QUInt8", "weight_type": "QInt8"}
+    on_arm = unit == "Arm dot product"
+    return {"activation_type": "QInt8" if on_arm else "QUInt8", "weight_type": "QInt8",
+            "reduce_range": saturates and not on_arm}
 
 
 def warn_if_saturating(path: Path, metadata: Mapping[str, str]) -> None:
@@ -96,8 +96,6 @@ def warn_if_saturating(path: Path, metadata: Mapping[str, str]) -> None:
     """
     recipe = json.loads(metadata.get(RECIPE_KEY, "{}"))
     if (recipe.get("method") in ("static", "mixed") and not recipe["reduce_range"]
-            and (recipe["activation_type"], recipe["weight_type"]) == ("QUInt8", "QInt8")
-            and products_saturate()):
+            and recipe["weight_type"] == "QInt8" and products_saturate()):
         log.warning("%s: on this CPU, which has no VNNI, sums with its INT8 weights are cut off, "
-                    "and accuracy is lost; quantize it with activation_type: QInt8, or with "
-                    "reduce_range: true", path)
+                    "and accuracy is lost; quantize it with reduce_range: true", path)

@@ -67,18 +67,19 @@ def test_products_are_exact_where_the_flags_say_so_and_saturate_where_they_do(mo
     assert products_saturate() is True
 
 
-@pytest.mark.parametrize(("unit", "saturates", "activations"), [
-    ("VNNI", False, "QUInt8"), ("AMX", False, "QUInt8"), ("unknown", False, "QUInt8"),
-    ("AVX2", True, "QInt8"), ("unknown", True, "QInt8"), ("Arm dot product", False, "QInt8")])
-def test_types_that_suit(unit, saturates, activations):
-    assert recommended_types(unit, saturates) == {"activation_type": activations,
-                                                  "weight_type": "QInt8"}
+@pytest.mark.parametrize(("unit", "saturates", "activations", "reduced"), [
+    ("VNNI", False, "QUInt8", False), ("AMX", False, "QUInt8", False),
+    ("unknown", False, "QUInt8", False), ("AVX2", True, "QUInt8", True),
+    ("unknown", True, "QUInt8", True), ("Arm dot product", False, "QInt8", False)])
+def test_types_that_suit(unit, saturates, activations, reduced):
+    assert recommended_types(unit, saturates) == {
+        "activation_type": activations, "weight_type": "QInt8", "reduce_range": reduced}
 
 
 @pytest.mark.parametrize(("recipe", "saturates", "warned"), [
     (U8S8, True, True), ({**U8S8, "method": "mixed"}, True, True), (U8S8, False, False),
     ({**U8S8, "reduce_range": True}, True, False), ({**U8S8, "method": "dynamic"}, True, False),
-    ({**U8S8, "activation_type": "QInt8"}, True, False),
+    ({**U8S8, "activation_type": "QInt8"}, True, True),
     ({**U8S8, "weight_type": "QUInt8"}, True, False), (None, True, False)])
 def test_warning_at_load(monkeypatch, caplog, recipe, saturates, warned):
     monkeypatch.setattr(preflight, "products_saturate", lambda: saturates)
@@ -87,4 +88,4 @@ def test_warning_at_load(monkeypatch, caplog, recipe, saturates, warned):
         warn_if_saturating(Path("models/int8.onnx"), metadata)
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == warned
-    assert all("models/int8.onnx" in message and "activation_type" in message for message in told)
+    assert all("models/int8.onnx" in message and "reduce_range" in message for message in told)
