@@ -143,3 +143,10 @@ def test_summary_by_hand_against_onnx_fp32(tables):
     reference = result["onnx_fp32"]
     assert (reference["speedup_latency"], reference["speedup_throughput"]) == (1, 1)
     assert (reference["accuracy_drop_pp"], reference["flip_rate"]) == (0, 0)
+
+
+def test_of_those_as_fast_as_the_fastest_the_most_accurate_is_selected():
+    speeds = rows(onnx_fp32=1.0, first=2.0, second=1.95, slow=1.5)
+    drops = bounds(onnx_fp32=0.0, first=0.5, second=0.2, slow=0.0)
+    assert select(speeds, drops, 1.0)["variant"] == "second"
+    assert select({**speeds, **rows(first=2.2)}, drops, 1.0)["variant"] == "first"
