@@ -26,7 +26,7 @@ from stages.config.params import load_params
 from stages.config.schema import Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
-from stages.files.atomic import copy_file, write_json
+from stages.files.atomic import write_json
 from stages.measurement.predictor import model_input
 from stages.measurement.preflight import cpu_fields
 from stages.onnx_graph.export import INPUT
@@ -56,7 +56,7 @@ class Logits:
 
 def make_models(folder: Path, params: Params, dataset: Dataset) -> None:
     """Write the float model, and one for each of RECIPES, to `folder`."""
-    copy_file(SOURCE, folder / "float.onnx")
+    shutil.copyfile(SOURCE, folder / "float.onnx")
     for name, changes in RECIPES.items():
         recipe = OmegaConf.merge(params.quantize.variants.int8_static, changes)
         quantize_statically(SOURCE, folder / f"{name}.onnx", recipe, params.model,
