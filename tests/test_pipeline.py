@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from working_copy import SMALL, compose, make_working_copy, run
 
-VARIANTS = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static", "int8_mixed"]
+VARIANTS = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static", "int8_qat", "int8_mixed"]
 
 
 @pytest.fixture(scope="module")
