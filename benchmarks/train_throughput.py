@@ -99,7 +99,7 @@ def train_stage(dataset: Dataset, size: int, batch: int) -> float:
         "data": {"horizontal_flip": True}, "model": model_at(size), "train": {
             "launcher": "python", "seed": 0, "epochs": 2, "batch_size": batch, "lr": LR,
             "weight_decay": 0.02, "label_smoothing": 0.1, "ema_decay": 0.99, "crop_padding": 1,
-            "cutout": 2, "start_image_size": size, "precision": "bf16", "patience": 9,
+            "cutout": 2, "start_image_size": size, "frozen": [], "precision": "bf16", "patience": 9,
             "min_delta": 0.0}})
     keep_freed_memory()
     torch.use_deterministic_algorithms(True)

@@ -21,6 +21,7 @@ from stages.data.dataset import Dataset
 from stages.model.preprocess import preprocess
 from stages.training.augment import augment
 from stages.training.early_stopping import EarlyStopping
+from stages.training.freeze import freeze
 from stages.training.loader import make_loader
 from stages.training.precision import keep_depthwise_float32
 from stages.training.resume import STATE_FILE, load_state, save_state
@@ -67,7 +68,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
 
     Raises:
         UserError: the training split is smaller than a batch, the batch can't be shared evenly,
-            the pictures are too small for the crop padding, or the loss is not finite.
+            the pictures are too small for the crop padding, the model has not the parts to be
+            frozen, or the loss is not finite.
     """
     settings = params.train
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(),
@@ -78,8 +80,9 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
                              multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     raw = model.to(memory_format=torch.channels_last)
     keep_depthwise_float32(raw)
+    frozen = freeze(raw, settings.frozen)
     shuffle = torch.Generator()
-    optimizer = torch.optim.AdamW(raw.parameters(), settings.lr,
+    optimizer = torch.optim.AdamW([p for p in raw.parameters() if p.requires_grad], settings.lr,
                                   weight_decay=settings.weight_decay)
     model, optimizer, loader, validation = accelerator.prepare(
         raw, optimizer, make_loader(dataset, "train", settings.batch_size, shuffle),
@@ -114,6 +117,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         generator = torch.Generator().manual_seed(
             (settings.seed + epoch) * accelerator.num_processes + accelerator.process_index)
         model.train()
+        for part in frozen:
+            part.eval()
         losses, correct, seen = 0.0, 0, 0
         for step, (pictures, labels) in enumerate(loader, 1):
             pictures = augment(pictures.cpu(), crop_padding=settings.crop_padding,
