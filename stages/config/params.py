@@ -79,7 +79,8 @@ def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:
                 raise UserError(f"{path}: {key}.{name}: is missing")
             _check(f"{key}.{name}", value[name], path, rules.get(name))
     elif OmegaConf.is_list(value):
-        if len(value) != rule.get("length", len(value)) or not len(value):
+        if len(value) != rule.get("length", len(value)) or not (
+                len(value) or rule.get("may_be_empty")):
             raise UserError(f"{path}: {key}: has {len(value)} values, needs "
                             f"{rule.get('length', 'at least one')}")
         for item in value:

@@ -53,7 +53,7 @@ class Train:
     crop_padding: int = number(0, 64)
     cutout: int = number(0, 1024)
     start_image_size: int = number(8, 2048)
-    frozen: list[str] = MISSING
+    frozen: list[str] = field(default=MISSING, metadata={"may_be_empty": True})
     precision: str = choice("fp32", "bf16")
     patience: int = number(1, 10_000)
     min_delta: float = number(0.0, 1.0)

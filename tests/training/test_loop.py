@@ -265,3 +265,13 @@ def test_mirroring_is_taken_from_the_data_section(dataset, reference):
     history = train(Net(), dataset, params, "run").epochs
     assert np.max([row["train.accuracy"] for row in history]) < 0.8
     assert reference.history.epochs[-1]["train.accuracy"] > 0.9
+
+
+def test_frozen_parts_end_as_they_began_batch_norm_included(dataset):
+    model = finished(dataset, training_params(frozen=["0", "1"], epochs=2)).model
+    before, after = Net().state_dict(), model.state_dict()
+    frozen = [name for name in before if name.startswith(("0.", "1."))]
+    assert len(frozen) == 6
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    assert not torch.equal(before["3.weight"], after["3.weight"])
+    assert not torch.equal(before["4.running_mean"], after["4.running_mean"])
