@@ -15,7 +15,8 @@ from benchmarks.peers.runtimes import OpenVinoModel, size_mb
 from benchmarks.peers.subject import FLOAT, Subject
 from stages.config.errors import UserError
 from stages.config.schema import Model
-from stages.measurement.predictor import ONNX_ERRORS, Predictor, load_predictor
+from stages.deployment.runtime import ONNX_ERRORS
+from stages.measurement.predictor import Predictor, load_predictor
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ NO_TELEMETRY = {"CI": "true", "NNCF_CI": "1"}
 class Entrant:
     """A model of the comparison.
 
-    facts: kind (float, ours or peer); run_by and size_mb, or why it failed.
+    facts: kind (ours, or as in Peer); run_by and size_mb, or why it failed.
     predictor: None when it did.
     """
 
@@ -51,13 +52,13 @@ def gather(subject: Subject, calibration: np.ndarray, folder: Path) -> dict[str,
         kind = "float" if name == FLOAT else "ours"
         entrants[name] = _enter(kind, path, {}, subject.params, calibration[:1])
     for name, peer in PEERS.items():
-        kind = "peer" if peer.int8 else "float"
         try:
             path = run_peer(name, folder)
-            entrants[name] = _enter(kind, path, peer.properties, subject.params, calibration[:1])
+            entrants[name] = _enter(peer.kind, path, peer.properties, subject.params,
+                                    calibration[:1])
         except (UserError, ImportError, RuntimeError, *ONNX_ERRORS) as error:
             failed = (str(error).strip() or type(error).__name__).splitlines()[0]
-            entrants[name] = Entrant({"kind": kind, "failed": failed}, None)
+            entrants[name] = Entrant({"kind": peer.kind, "failed": failed}, None)
             log.warning("%s: %s", name, failed)
     return entrants
 

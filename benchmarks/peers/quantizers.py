@@ -2,7 +2,8 @@
 
     python -m benchmarks.peers.quantizers PEER FOLDER
 
-Everything is left at the toolkit's own settings, but that all calibration pictures are used.
+Everything is left at the toolkit's own settings, but for kind tuned, and that all calibration
+pictures are used.
 """
 
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 # In the folder that is handed over: the float model, and its calibration input, float32
@@ -34,6 +35,12 @@ def _input_name(source: Path) -> str:
     return onnx.load(source).graph.input[0].name
 
 
+def _preprocessed(source: Path) -> Path:
+    prepared = source.with_name("preprocessed.onnx")
+    quant_pre_process(source, prepared)
+    return prepared
+
+
 def ort_static(source: Path, inputs: np.ndarray, target: Path) -> None:
     """ONNX Runtime's static quantization."""
     quantize_static(source, target, _Reader(_input_name(source), inputs))
@@ -41,9 +48,14 @@ def ort_static(source: Path, inputs: np.ndarray, target: Path) -> None:
 
 def ort_static_preprocessed(source: Path, inputs: np.ndarray, target: Path) -> None:
     """The same, after the preparation that ONNX Runtime advises."""
-    prepared = target.with_name("preprocessed.onnx")
-    quant_pre_process(source, prepared)
-    ort_static(prepared, inputs, target)
+    ort_static(_preprocessed(source), inputs, target)
+
+
+def ort_static_tuned(source: Path, inputs: np.ndarray, target: Path) -> None:
+    """The same with the types and scales of int8_static: what settings alone do."""
+    quantize_static(_preprocessed(source), target, _Reader(_input_name(source), inputs),
+                    per_channel=True, activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8)
 
 
 def nncf_ort(source: Path, inputs: np.ndarray, target: Path) -> None:
@@ -85,22 +97,24 @@ class Peer:
 
     write: makes it of the float model and the calibration inputs.
     suffix: .onnx is run by ONNX Runtime, .xml by OpenVINO.
+    kind: peer (INT8 as it comes), tuned (INT8 with settings that one has to know), or float.
     properties: of OpenVINO's, by which it is compiled.
     """
 
     write: Callable[[Path, np.ndarray, Path], None]
     suffix: str
-    int8: bool
+    kind: str
     properties: dict[str, str] = field(default_factory=dict)
 
 
 PEERS = {
-    "ort_static": Peer(ort_static, ".onnx", True),
-    "ort_static_preprocessed": Peer(ort_static_preprocessed, ".onnx", True),
-    "nncf_ort": Peer(nncf_ort, ".onnx", True),
-    "nncf_openvino": Peer(nncf_openvino, ".xml", True),
-    "openvino_fp32": Peer(openvino_fp32, ".xml", False, {"INFERENCE_PRECISION_HINT": "f32"}),
-    "openvino_default": Peer(openvino_default, ".xml", False),
+    "ort_static": Peer(ort_static, ".onnx", "peer"),
+    "ort_static_preprocessed": Peer(ort_static_preprocessed, ".onnx", "peer"),
+    "ort_static_tuned": Peer(ort_static_tuned, ".onnx", "tuned"),
+    "nncf_ort": Peer(nncf_ort, ".onnx", "peer"),
+    "nncf_openvino": Peer(nncf_openvino, ".xml", "peer"),
+    "openvino_fp32": Peer(openvino_fp32, ".xml", "float", {"INFERENCE_PRECISION_HINT": "f32"}),
+    "openvino_default": Peer(openvino_default, ".xml", "float"),
 }
 
 

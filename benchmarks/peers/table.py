@@ -23,14 +23,14 @@ def ratio(slow: list[float], fast: list[float]) -> tuple[float, float, float]:
 
 
 def best_peer(models: dict[str, dict[str, Any]], series: str) -> str | None:
-    """The INT8 model of a peer with the least median time; None when all of them failed."""
+    """The INT8 model with the least median time of a peer as it comes; None when all failed."""
     times = {name: np.median(each[series]) for name, each in models.items()
              if each["kind"] == "peer" and "failed" not in each}
     return min(times, key=times.get, default=None)
 
 
 def comparison(name: str, models: dict[str, dict[str, Any]]) -> str:
-    """One sentence: how our model `name` stands to the fastest INT8 model of a peer."""
+    """One sentence: how our model `name` stands to the fastest INT8 model of a peer as it comes."""
     parts = []
     for series, what in ((SINGLE, "with one picture"), (SEVERAL, f"in batches of {BATCH_SIZE}")):
         peer = best_peer(models, series)
@@ -38,7 +38,7 @@ def comparison(name: str, models: dict[str, dict[str, Any]]) -> str:
             return f"{name}: no peer's INT8 model to compare with."
         median, low, high = ratio(models[peer][series], models[name][series])
         parts.append(f"{what} {median:.2f} times as fast as {peer} ({low:.2f} to {high:.2f})")
-    return f"{name}, against the fastest INT8 model of a peer: {', '.join(parts)}."
+    return f"{name}, against the fastest INT8 model of a peer as it comes: {', '.join(parts)}."
 
 
 def title(run: Run) -> str:

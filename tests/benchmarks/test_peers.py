@@ -40,6 +40,7 @@ def made_up_run(**changes):
         FLOAT: {"kind": "float", **times([4.0, 8.0], [32.0, 32.0])},
         "int8_static": {"kind": "ours", **times([2.0, 2.0], [16.0, 8.0])},
         "quick_float": {"kind": "float", **times([1.0, 1.0], [1.0, 1.0])},
+        "quick_tuned": {"kind": "tuned", **times([1.0, 1.0], [1.0, 1.0])},
         "peer_one": {"kind": "peer", **times([3.0, 3.0], [64.0, 64.0])},
         "peer_many": {"kind": "peer", **times([6.0, 6.0], [20.0, 20.0])},
         "peer_none": {"kind": "peer", "failed": "no such operator: A|B"}}
@@ -72,9 +73,9 @@ def test_best_peer_is_the_fastest_int8_model_of_another_by_batch_size():
 def test_comparison_names_the_peer_of_each_batch_size():
     models = made_up_run()["models"]
     assert comparison("int8_static", models) == (
-        "int8_static, against the fastest INT8 model of a peer: with one picture 1.50 times as "
-        "fast as peer_one (1.50 to 1.50), in batches of 16 1.88 times as fast as peer_many "
-        "(1.38 to 2.38).")
+        "int8_static, against the fastest INT8 model of a peer as it comes: with one picture 1.50 "
+        "times as fast as peer_one (1.50 to 1.50), in batches of 16 1.88 times as fast as "
+        "peer_many (1.38 to 2.38).")
     assert "no peer's" in comparison("int8_static", {"int8_static": models["int8_static"]})
 
 
