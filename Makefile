@@ -3,14 +3,16 @@
 # make report  write report.html and docs/report.md from the metrics
 # make bench   measure latency and throughput again on this machine
 # make test-browser  look at the pages in Chromium, which has to be installed
+# make peers   compare with the INT8 models of other toolkits, in an environment of its own
 # make help    this list
 
 SHELL := /bin/bash
 VENV := .venv
+PEERS := .venv-peers
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup repro report test test-browser bench publish
+.PHONY: help setup repro report test test-browser bench peers publish
 .DEFAULT_GOAL := help
 
 help:
@@ -46,6 +48,16 @@ bench: setup
 	dvc repro
 	python -m stages.publish
 	python -m stages.page
+
+$(PEERS)/.installed: requirements-peers.txt requirements.txt constraints.txt
+	python3 -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet $(shell grep -E '^(torch|torchvision)==' requirements.txt) \
+		-c constraints.txt
+	$(PEERS)/bin/pip install --quiet -r requirements-peers.txt
+	touch $@
+
+peers: $(PEERS)/.installed
+	$(PEERS)/bin/python -m benchmarks.peers $(ARGS)
 
 publish: setup
 	python -m stages.publish $(NAME)

@@ -1,0 +1,95 @@
+"""INT8 as this repository makes it, beside other toolkits: one float model, one set of pictures.
+
+    make peers                                                      the experiment's models
+    make peers ARGS='--model efficientnet_lite0 --image-size 224'   a fresh model, its speed alone
+
+All models are calibrated on the same pictures and run on the same threads in one process, in an
+order that every round draws anew. Raw data goes to docs/peers.json, the tables to docs/peers.md;
+a run takes the place of an earlier one of the same model, size and data. A peer that fails is a
+line of the table.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.peers.entrants import gather
+from benchmarks.peers.measure import measured
+from benchmarks.peers.subject import PRESETS, fresh_model, own_experiment
+from benchmarks.peers.table import pages, title
+from stages.config.stage import run_stage
+from stages.data.dataset import load_dataset
+from stages.files.atomic import replacing, write_json
+from stages.measurement.predictor import model_input
+from stages.measurement.system import describe_system
+from stages.reporting.tables import replace_block
+
+RAW = Path("docs/peers.json")
+PACKAGES = ("onnxruntime", "nncf", "openvino")
+
+
+def publish(run: dict[str, Any], raw: Path) -> None:
+    """Put `run` among those of the file `raw`, and all tables into the page beside it."""
+    page = raw.with_suffix(".md")
+    kept = json.loads(raw.read_text(encoding="utf-8")) if raw.is_file() else []
+    runs = [each for each in kept if title(each) != title(run)] + [run]
+    text = replace_block(page.read_text(encoding="utf-8"), "peers", pages(runs))
+    write_json(raw, runs)
+    with replacing(page) as partial_page:
+        partial_page.write_text(text, encoding="utf-8")
+
+
+def installed(packages: tuple[str, ...]) -> dict[str, str]:
+    """Version by package; one that is not installed is left out."""
+    found = {each.metadata["Name"].lower(): each.version
+             for each in importlib.metadata.distributions()}
+    return {name: found[name] for name in packages if name in found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=sorted(path.stem for path in PRESETS.glob("*.yaml")),
+                        help="a model of conf/model as it starts out, for its speed alone "
+                             "(default: the models of the present experiment)")
+    parser.add_argument("--image-size", type=int, help="with --model: other than the preset's")
+    parser.add_argument("--weights", help="with --model: other than the preset's, none say")
+    parser.add_argument("--pictures", type=int, default=sys.maxsize,
+                        help="test pictures for accuracy, at most (default: all)")
+    parser.add_argument("--rounds", type=int, default=100, help="timed runs of each model and "
+                        "batch size (default: 100)")
+    parser.add_argument("--output", type=Path, default=RAW,
+                        help=f"the raw data; the page stands beside it (default: {RAW})")
+    options = parser.parse_args()
+    changes = {key: value for key, value in (("image_size", options.image_size),
+                                             ("weights", options.weights)) if value is not None}
+    if changes and not options.model:
+        parser.error("--image-size and --weights need --model")
+    if options.rounds < 2 or options.pictures < 1:
+        parser.error("at least 2 rounds and 1 picture are needed")
+    logging.getLogger("benchmarks").setLevel(logging.INFO)
+    dataset = load_dataset()
+    with TemporaryDirectory() as folder:
+        subject = fresh_model(options.model, changes, dataset, Path(folder)) if options.model \
+            else own_experiment()
+        calibration = model_input(dataset.pictures("calibration"), subject.params)
+        entrants = gather(subject, calibration, Path(folder))
+        models = measured(entrants, subject.params, dataset,
+                          options.pictures if subject.trained else None, options.rounds)
+    run = {"dataset": dataset.name, "model": subject.params.name,
+           "image_size": subject.params.image_size, "weights": subject.params.weights,
+           "trained": subject.trained, "calibration_images": len(calibration),
+           "test_images": min(options.pictures, len(dataset.splits["test"])),
+           "rounds": options.rounds, "system": describe_system(),
+           "packages": installed(PACKAGES), "models": models}
+    publish(run, options.output)
+    sys.stdout.write(pages([run]))
+
+
+if __name__ == "__main__":
+    run_stage(main)

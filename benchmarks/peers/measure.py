@@ -1,0 +1,71 @@
+"""Accuracy and time of every model, on the same pictures and in one process."""
+
+import logging
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.entrants import Entrant
+from benchmarks.peers.subject import FLOAT
+from benchmarks.peers.table import BATCH_SIZE, SEVERAL, SINGLE
+from stages.config.schema import Model
+from stages.data.dataset import Dataset, PictureView, evenly
+from stages.measurement.accuracy import accuracy_interval, compare
+from stages.measurement.predictor import Predictor, model_input, predict
+from stages.measurement.timing import interleaved
+
+log = logging.getLogger(__name__)
+
+# Pictures that are timed, one after the other and around again.
+TIMED = 64
+WARMUP = 5
+
+
+def accuracies(predictors: dict[str, Predictor], pictures: PictureView, labels: np.ndarray,
+               model: Model) -> dict[str, dict[str, float]]:
+    """Accuracy of each on `pictures` with its interval, and its drop against the float model."""
+    classes = {}
+    for name, predictor in predictors.items():
+        classes[name] = predict(predictor, pictures, model).argmax(axis=1)
+        log.info("%s: %.2f %% of %d pictures", name, 100 * np.mean(classes[name] == labels),
+                 len(labels))
+    return {name: {**accuracy_interval(each == labels),
+                   "accuracy_drop_pp": compare(labels, classes[FLOAT], each).drop_pp}
+            for name, each in classes.items()}
+
+
+def milliseconds(predictors: dict[str, Predictor], inputs: np.ndarray, batch_size: int,
+                 rounds: int) -> dict[str, list[float]]:
+    """Of each round, by model; `inputs`, float32 (n, 3, S, S), are gone through batch by batch."""
+    batches = np.split(inputs, len(inputs) // batch_size)
+
+    def run(predictor: Predictor, index: int) -> None:
+        predictor(batches[index % len(batches)])
+
+    seconds = interleaved({name: partial(run, predictor)
+                           for name, predictor in predictors.items()}, rounds, WARMUP)
+    return {name: [round(1e3 * each, 4) for each in series] for name, series in seconds.items()}
+
+
+def measured(entrants: dict[str, Entrant], model: Model, dataset: Dataset, pictures: int | None,
+             rounds: int) -> dict[str, dict[str, Any]]:
+    """Facts and raw data of every model.
+
+    Args:
+        pictures: of the test split, evenly drawn, for accuracy; None leaves accuracy out.
+    """
+    runs = {name: each.predictor for name, each in entrants.items() if each.predictor}
+    split = dataset.splits["test"]
+    found = {name: dict(each.facts) for name, each in entrants.items()}
+    if pictures is not None:
+        positions = evenly(split, pictures)
+        view = PictureView(dataset.images, positions)
+        for name, each in accuracies(runs, view, dataset.labels[positions], model).items():
+            found[name].update(each)
+    inputs = model_input(dataset.images[np.resize(evenly(split, TIMED), TIMED)], model)
+    for series, batch_size in ((SINGLE, 1), (SEVERAL, BATCH_SIZE)):
+        log.info("timing batches of %d, %d rounds of %d models", batch_size, rounds, len(runs))
+        for name, times in milliseconds(runs, inputs, batch_size, rounds).items():
+            found[name][series] = times
+    return found

@@ -1,0 +1,98 @@
+"""The model that is compared: the experiment's own, or a fresh one that is good for its speed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from stages.config.params import load_params
+from stages.config.schema import Model
+from stages.data.dataset import Dataset
+from stages.model.build import build_model
+from stages.model.preprocess import preprocess
+from stages.onnx_graph.export import INPUT, export_onnx
+from stages.quantization.recipe import record_recipe
+from stages.quantization.source import load_float_model
+from stages.quantization.static import quantize_statically
+
+FLOAT, OURS = "onnx_fp32", ("int8_static", "int8_mixed")
+PRESETS = Path("conf/model")
+OPSET = 18
+HEAD_STD = 0.01
+# Pictures by which the batch norms of random weights are set.
+STATISTICS = 32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compared.
+
+    models: files of FLOAT and of those of OURS that there are.
+    trained: whether its accuracy means anything.
+    """
+
+    params: Model
+    models: dict[str, Path]
+    trained: bool
+
+
+def own_experiment() -> Subject:
+    """The models that `dvc repro` left.
+
+    Raises:
+        UserError: the float model is not there, or can't be quantized.
+    """
+    params = load_params("model", "variants")
+    models = {name: Path(params.variants[name]) for name in (FLOAT, *OURS)
+              if name in params.variants}
+    load_float_model(models[FLOAT])
+    return Subject(params.model, models, trained=True)
+
+
+def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folder: Path) -> Subject:
+    """A model of conf/model that was not trained on `dataset`, exported and quantized in `folder`.
+
+    Args:
+        changes: keys of the preset to set otherwise.
+
+    Raises:
+        UserError: a value out of range, weights that can't be had.
+    """
+    chosen = folder / "params.yaml"
+    OmegaConf.save({"model": OmegaConf.merge(OmegaConf.load(PRESETS / f"{preset}.yaml"), changes)},
+                   chosen)
+    params = load_params("model", path=chosen).model
+    models = {name: folder / f"{name}.onnx" for name in (FLOAT, "int8_static")}
+    recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
+    pictures = dataset.view("calibration")
+    onnx.save(export_onnx(_build(params, pictures[:STATISTICS], len(dataset.classes)), params,
+                          dataset.classes, OPSET), models[FLOAT])
+    quantize_statically(models[FLOAT], models["int8_static"], recipe, params, pictures, INPUT)
+    record_recipe(models["int8_static"], recipe)
+    return Subject(params, models, trained=False)
+
+
+def _build(params: Model, pictures: np.ndarray, classes: int) -> nn.Module:
+    """The model, in which no tensor is constant, as the zeros of a new head would make it."""
+    torch.manual_seed(0)
+    model = build_model(params, classes)
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    nn.init.normal_(linear[-1].weight, std=HEAD_STD)
+    if params.weights == "none":
+        fit_batch_norms(model, preprocess(torch.from_numpy(pictures), params.image_size,
+                                          params.mean, params.std))
+    return model.eval()
+
+
+def fit_batch_norms(model: nn.Module, batch: torch.Tensor) -> None:
+    """Set their statistics by `batch`; with none, random weights let the activations fade away."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean over what was seen, in place of a moving one
+    model.train()
+    with torch.no_grad():
+        model(batch)

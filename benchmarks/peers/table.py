@@ -1,0 +1,88 @@
+"""What the raw data says: ratios by round, the best peer, and the tables in Markdown."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.subject import FLOAT
+
+# Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
+SINGLE, SEVERAL = "single_ms", "batch_ms"
+BATCH_SIZE = 16
+HEADER = ("| model | run by | accuracy (95 %) | drop | size | one picture: p50 / p90 "
+          f"| batch of {BATCH_SIZE} | against {FLOAT}: one picture | batch |\n"
+          "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+
+Run = dict[str, Any]
+
+
+def ratio(slow: list[float], fast: list[float]) -> tuple[float, float, float]:
+    """How many times as fast, round by round: median, 10th and 90th percentile."""
+    median, low, high = np.percentile(np.divide(slow, fast), (50, 10, 90))
+    return float(median), float(low), float(high)
+
+
+def best_peer(models: dict[str, dict[str, Any]], series: str) -> str | None:
+    """The INT8 model with the least median time of a peer as it comes; None when all failed."""
+    times = {name: np.median(each[series]) for name, each in models.items()
+             if each["kind"] == "peer" and "failed" not in each}
+    return min(times, key=times.get, default=None)
+
+
+def comparison(name: str, models: dict[str, dict[str, Any]]) -> str:
+    """One sentence: how our model `name` stands to the fastest INT8 model of a peer as it comes."""
+    parts = []
+    for series, what in ((SINGLE, "with one picture"), (SEVERAL, f"in batches of {BATCH_SIZE}")):
+        peer = best_peer(models, series)
+        if peer is None:
+            return f"{name}: no peer's INT8 model to compare with."
+        median, low, high = ratio(models[peer][series], models[name][series])
+        parts.append(f"{what} {median:.2f} times as fast as {peer} ({low:.2f} to {high:.2f})")
+    return f"{name}, against the fastest INT8 model of a peer as it comes: {', '.join(parts)}."
+
+
+def title(run: Run) -> str:
+    """What is compared: runs of the same title replace one another."""
+    speed = "" if run["trained"] else ", speed alone"
+    return f"{run['model']} at {run['image_size']} px, {run['dataset']}{speed}"
+
+
+def pages(runs: list[Run]) -> str:
+    """The tables of all runs, one below the other."""
+    return "\n".join(section(run) for run in runs)
+
+
+def section(run: Run) -> str:
+    """The table of one run, with what it was measured on above and the comparison below."""
+    models, cpu = run["models"], run["system"]["cpu"]
+    versions = ", ".join(f"{name} {version}" for name, version in run["packages"].items())
+    what = f"{run['test_images']:,} test pictures" if run["trained"] else \
+        f"Not trained on these pictures (weights: {run['weights']})"
+    rows = "".join(_row(name, model, models[FLOAT]) for name, model in models.items())
+    sentences = "".join(f"- {comparison(name, models)}\n" for name, model in models.items()
+                        if model["kind"] == "ours")
+    return (f"### {title(run)}\n\n{what}; {run['calibration_images']:,} calibration pictures; "
+            f"{cpu['model']} ({', '.join(cpu['flags'][-2:]) or cpu['architecture']}), "
+            f"{cpu['threads_used']} threads, {run['rounds']} rounds; {versions}.\n\n"
+            f"{HEADER}{rows}\n{sentences}")
+
+
+def _row(name: str, model: dict[str, Any], reference: dict[str, Any]) -> str:
+    if "failed" in model:
+        return f"| {name} | failed: {model['failed'].replace('|', '/')} | | | | | | | |\n"
+    label = f"**{name}**" if model["kind"] == "ours" else name
+    single, several = model[SINGLE], model[SEVERAL]
+    ratios = " | ".join("{:.2f}× ({:.2f} to {:.2f})".format(
+        *ratio(reference[series], model[series])) for series in (SINGLE, SEVERAL))
+    return (f"| {label} | {model['run_by']} | {_accuracy(model)} | {model['size_mb']:.2f} MB "
+            f"| {np.median(single):.2f} / {np.percentile(single, 90):.2f} ms "
+            f"| {1e3 * BATCH_SIZE / np.median(several):.0f} images/s | {ratios} |\n")
+
+
+def _accuracy(model: dict[str, Any]) -> str:
+    """Two cells; both empty for a model that was not trained."""
+    if "accuracy" not in model:
+        return "|"
+    low, high = (100 * model[f"accuracy_ci95_{end}"] for end in ("low", "high"))
+    return (f"{100 * model['accuracy']:.2f} % ({low:.2f} to {high:.2f}) "
+            f"| {model['accuracy_drop_pp']:+.2f} pp")

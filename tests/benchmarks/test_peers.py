@@ -1,0 +1,192 @@
+"""The comparison with other toolkits: its table by hand, and a peer that fails."""
+
+import json
+import re
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from import_closure import ROOT
+from refusals import refusal
+from synthetic import CLASSES, TINY, model_params, random_batch
+from tiny_model import PARAMS, SIDE, tiny_body
+
+from benchmarks.peers import entrants
+from benchmarks.peers.__main__ import publish
+from benchmarks.peers.entrants import gather
+from benchmarks.peers.measure import measured
+from benchmarks.peers.quantizers import PEERS
+from benchmarks.peers.subject import FLOAT, Subject, fit_batch_norms, fresh_model
+from benchmarks.peers.table import (
+    SEVERAL,
+    SINGLE,
+    best_peer,
+    comparison,
+    pages,
+    ratio,
+    section,
+    title,
+)
+from stages.model.build import build_model
+
+
+def times(single, several):
+    return {SINGLE: single, SEVERAL: several, "run_by": "ONNX Runtime", "size_mb": 4.0}
+
+
+def made_up_run(**changes):
+    models = {
+        FLOAT: {"kind": "float", **times([4.0, 8.0], [32.0, 32.0])},
+        "int8_static": {"kind": "ours", **times([2.0, 2.0], [16.0, 8.0])},
+        "quick_float": {"kind": "float", **times([1.0, 1.0], [1.0, 1.0])},
+        "quick_tuned": {"kind": "tuned", **times([1.0, 1.0], [1.0, 1.0])},
+        "peer_one": {"kind": "peer", **times([3.0, 3.0], [64.0, 64.0])},
+        "peer_many": {"kind": "peer", **times([6.0, 6.0], [20.0, 20.0])},
+        "peer_none": {"kind": "peer", "failed": "no such operator: A|B"}}
+    return {"dataset": "bands", "model": "tiny", "image_size": 16, "weights": "none",
+            "trained": False, "calibration_images": 20, "test_images": 1234, "rounds": 2,
+            "packages": {"nncf": "3.4.0"}, "models": models,
+            "system": {"cpu": {"model": "a CPU", "flags": ["avx2"], "threads_used": 2}},
+            **changes}
+
+
+def rows(text):
+    return {line.split(" | ")[0].strip("| "): line for line in text.splitlines()
+            if line.startswith("| ")}
+
+
+def test_ratio_is_taken_round_by_round():
+    """A slow machine in one round, which slows both, leaves the ratio as it is."""
+    assert ratio([4.0, 40.0], [2.0, 20.0]) == (2.0, 2.0, 2.0)
+    median, low, high = ratio([2.0] * 11, [1 / (1 + i) for i in range(11)])
+    assert (median, low, high) == pytest.approx((12, 4, 20))
+
+
+def test_best_peer_is_the_fastest_int8_model_of_another_by_batch_size():
+    models = made_up_run()["models"]
+    assert best_peer(models, SINGLE) == "peer_one"
+    assert best_peer(models, SEVERAL) == "peer_many"
+    assert best_peer({FLOAT: models[FLOAT], "peer_none": models["peer_none"]}, SINGLE) is None
+
+
+def test_comparison_names_the_peer_of_each_batch_size():
+    models = made_up_run()["models"]
+    assert comparison("int8_static", models) == (
+        "int8_static, against the fastest INT8 model of a peer as it comes: with one picture 1.50 "
+        "times as fast as peer_one (1.50 to 1.50), in batches of 16 1.88 times as fast as "
+        "peer_many (1.38 to 2.38).")
+    assert "no peer's" in comparison("int8_static", {"int8_static": models["int8_static"]})
+
+
+def test_table_of_a_model_that_is_not_trained_says_nothing_of_accuracy():
+    text = section(made_up_run())
+    assert "Not trained on these pictures (weights: none)" in text
+    assert "speed alone" in title(made_up_run())
+    assert rows(text)["**int8_static**"] == (
+        "| **int8_static** | ONNX Runtime | | | 4.00 MB | 2.00 / 2.00 ms | 1333 images/s "
+        "| 3.00× (2.20 to 3.80) | 3.00× (2.20 to 3.80) |")
+
+
+def test_table_of_a_trained_model_has_accuracy_and_drop():
+    run = made_up_run(trained=True)
+    run["models"]["int8_static"].update(accuracy=0.5, accuracy_ci95_low=0.25,
+                                        accuracy_ci95_high=0.75, accuracy_drop_pp=-0.5)
+    assert "1,234 test pictures" in section(run)
+    assert "| 50.00 % (25.00 to 75.00) | -0.50 pp |" in rows(section(run))["**int8_static**"]
+
+
+def test_every_row_has_as_many_cells_as_the_header():
+    lines = rows(section(made_up_run()))
+    assert "failed: no such operator: A/B" in lines["peer_none"]
+    assert {line.count("|") for line in lines.values()} == {lines["model"].count("|")}
+
+
+def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
+    raw = tmp_path / "peers.json"
+    raw.with_suffix(".md").write_text("top\n<!-- peers -->\n<!-- /peers -->\nend\n")
+    for size, rounds in ((16, 2), (32, 3), (16, 4)):
+        publish(made_up_run(image_size=size, rounds=rounds), raw)
+    runs = json.loads(raw.read_text())
+    assert [(run["image_size"], run["rounds"]) for run in runs] == [(32, 3), (16, 4)]
+    page = raw.with_suffix(".md").read_text()
+    assert pages(runs) in page
+    assert page.startswith("top\n")
+    assert page.endswith("end\n")
+
+
+def test_page_is_made_from_the_raw_data():
+    raw = ROOT / "docs" / "peers.json"
+    page = raw.with_suffix(".md").read_text(encoding="utf-8")
+    runs = json.loads(raw.read_text(encoding="utf-8")) if raw.is_file() else []
+    block = re.search(r"<!-- peers -->\n(.*?)<!-- /peers -->", page, re.S)[1]
+    assert block.strip() == pages(runs).strip()
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A tiny float model that takes the place of the experiment's, and its calibration input."""
+    path = tmp_path / "tiny.onnx"
+    onnx.save(tiny_body(), path)
+    return Subject(PARAMS, {FLOAT: path, "int8_static": path}, trained=True), \
+        random_batch(6, SIDE), tmp_path
+
+
+def test_failing_peer_is_told_in_a_line_and_stops_no_other(tiny, dataset, monkeypatch):
+    """Whatever fails in its process: here a name that the process does not know."""
+    monkeypatch.setattr(entrants, "PEERS", {"unknown": PEERS["nncf_ort"],
+                                            "ort_static": PEERS["ort_static"]})
+    of, calibration, folder = tiny
+    found = gather(of, calibration, folder)
+    assert found["unknown"].facts == {"kind": "peer", "failed": "KeyError: 'unknown'"}
+    assert [found[name].facts["kind"] for name in (FLOAT, "int8_static", "ort_static")] == [
+        "float", "ours", "peer"]
+    quantized = onnx.load(folder / "ort_static.onnx")
+    assert "QuantizeLinear" in {node.op_type for node in quantized.graph.node}
+    models = measured(found, of.params, dataset, pictures=5, rounds=2)
+    assert models[FLOAT]["accuracy_drop_pp"] == models["int8_static"]["accuracy_drop_pp"] == 0
+    for name in (FLOAT, "int8_static", "ort_static"):
+        assert len(models[name][SINGLE]) == len(models[name][SEVERAL]) == 2
+    assert SINGLE not in models["unknown"]
+
+
+def test_model_that_does_not_load_is_a_failure_too(tiny, monkeypatch):
+    of, calibration, folder = tiny
+    (folder / "nncf_ort.onnx").write_bytes(b"no model")
+    monkeypatch.setattr(entrants, "run_peer", lambda name, folder: folder / f"{name}.onnx")
+    monkeypatch.setattr(entrants, "PEERS", {"nncf_ort": PEERS["nncf_ort"]})
+    assert "not an ONNX model" in gather(of, calibration, folder)["nncf_ort"].facts["failed"]
+
+
+def test_batch_norms_of_random_weights_take_the_statistics_of_the_pictures():
+    params = model_params(TINY)
+    model = build_model(params, len(CLASSES), pretrained=False)
+    batch = torch.from_numpy(random_batch(4, params.image_size))
+    fit_batch_norms(model, batch)
+    inputs = {}
+    norms = [each for each in model.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.register_forward_hook(lambda module, given, _: inputs.update({module: given[0]}))
+    with torch.no_grad():
+        model.train()(batch)
+    assert norms
+    for norm in norms:
+        torch.testing.assert_close(norm.running_mean, inputs[norm].mean((0, 2, 3)))
+        torch.testing.assert_close(norm.running_var, inputs[norm].var((0, 2, 3)))
+
+
+def test_size_that_the_schema_does_not_allow_is_refused(dataset, tmp_path):
+    told = refusal(fresh_model, "efficientnet_lite0", {"image_size": 3}, dataset, tmp_path)
+    assert "model.image_size: got 3, may be from 8" in told
+
+
+@pytest.mark.peers
+def test_every_peer_makes_a_model_that_runs(tiny):
+    of, calibration, folder = tiny
+    found = gather(of, calibration, folder)
+    assert {name: each.facts.get("failed") for name, each in found.items()} == dict.fromkeys(
+        (FLOAT, "int8_static", *PEERS))
+    logits = found[FLOAT].predictor(calibration)
+    for name in PEERS:
+        np.testing.assert_allclose(found[name].predictor(calibration), logits, err_msg=name,
+                                   atol=0.1 * np.abs(logits).max())
