@@ -4,7 +4,6 @@ Resizing, normalization, softmax and argmax are in the graph; class names, prese
 calibration, hashes and golden outputs are in the metadata. The model card beside it says the same.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,15 @@ from stages.deployment.parity import (
     grey_level_difference,
     prediction_difference,
 )
-from stages.deployment.runtime import HASH_KEYS, load_deployed, open_session
+from stages.deployment.runtime import HASH_KEYS, load_deployed
 from stages.deployment.wrap import ADDED_FLOAT_NODES, standard_opset, wrap
 from stages.files.atomic import replacing, write_json
+from stages.files.reading import read_json
 from stages.measurement.predictor import EVALUATION_BATCH
+from stages.measurement.session import open_session
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.reporting.card import model_card
+from stages.reporting.license import weights_origin
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +44,6 @@ METRICS_FILE = METRICS / "deploy.json"
 FP32 = "onnx_fp32"
 ACCURACY = ("images", "accuracy", "accuracy_ci95_low", "accuracy_ci95_high", "validation_images",
             "validation_accuracy")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def facts(params: Params, variant: str, dataset: Dataset, opset: int) -> dict[str, Any]:
@@ -109,7 +107,7 @@ def main() -> None:
         **{key: deployed.metadata[key] for key in HASH_KEYS}})
     card = model_card(summary, values, read_json(METRICS / "evaluate" / f"{variant}.json"),
                       read_json(METRICS / "training" / "metrics.json"),
-                      read_json(METRICS / "system.json"), size_mb)
+                      read_json(METRICS / "system.json"), size_mb, weights_origin(params.model))
     with replacing(CARD_FILE) as partial:
         partial.write_text(card, encoding="utf-8")
     log.info("%s as %s: %.2f MB; %s", variant, MODEL_FILE, size_mb, "; ".join(

@@ -2,17 +2,18 @@
 
     python -m stages.publish                      # refresh the tables of the pages
     python -m stages.publish NAME --command TEXT  # also keep the present run as docs/results/NAME
+
+What is to be said of a run beside its numbers stands in docs/results/NAME/NOTE.md, if anywhere.
 """
 
 import argparse
-import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
+from stages.files.reading import read_json
 from stages.reporting.tables import (
     recipe_table,
     replace_block,
@@ -38,10 +39,6 @@ CAPTIONS = {"accuracy_latency.png": "Accuracy against latency",
             "confusion.png": "Confusion", "collapse.png": "What rounding to INT8 does"}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -62,10 +59,12 @@ def keep_run(name: str, command: str) -> None:
     training = training_sentence(read_json(folder / "training.json"),
                                  read_json(folder / "training_time.json"))
     recipes = recipe_table(read_json(folder / "analysis.json"))
+    note = folder / "NOTE.md"
+    told = f"\n{note.read_text(encoding='utf-8').strip()}\n" if note.is_file() else ""
     figures = "\n".join(f"![{caption}]({file})\n" for file, caption in CAPTIONS.items())
     write_text(folder / "README.md",
                f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
-               f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
+               f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n{told}\n"
                f"{table_of(folder)}\n{training}\n{recipes}\n{figures}")
 
 
