@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
-from stages.files.reading import read_json
+from stages.files.reading import read_json, read_note
 from stages.reporting.tables import (
     recipe_table,
     replace_block,
@@ -59,19 +59,17 @@ def keep_run(name: str, command: str) -> None:
     training = training_sentence(read_json(folder / "training.json"),
                                  read_json(folder / "training_time.json"))
     recipes = recipe_table(read_json(folder / "analysis.json"))
-    note = folder / "NOTE.md"
-    told = f"\n{note.read_text(encoding='utf-8').strip()}\n" if note.is_file() else ""
     figures = "\n".join(f"![{caption}]({file})\n" for file, caption in CAPTIONS.items())
     write_text(folder / "README.md",
                f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
-               f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n{told}\n"
-               f"{table_of(folder)}\n{training}\n{recipes}\n{figures}")
+               f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
+               f"{read_note(folder)}{table_of(folder)}\n{training}\n{recipes}\n{figures}")
 
 
 def refresh_pages() -> None:
     """Put the present run's tables, and each published run's, between their markers."""
     page = replace_block(README.read_text(encoding="utf-8"), "results", table_of(METRICS))
-    for folder in sorted(path for path in RESULTS.glob("*") if path.is_dir()):
+    for folder in sorted(path.parent for path in RESULTS.glob("*/summary.json")):
         page = replace_block(page, f"results {folder.name}", table_of(folder))
     write_text(README, page)
     recipes = recipe_table(read_json(METRICS / "analysis.json"))

@@ -12,7 +12,7 @@ from stages.publish import COLLAPSE, METRICS, RESULTS, table_of
 from stages.reporting.tables import recipe_table
 
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
-RUNS = sorted(path.name for path in (ROOT / RESULTS).glob("*") if path.is_dir())
+RUNS = sorted(path.parent.name for path in (ROOT / RESULTS).glob("*/summary.json"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 

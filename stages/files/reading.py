@@ -19,6 +19,12 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"{path}: no such file; run 'dvc repro'") from None
 
 
+def read_note(folder: Path) -> str:
+    """What a person wrote on the run in `folder`: its NOTE.md as a paragraph, or nothing."""
+    note = folder / "NOTE.md"
+    return f"{note.read_text(encoding='utf-8').strip()}\n\n" if note.is_file() else ""
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file that a stage has written.
 

@@ -21,8 +21,9 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
     if recipe.method == "mixed" and recipe.max_drop_pp is None:
         raise UserError(f"{key}.max_drop_pp: method mixed needs it; set the points that may be "
                         "lost")
-    if recipe.method != "mixed" and recipe.max_drop_pp is not None:
-        raise UserError(f"{key}.max_drop_pp: got {recipe.max_drop_pp}, which needs method: mixed")
+    for option in ("max_drop_pp", "layers_per_group"):
+        if recipe.method != "mixed" and (value := getattr(recipe, option)) is not None:
+            raise UserError(f"{key}.{option}: got {value}, which needs method: mixed")
     if recipe.method == "dynamic":
         if recipe.reduce_range:
             raise UserError(f"{key}.reduce_range: got true, which needs method: static or mixed")

@@ -11,7 +11,7 @@ from stages.config.errors import UserError
 from stages.reporting.summary import REFERENCE
 
 SUMMARY, EXPORT = "metrics/summary.json", "metrics/export.json"
-TRAINING = "metrics/training/metrics.json"
+TRAINING, SYSTEM = "metrics/training/metrics.json", "metrics/system.json"
 VARIANTS = (REFERENCE, "int8_static")
 
 
@@ -44,6 +44,12 @@ def experiment_row(rev: str, by: list[str]) -> dict[str, Any]:
     except KeyError as error:
         raise UserError(f"{rev}: has no {error} in its parameters or metrics; run the experiment "
                         "again with the present code") from None
+
+
+def machine_of(rev: str) -> str:
+    """The machine that the experiment's timings are from: CPU and threads."""
+    cpu = dvc.api.metrics_show(SYSTEM, rev=rev)["cpu"]
+    return f"{cpu['model']} with {cpu['threads_used']} threads"
 
 
 def _value(params: dict[str, Any], key: str) -> Any:

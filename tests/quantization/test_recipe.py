@@ -28,6 +28,8 @@ def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", cor
     (recipe("mixed", calibration="minmax"), "max_drop_pp", "method mixed needs it"),
     (recipe("mixed", max_drop_pp=1), "calibration", "got 'none'"),
     (recipe("static", calibration="minmax", max_drop_pp=1), "max_drop_pp", "needs method: mixed"),
+    (recipe("static", calibration="minmax", layers_per_group=2), "layers_per_group",
+     "needs method: mixed"),
 ])
 def test_a_contradiction_is_refused_by_key(values, key, told):
     message = refusal(check_recipe, "int8_x", values)
