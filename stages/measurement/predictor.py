@@ -1,7 +1,7 @@
 """One way to run a model, whatever it is stored as."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ def model_input(pictures: np.ndarray, params: Model) -> np.ndarray:
     return batch.contiguous().numpy()
 
 
-def predict(predictor: Predictor, pictures: np.ndarray, params: Model) -> np.ndarray:
+def predict(predictor: Predictor, pictures: Sequence[np.ndarray], params: Model) -> np.ndarray:
     """Logits, float32 (n, classes), of uint8 pictures (n, H, W, 3), by batches."""
     return np.concatenate([
         predictor(model_input(pictures[start:start + EVALUATION_BATCH], params))
