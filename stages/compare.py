@@ -16,7 +16,7 @@ import pandas as pd
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing, write_csv
 from stages.files.reading import read_note
-from stages.reporting.experiments import VARIANTS, experiment_row, machine_of, markdown
+from stages.reporting.experiments import VARIANTS, experiment_row, markdown
 from stages.reporting.figures import experiments, save
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def main() -> None:
                         help="a parameter that was varied; may be given more than once")
     arguments = parser.parse_args()
     rows = pd.DataFrame([experiment_row(rev, arguments.by) for rev in arguments.experiments])
-    machines = dict.fromkeys(machine_of(rev) for rev in arguments.experiments)
+    told = markdown(rows.drop(columns="machine"))
     folder = RESULTS / arguments.name
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "experiments.csv", rows)
@@ -41,11 +41,12 @@ def main() -> None:
     with replacing(folder / "README.md") as partial:
         partial.write_text(
             f"# {arguments.name}\n\nMade by `python -m stages.compare {shlex.join(sys.argv[1:])}`; "
-            f"numbers: [experiments.csv](experiments.csv). Measured on {' and '.join(machines)}; "
-            f"ms is the median latency of one picture.\n\n{read_note(folder)}{markdown(rows)}\n"
+            f"numbers: [experiments.csv](experiments.csv). Measured on "
+            f"{' and '.join(rows.machine.unique())}; ms is the median latency of one picture.\n\n"
+            f"{read_note(folder)}{told}\n"
             "![Experiments](experiments.png)\n", encoding="utf-8")
     log.info("%s: README.md, experiments.csv and experiments.png", folder)
-    print(markdown(rows))
+    print(told)
 
 
 if __name__ == "__main__":

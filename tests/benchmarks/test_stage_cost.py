@@ -45,11 +45,34 @@ def test_pictures_are_a_folder_that_prepare_reads(tmp_path):
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
 
 
+HOLD = """
+import sys, time
+from pathlib import Path
+kept = b"x" * int(sys.argv[1])
+Path("ready").touch()
+while not Path("seen").exists():
+    time.sleep(0.01)
+"""
+
+
 def test_memory_of_a_process_is_seen(tmp_path, monkeypatch):
+    """The process holds its memory until it was looked at once."""
     (tmp_path / "stages").mkdir()
-    (tmp_path / "stages" / "hold.py").write_text(
-        "import sys, time\nkept = b'x' * int(sys.argv[1])\ntime.sleep(0.5)\n")
+    (tmp_path / "stages" / "hold.py").write_text(HOLD)
     monkeypatch.setattr(stage_cost, "ROOT", tmp_path)
-    small, large = (stage_cost.run_measured(["hold", str(size)], tmp_path, tmp_path)["peak_mb"]
-                    for size in (10**6, 60 * 10**6))
-    assert 55 < large - small < 65
+
+    def peak_mb(size):
+        folder, looks = tmp_path / str(size), []
+        folder.mkdir()
+
+        def look(seconds):
+            looks.append((folder / "ready").exists())
+            if looks[-2:] == [True, True]:
+                (folder / "seen").touch()
+            pause(seconds)
+
+        monkeypatch.setattr(stage_cost.time, "sleep", look)
+        return stage_cost.run_measured(["hold", str(size)], folder, tmp_path)["peak_mb"]
+
+    pause = stage_cost.time.sleep
+    assert peak_mb(60 * 10**6) - peak_mb(10**6) == pytest.approx(59, abs=5)
