@@ -30,7 +30,7 @@ def run_batch(predictor: Predictor, inputs: np.ndarray, batch_size: int, index: 
 def main() -> None:
     params = load_params("model", "variants", "benchmark")
     settings = params.benchmark
-    pictures = load_dataset().pictures("test")[:max(settings.latency_runs,
+    pictures = load_dataset().view("test")[:max(settings.latency_runs,
                                                     *settings.batch_sizes)]
     inputs = model_input(pictures, params.model)
     predictors = {name: load_predictor(Path(path), params.model)

@@ -1,16 +1,21 @@
-"""Compare experiments: a table and a figure under docs/results/<name>.
+"""Compare experiments: a page with a table and a figure, docs/results/<name>/README.md.
 
     python -m stages.compare ablation --by model.name EXPERIMENT [EXPERIMENT ...]
+
+What is to be said of them beside the numbers stands in docs/results/<name>/NOTE.md, if anywhere.
 """
 
 import argparse
 import logging
+import shlex
+import sys
 from pathlib import Path
 
 import pandas as pd
 
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing, write_csv
+from stages.files.reading import read_note
 from stages.reporting.experiments import VARIANTS, experiment_row, markdown
 from stages.reporting.figures import experiments, save
 
@@ -28,14 +33,20 @@ def main() -> None:
                         help="a parameter that was varied; may be given more than once")
     arguments = parser.parse_args()
     rows = pd.DataFrame([experiment_row(rev, arguments.by) for rev in arguments.experiments])
+    told = markdown(rows.drop(columns="machine"))
     folder = RESULTS / arguments.name
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "experiments.csv", rows)
     save(experiments(rows, VARIANTS, arguments.by), folder / "experiments.png")
-    with replacing(folder / "table.md") as partial:
-        partial.write_text(markdown(rows), encoding="utf-8")
-    log.info("%s: table.md, experiments.csv and experiments.png", folder)
-    print(markdown(rows))
+    with replacing(folder / "README.md") as partial:
+        partial.write_text(
+            f"# {arguments.name}\n\nMade by `python -m stages.compare {shlex.join(sys.argv[1:])}`; "
+            f"numbers: [experiments.csv](experiments.csv). Measured on "
+            f"{' and '.join(rows.machine.unique())}; ms is the median latency of one picture.\n\n"
+            f"{read_note(folder)}{told}\n"
+            "![Experiments](experiments.png)\n", encoding="utf-8")
+    log.info("%s: README.md, experiments.csv and experiments.png", folder)
+    print(told)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Resizing, normalization, softmax and argmax are in the graph; class names, prese
 calibration, hashes and golden outputs are in the metadata. The model card beside it says the same.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,16 @@ from stages.deployment.parity import (
     grey_level_difference,
     prediction_difference,
 )
-from stages.deployment.runtime import HASH_KEYS, load_deployed, open_session
+from stages.deployment.runtime import HASH_KEYS, load_deployed
 from stages.deployment.wrap import ADDED_FLOAT_NODES, standard_opset, wrap
 from stages.files.atomic import replacing, write_json
+from stages.files.reading import read_json
 from stages.measurement.predictor import EVALUATION_BATCH
+from stages.measurement.session import open_session
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
+from stages.quantization.recipe import calibration_positions
 from stages.reporting.card import model_card
+from stages.reporting.license import weights_origin
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +47,12 @@ ACCURACY = ("images", "accuracy", "accuracy_ci95_low", "accuracy_ci95_high", "va
             "validation_accuracy")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def facts(params: Params, variant: str, dataset: Dataset, opset: int) -> dict[str, Any]:
     """What goes into the metadata; it changes only when the model does."""
     plain = OmegaConf.to_container(params)
     recipe = plain["quantize"]["variants"].get(variant)
+    positions = recipe and calibration_positions(dataset.splits["calibration"],
+                                                 params.quantize.variants[variant]).tolist()
     evaluation = read_json(METRICS / "evaluate" / f"{variant}.json")
     made_by = {key: plain[key] for key in ("data", "model", "train", "export")}
     return {
@@ -61,8 +62,7 @@ def facts(params: Params, variant: str, dataset: Dataset, opset: int) -> dict[st
                        "library", "name", "image_size", "mean", "std")}},
         "accuracy": {key: evaluation[key] for key in ACCURACY},
         "calibration": recipe and {
-            **recipe, "images": len(dataset.splits["calibration"]),
-            "positions_sha256": sha256_of_value(dataset.splits["calibration"].tolist())},
+            **recipe, "images": len(positions), "positions_sha256": sha256_of_value(positions)},
         "parameters_sha256": sha256_of_value({**made_by, "recipe": recipe}),
         "data_sha256": sha256_of_files(IMAGES_FILE, SPLITS_FILE),
         "fp32_sha256": sha256_of_files(Path(params.variants[FP32])),
@@ -85,7 +85,7 @@ def main() -> None:
     model = wrap(onnx.load(source), params.model)
     sizes = golden.golden_sizes(params.data.resolution, params.model.image_size)
     grey_levels = grey_level_difference(
-        [*golden.golden_pictures(sizes), dataset.pictures("validation")[:EVALUATION_BATCH]],
+        [*golden.golden_pictures(sizes), dataset.view("validation")[:EVALUATION_BATCH]],
         params.model)
     body_nodes = executed_nodes(source)
     logits = golden.replay(open_session(model.SerializeToString()), sizes)
@@ -98,7 +98,7 @@ def main() -> None:
         nodes = executed_nodes(partial)
         check_quantized(body_nodes, nodes, ADDED_FLOAT_NODES)
         deployed = load_deployed(partial)
-        parity = {split: prediction_difference(deployed, dataset.pictures(split),
+        parity = {split: prediction_difference(deployed, dataset.view(split),
                                                predictions[predictions.split == split])
                   for split in ("validation", "test")}
         check_parity(grey_levels, parity)
@@ -109,7 +109,7 @@ def main() -> None:
         **{key: deployed.metadata[key] for key in HASH_KEYS}})
     card = model_card(summary, values, read_json(METRICS / "evaluate" / f"{variant}.json"),
                       read_json(METRICS / "training" / "metrics.json"),
-                      read_json(METRICS / "system.json"), size_mb)
+                      read_json(METRICS / "system.json"), size_mb, weights_origin(params.model))
     with replacing(CARD_FILE) as partial:
         partial.write_text(card, encoding="utf-8")
     log.info("%s as %s: %.2f MB; %s", variant, MODEL_FILE, size_mb, "; ".join(

@@ -26,7 +26,7 @@ def main() -> None:
     predictor = load_predictor(Path(params.variants[variant]), params.model)
     parts = []
     for split in ("validation", "test"):
-        logits = predict(predictor, dataset.pictures(split), params.model)
+        logits = predict(predictor, dataset.view(split), params.model)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         parts.append(pd.DataFrame({
             "split": split, "position": dataset.splits[split], "label": dataset.labels_of(split),

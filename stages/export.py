@@ -24,7 +24,7 @@ METRICS_FILE = Path("metrics/export.json")
 
 def main() -> None:
     params = load_params("model", "export")
-    pictures = load_dataset().pictures("validation")
+    pictures = load_dataset().view("validation")
     model, classes = load_checkpoint(CHECKPOINT_FILE, params.model)
     proto = export_onnx(model, params.model, classes, params.export.opset)
     with replacing(ONNX_FILE) as partial:

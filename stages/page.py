@@ -6,7 +6,6 @@ report.html is one file that needs no network. It shows pictures of mistakes whe
 run's predictions, and is not in git for that reason; docs/report.md shows none.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
+from stages.files.reading import read_bytes, read_json
 from stages.measurement.system import describe_system
 from stages.reporting.confusions import (
     are_of_one_run,
@@ -35,26 +35,6 @@ HTML, MARKDOWN = Path("report.html"), Path("docs/report.md")
 METRICS, PLOTS, PREDICTIONS = Path("metrics"), Path("plots"), Path("data/predictions")
 FIGURES = ("accuracy_latency", "speedups", "latency_by_run", "confusion", "training", "collapse")
 CLASSES, PAIRS, EXAMPLES = 15, 10, 8
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of a file that the report stage, or one before it, has written.
-
-    Raises:
-        UserError: there is no such file.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run 'dvc repro report'") from None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises UserError for a file that is missing or no JSON."""
-    try:
-        return json.loads(read_bytes(path))
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); run 'git checkout {path}'") from None
 
 
 def read_confusion(variant: str) -> pd.DataFrame:

@@ -2,17 +2,18 @@
 
     python -m stages.publish                      # refresh the tables of the pages
     python -m stages.publish NAME --command TEXT  # also keep the present run as docs/results/NAME
+
+What is to be said of a run beside its numbers stands in docs/results/NAME/NOTE.md, if anywhere.
 """
 
 import argparse
-import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
+from stages.files.reading import read_json, read_note
 from stages.reporting.tables import (
     recipe_table,
     replace_block,
@@ -36,10 +37,6 @@ CAPTIONS = {"accuracy_latency.png": "Accuracy against latency",
             "speedups.png": "Speed-up against onnx_fp32",
             "latency_by_run.png": "Latency by run", "training.png": "Training",
             "confusion.png": "Confusion", "collapse.png": "What rounding to INT8 does"}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,13 +63,13 @@ def keep_run(name: str, command: str) -> None:
     write_text(folder / "README.md",
                f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
                f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
-               f"{table_of(folder)}\n{training}\n{recipes}\n{figures}")
+               f"{read_note(folder)}{table_of(folder)}\n{training}\n{recipes}\n{figures}")
 
 
 def refresh_pages() -> None:
     """Put the present run's tables, and each published run's, between their markers."""
     page = replace_block(README.read_text(encoding="utf-8"), "results", table_of(METRICS))
-    for folder in sorted(path for path in RESULTS.glob("*") if path.is_dir()):
+    for folder in sorted(path.parent for path in RESULTS.glob("*/summary.json")):
         page = replace_block(page, f"results {folder.name}", table_of(folder))
     write_text(README, page)
     recipes = recipe_table(read_json(METRICS / "analysis.json"))

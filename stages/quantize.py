@@ -20,7 +20,7 @@ from stages.quantization.calibration import record
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.mixed import quantize_mixed
 from stages.quantization.qat import fine_tune, random_batches
-from stages.quantization.recipe import check_recipe, record_recipe
+from stages.quantization.recipe import calibration_positions, check_recipe, record_recipe
 from stages.quantization.static import quantize_statically
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ def main() -> None:
             quantize_dynamically(SOURCE, partial, recipe)
         else:
             dataset = load_dataset()
-            positions = dataset.splits["calibration"]
+            positions = calibration_positions(dataset.splits["calibration"], recipe)
+            dataset.splits["calibration"] = positions
             if recipe.method == "mixed":
                 ranges, search = quantize_mixed(SOURCE, partial, recipe, params.model, dataset,
                                                 INPUT)

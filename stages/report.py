@@ -1,15 +1,14 @@
 """Stage report: the summary with the selected model, and the figures, from metrics alone."""
 
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.files.atomic import write_csv, write_json
+from stages.files.reading import read_json
 from stages.reporting import figures
 from stages.reporting.summary import REFERENCE, comparisons, select, summarize
 
@@ -17,10 +16,6 @@ log = logging.getLogger(__name__)
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
 HISTORY = METRICS / "training"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_history() -> pd.DataFrame:

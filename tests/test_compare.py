@@ -38,7 +38,8 @@ def commit(folder, branch, model, parameters):
             ("summary", {"dataset": "digits", "image_size": 64, "test_images": 50,
                          "variants": variants}),
             ("export", {"macs": 2_000_000}),
-            ("training/metrics", {"epochs": 3, "parameters": parameters})):
+            ("training/metrics", {"epochs": 3, "parameters": parameters}),
+            ("system", {"cpu": {"model": "Abacus", "threads_used": 2}})):
         write(folder / f"metrics/{path}.json", json.dumps(content))
     git(folder, "checkout", "-qb", branch)
     git(folder, "add", "-A")
@@ -52,7 +53,8 @@ def repository(tmp_path_factory):
     assert run(folder, "-m", "dvc", "init", "-q").returncode == 0
     write(folder / "dvc.yaml", yaml.safe_dump({
         "params": ["params.yaml"], "metrics": ["metrics/summary.json", "metrics/export.json",
-                                               "metrics/training/metrics.json"]}))
+                                               "metrics/training/metrics.json",
+                                               "metrics/system.json"]}))
     commit(folder, "small", "b0", 4_000_000)
     commit(folder, "large", "b3", 11_000_000)
     return folder
@@ -69,8 +71,22 @@ def test_table_has_a_row_for_each_experiment(repository):
     assert set(rows["MACs, M"]) == {2}
     assert set(rows["int8_static accuracy, %"]) == {91}
     assert set(rows["onnx_fp32 ms"]) == {4}
-    assert "| b3 " in (folder / "table.md").read_text().replace("  ", " ")
+    page = (folder / "README.md").read_text()
+    assert page.startswith("# models\n\nMade by `python -m stages.compare models --by model.name "
+                           "small large`;")
+    assert "Measured on Abacus, 2 threads;" in page
+    assert "| b3 " in page
+    assert "](experiments.png)" in page
     assert (folder / "experiments.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_note_is_kept(repository):
+    folder = repository / "docs/results/noted"
+    write(folder / "NOTE.md", "B3 is starved.\n")
+    for _ in range(2):
+        assert run(repository, "-m", "stages.compare", "noted", "--by", "model.name",
+                   "small").returncode == 0
+    assert (folder / "README.md").read_text().count("\n\nB3 is starved.\n\n|") == 1
 
 
 @pytest.mark.parametrize(("arguments", "told"), [

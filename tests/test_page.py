@@ -185,7 +185,7 @@ def test_variant_without_mistakes(folder, monkeypatch):
 def test_missing_file(folder, monkeypatch, name):
     write_pages(folder, monkeypatch)
     (folder / name).unlink()
-    assert refusal(page.main) == f"{name}: no such file; run 'dvc repro report'"
+    assert refusal(page.main) == f"{name}: no such file; run 'dvc repro'"
 
 
 def test_broken_file(folder, monkeypatch):

@@ -7,11 +7,12 @@ import pytest
 import yaml
 from import_closure import ROOT
 
-from stages.publish import COLLAPSE, METRICS, RESULTS, read_json, table_of
+from stages.files.reading import read_json
+from stages.publish import COLLAPSE, METRICS, RESULTS, table_of
 from stages.reporting.tables import recipe_table
 
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
-RUNS = sorted(path.name for path in (ROOT / RESULTS).glob("*") if path.is_dir())
+RUNS = sorted(path.parent.name for path in (ROOT / RESULTS).glob("*/summary.json"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -71,3 +72,11 @@ def test_presets_in_the_tables_are_in_conf():
         named = set(re.findall(r"^\| ((?:`\w+`(?:, )?)+)", table, re.M))
         names = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
         assert names == {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_note_of_a_published_run_stands_on_its_page(name):
+    note = ROOT / RESULTS / name / "NOTE.md"
+    if note.is_file():
+        page = (ROOT / RESULTS / name / "README.md").read_text(encoding="utf-8")
+        assert note.read_text(encoding="utf-8") in page

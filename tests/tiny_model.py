@@ -12,8 +12,8 @@ from onnxruntime.quantization import quantize_static as ort_quantize_static
 from stages.config.schema import Model
 from stages.deployment import golden
 from stages.deployment.metadata import describe
-from stages.deployment.runtime import open_session
 from stages.deployment.wrap import wrap
+from stages.measurement.session import open_session
 
 CLASSES = ["left", "middle", "right"]
 SIDE, RESOLUTION, CHANNELS = 16, 12, 8

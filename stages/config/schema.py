@@ -84,6 +84,8 @@ class QuantizedVariant:
     qat: QatRecipe | None = None
     reduce_range: bool = False
     max_drop_pp: float | None = number(0.0, 100.0, default=None)
+    layers_per_group: int | None = number(1, 1000, default=None)
+    calibration_images: int | None = number(2, 100_000, default=None)
 
 
 @dataclass

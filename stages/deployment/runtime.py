@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from stages.config.errors import UserError
+from stages.measurement.session import open_session
 
 PICTURES = "pictures"
 LOGITS, PROBABILITIES, CLASS_INDEX = OUTPUTS = ("logits", "probabilities", "class_index")
@@ -18,9 +18,6 @@ FORMAT_KEY, FORMAT = "format", "stages.deploy 1"
 JSON_KEYS = ("classes", "preset", "accuracy", "calibration", "golden")
 HASH_KEYS = ("parameters_sha256", "data_sha256", "fp32_sha256", "variant_sha256", "graph_sha256",
              "metadata_sha256")
-# What ONNX Runtime raises on a file that is no model, or one that it can't run.
-ONNX_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
-               ort_errors.InvalidProtobuf, ort_errors.NotImplemented, ort_errors.RuntimeException)
 
 
 @dataclass
@@ -52,13 +49,6 @@ class DeployedModel:
         return tuple(self.session.run(list(OUTPUTS), {PICTURES: pictures}))
 
 
-def open_session(model: str | bytes) -> onnxruntime.InferenceSession:
-    """A session on the CPU for the model at a path, or for its bytes."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 def load_deployed(path: Path) -> DeployedModel:
     """Load the model at `path`.
 
@@ -67,11 +57,7 @@ def load_deployed(path: Path) -> DeployedModel:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    try:
-        session = open_session(str(path))
-    except ONNX_ERRORS as error:
-        raise UserError(f"{path}: not an ONNX model that can be run "
-                        f"({str(error).splitlines()[0]})") from None
+    session = open_session(path)
     model = DeployedModel(session, decoded(session.get_modelmeta().custom_metadata_map, path))
     if ([(value.name, value.type) for value in session.get_inputs()]
             != [(PICTURES, "tensor(uint8)")]

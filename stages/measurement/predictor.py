@@ -1,17 +1,16 @@
 """One way to run a model, whatever it is stored as."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.measurement.preflight import warn_if_saturating
+from stages.measurement.session import open_session
 from stages.model.checkpoint import load_checkpoint
 from stages.model.preprocess import preprocess
 
@@ -19,9 +18,6 @@ from stages.model.preprocess import preprocess
 Predictor = Callable[[np.ndarray], np.ndarray]
 
 EVALUATION_BATCH = 64
-# What ONNX Runtime raises on a file that is no model, or one that it can't run.
-ONNX_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
-               ort_errors.InvalidProtobuf, ort_errors.NotImplemented)
 
 
 def thread_count() -> int:
@@ -43,17 +39,7 @@ def load_predictor(path: Path, params: Model) -> Predictor:
         return lambda batch: _run_torch(model, batch)
     if not path.is_file():
         raise UserError(f"{path}: no such file; run 'dvc repro'")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = thread_count()
-    options.log_severity_level = 3
-    # Several sessions are timed in turn: a session that is done must not spin on the cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        session = onnxruntime.InferenceSession(str(path), options,
-                                               providers=["CPUExecutionProvider"])
-    except ONNX_ERRORS as error:
-        raise UserError(f"{path}: not an ONNX model that can be run "
-                        f"({str(error).splitlines()[0]})") from None
+    session = open_session(path, thread_count())
     warn_if_saturating(path, session.get_modelmeta().custom_metadata_map)
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]
@@ -71,7 +57,7 @@ def model_input(pictures: np.ndarray, params: Model) -> np.ndarray:
     return batch.contiguous().numpy()
 
 
-def predict(predictor: Predictor, pictures: np.ndarray, params: Model) -> np.ndarray:
+def predict(predictor: Predictor, pictures: Sequence[np.ndarray], params: Model) -> np.ndarray:
     """Logits, float32 (n, classes), of uint8 pictures (n, H, W, 3), by batches."""
     return np.concatenate([
         predictor(model_input(pictures[start:start + EVALUATION_BATCH], params))

@@ -1,5 +1,8 @@
 """Building a classifier of torchvision or timm by name."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
@@ -13,11 +16,17 @@ from torch import nn
 from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.model.activation import swap_activations
-from stages.model.weights import PACKAGED, load_backbone, load_state, packaged_state
+from stages.model.weights import (
+    LOAD_ERRORS,
+    PACKAGED,
+    load_backbone,
+    load_state,
+    packaged_state,
+)
 
 # What the libraries' HTTP clients and file readers raise.
-FETCH_ERRORS = (OSError, RuntimeError, ValueError, HTTPException, httpx2.HTTPError,
-                SafetensorError)
+FETCH_ERRORS = (*LOAD_ERRORS, HTTPException, httpx2.HTTPError, SafetensorError)
+TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 OPTIONS = "set model.weights to 'none' or to the path of a state dict"
 
 
@@ -60,12 +69,27 @@ def _create(params: Model, num_classes: int) -> nn.Module:
 
 
 def _hub_state(params: Model) -> dict[str, torch.Tensor]:
-    """Fetch ImageNet weights from the model library's hub, through the library's own cache."""
+    """Fetch ImageNet weights from the model library's hub, through the library's own cache.
+
+    Nothing but tensors and plain containers is unpickled, so a tampered file runs no code.
+    """
     try:
         if params.library == "timm":
             return timm.create_model(params.name, pretrained=True).state_dict()
-        return torchvision.models.get_model(params.name, weights="DEFAULT").state_dict()
+        with _tensors_only():
+            return torchvision.models.get_model(params.name, weights="DEFAULT").state_dict()
     except FETCH_ERRORS as error:
         raise UserError(f"model.weights: ImageNet weights of {params.library}'s {params.name} "
                         f"can't be fetched ({type(error).__name__}); check the network, or "
                         f"{OPTIONS}") from None
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """torch.load refuses code, also where a library asks it to run any, as torch's hub does."""
+    before = os.environ.get(TENSORS_ONLY, "")
+    os.environ[TENSORS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        os.environ[TENSORS_ONLY] = before

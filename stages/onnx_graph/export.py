@@ -4,7 +4,11 @@ import copy
 import io
 import json
 import logging
+import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -20,6 +24,7 @@ log = logging.getLogger(__name__)
 
 INPUT, OUTPUT = "input", "logits"
 OLDEST_DYNAMO_OPSET = 18
+STDOUT = 1  # its file descriptor
 
 
 def export_onnx(model: nn.Module, params: Model, classes: list[str], opset: int
@@ -62,10 +67,26 @@ def _export_dynamo(model: nn.Module, example: torch.Tensor, opset: int) -> onnx.
 
 def _export_torchscript(model: nn.Module, example: torch.Tensor, opset: int) -> onnx.ModelProto:
     buffer = io.BytesIO()
-    torch.onnx.export(model, (example,), buffer, dynamo=False, opset_version=opset,
-                      dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
-                      input_names=[INPUT], output_names=[OUTPUT])
+    with _nothing_on_stdout():
+        torch.onnx.export(model, (example,), buffer, dynamo=False, opset_version=opset,
+                          dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+                          input_names=[INPUT], output_names=[OUTPUT])
     return onnx.load_from_string(buffer.getvalue())
+
+
+@contextmanager
+def _nothing_on_stdout() -> Iterator[None]:
+    """Silence stdout, also for C++ code, by which torch prints the whole graph on a failure."""
+    sys.stdout.flush()
+    stdout = os.dup(STDOUT)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDOUT)
+    try:
+        yield
+    finally:
+        os.dup2(stdout, STDOUT)
+        os.close(stdout)
+        os.close(nowhere)
 
 
 def parity(expected: np.ndarray, actual: np.ndarray) -> dict[str, float]:

@@ -3,7 +3,8 @@
 Layers are kept in float in the order of the noise that quantizing each alone adds to the logits,
 over its multiplications and additions. That cost is the same on every machine, and so is the
 choice, which measured time would make a matter of luck; measured times by node stand in
-plots/node_time.csv. The fewest layers of that order are kept with which the drop in accuracy on
+plots/node_time.csv. In a deep model several layers in a row may be judged as one
+(layers_per_group). The fewest layers of that order are kept with which the drop in accuracy on
 validation pictures is within the bound, found by doubling and then halving the number.
 """
 
@@ -26,6 +27,7 @@ from stages.quantization.sensitivity import (
     Layer,
     Logits,
     Quantize,
+    in_groups,
     layers_of,
     nodes_of,
     noise_by_layer,
@@ -143,8 +145,9 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
         return logits(validation, path).argmax(axis=1)
 
     accuracy = Accuracy(dataset.labels[positions], classes(source), classes)
+    layers = in_groups(layers_of(prepared), recipe.layers_per_group or 1)
     with TemporaryDirectory() as folder:
-        kept, record = search(layers_of(prepared), quantize, partial(logits, sample),
-                              logits(sample, source), accuracy, recipe.max_drop_pp, Path(folder))
+        kept, record = search(layers, quantize, partial(logits, sample), logits(sample, source),
+                              accuracy, recipe.max_drop_pp, Path(folder))
     quantize(target, nodes_of(kept))
     return ranges, record

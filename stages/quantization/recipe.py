@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 from omegaconf import OmegaConf
 
 from stages.config.errors import UserError
 from stages.config.schema import QuantizedVariant
+from stages.data.dataset import evenly
 from stages.measurement.preflight import RECIPE_KEY
 
 
@@ -21,9 +23,13 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
     if recipe.method == "mixed" and recipe.max_drop_pp is None:
         raise UserError(f"{key}.max_drop_pp: method mixed needs it; set the points that may be "
                         "lost")
-    if recipe.method != "mixed" and recipe.max_drop_pp is not None:
-        raise UserError(f"{key}.max_drop_pp: got {recipe.max_drop_pp}, which needs method: mixed")
+    for option in ("max_drop_pp", "layers_per_group"):
+        if recipe.method != "mixed" and (value := getattr(recipe, option)) is not None:
+            raise UserError(f"{key}.{option}: got {value}, which needs method: mixed")
     if recipe.method == "dynamic":
+        if recipe.calibration_images is not None:
+            raise UserError(f"{key}.calibration_images: got {recipe.calibration_images}, which "
+                            "needs method: static or mixed")
         if recipe.reduce_range:
             raise UserError(f"{key}.reduce_range: got true, which needs method: static or mixed")
         if recipe.calibration != "none":
@@ -43,6 +49,19 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
     elif (recipe.activation_type, recipe.weight_type) == ("QInt8", "QUInt8"):
         raise UserError(f"{key}.weight_type: got 'QUInt8', which ONNX Runtime does not combine "
                         "with activation_type QInt8; set it to QInt8")
+
+
+def calibration_positions(held_out: np.ndarray, recipe: QuantizedVariant) -> np.ndarray:
+    """Positions of the pictures that `recipe` calibrates on: all of `held_out`, or some, evenly.
+
+    Raises:
+        UserError: more are asked for than were held out.
+    """
+    wanted = recipe.calibration_images or len(held_out)
+    if wanted > len(held_out):
+        raise UserError(f"calibration_images: got {wanted}, but {len(held_out)} pictures were held "
+                        "out for calibration; raise data.calibration_size")
+    return evenly(held_out, wanted)
 
 
 def record_recipe(path: Path, recipe: QuantizedVariant) -> None:

@@ -4,13 +4,15 @@ from typing import Any
 
 import yaml
 
+from stages.reporting.license import OTHER, WeightsOrigin
 from stages.reporting.tables import result_table
 
 WEAKEST = 3
 
 
 def model_card(summary: dict[str, Any], facts: dict[str, Any], evaluation: dict[str, Any],
-               training: dict[str, Any], system: dict[str, Any], size_mb: float) -> str:
+               training: dict[str, Any], system: dict[str, Any], size_mb: float,
+               origin: WeightsOrigin) -> str:
     """Write the card.
 
     Args:
@@ -18,12 +20,14 @@ def model_card(summary: dict[str, Any], facts: dict[str, Any], evaluation: dict[
             of the selected variant.
         facts: what stands in the model's metadata (stages.deployment.metadata).
         size_mb: of the model's file, in 10^6 bytes.
+        origin: of the weights that training began with.
     """
     preset, accuracy, classes = facts["preset"], facts["accuracy"], facts["classes"]
     weakest = sorted(evaluation["by_class"].items(), key=lambda item: item[1])[:WEAKEST]
     side, size = preset["resolution"], preset["image_size"]
+    front = _front_matter(preset, accuracy, origin.license)
     return f"""---
-{yaml.safe_dump(_front_matter(preset, accuracy), sort_keys=False, allow_unicode=True)}---
+{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
 
 # {preset['name']} for {preset['data']}
 
@@ -92,14 +96,21 @@ The model's file is somewhat larger than its variant's: it carries its preproces
   measured on others, nor on noise, blur or attacks.
 - Probabilities are those of a softmax; they were not calibrated.
 {_cpu_limit(facts['calibration'])}- Timings are those of the machine named above.
-- The data and the pretrained weights have terms of their own beside this repository's license.
+
+## License
+
+{origin.told} The code that trained and quantized
+them is under MIT. The pictures of {preset['data']} have terms of their own.
 """
 
 
-def _front_matter(preset: dict[str, Any], accuracy: dict[str, Any]) -> dict[str, Any]:
+def _front_matter(preset: dict[str, Any], accuracy: dict[str, Any], license_id: str
+                  ) -> dict[str, Any]:
     name = f"{preset['name']}-{preset['data']}-{preset['variant']}"
     return {
-        "license": "mit", "library_name": "onnx", "pipeline_tag": "image-classification",
+        "license": license_id,
+        **({"license_name": "see-below"} if license_id == OTHER else {}),
+        "library_name": "onnx", "pipeline_tag": "image-classification",
         "tags": ["onnx", "onnxruntime", "image-classification", preset["name"],
                  preset["variant"]],
         "datasets": [preset["data"]], "metrics": ["accuracy"],

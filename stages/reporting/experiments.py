@@ -11,7 +11,7 @@ from stages.config.errors import UserError
 from stages.reporting.summary import REFERENCE
 
 SUMMARY, EXPORT = "metrics/summary.json", "metrics/export.json"
-TRAINING = "metrics/training/metrics.json"
+TRAINING, SYSTEM = "metrics/training/metrics.json", "metrics/system.json"
 VARIANTS = (REFERENCE, "int8_static")
 
 
@@ -27,8 +27,9 @@ def experiment_row(rev: str, by: list[str]) -> dict[str, Any]:
     """
     try:
         params = dvc.api.params_show(rev=rev)
-        summary, export, training = (dvc.api.metrics_show(path, rev=rev)
-                                     for path in (SUMMARY, EXPORT, TRAINING))
+        summary, export, training, system = (dvc.api.metrics_show(path, rev=rev)
+                                             for path in (SUMMARY, EXPORT, TRAINING, SYSTEM))
+        cpu = system["cpu"]
         row = {key: _value(params, key) for key in by}
         return {
             "experiment": rev, **row, "data set": summary["dataset"],
@@ -38,7 +39,8 @@ def experiment_row(rev: str, by: list[str]) -> dict[str, Any]:
             **{f"{variant} {label}": summary["variants"][variant][key] * factor
                for variant in VARIANTS for label, key, factor in (
                    ("accuracy, %", "accuracy", 100), ("ms", "latency_p50_ms", 1),
-                   ("images/s", "throughput_img_s", 1), ("MB", "size_mb", 1))}}
+                   ("images/s", "throughput_img_s", 1), ("MB", "size_mb", 1))},
+            "machine": f"{cpu['model']}, {cpu['threads_used']} threads"}
     except (DvcException, SCMError) as error:
         raise UserError(f"{rev}: {str(error).splitlines()[0]}; see 'dvc exp list'") from None
     except KeyError as error:

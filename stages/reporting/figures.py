@@ -15,6 +15,9 @@ from stages.files.atomic import replacing
 mpl.use("Agg")
 DPI = 120
 PALETTE = "colorblind"
+# What is compared between experiments.
+VARIANT_NUMBERS = ("accuracy, %", "ms", "images/s")
+MODEL_NUMBERS = ("parameters, M", "MACs, M")
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -181,19 +184,24 @@ def collapse(accuracy: dict[str, float], layers: pd.DataFrame) -> Figure:
 
 
 def experiments(rows: pd.DataFrame, variants: tuple[str, ...], by: list[str]) -> Figure:
-    """Test accuracy against latency, a point for each experiment and variant.
+    """A line for each experiment and a panel for each number, those of the variants side by side.
 
-    `rows` has a column for each parameter of `by`, and "<variant> ms" and
-    "<variant> accuracy, %" for each variant.
+    `rows` has a column for each parameter of `by` and of MODEL_NUMBERS, which are left out where
+    they are all the same, and one "<variant> <number>" for each variant and VARIANT_NUMBERS.
     """
-    label = " × ".join(by)
-    points = pd.concat([pd.DataFrame({
-        "variant": variant, label: rows[by].astype(str).agg(" × ".join, axis=1),
-        "ms": rows[f"{variant} ms"], "accuracy": rows[f"{variant} accuracy, %"]})
-        for variant in variants])
-    figure, axes = _axes(8, 5)
-    sns.scatterplot(points, x="ms", y="accuracy", hue=label, style="variant", s=120, ax=axes)
-    axes.set(xlabel="latency of one picture, ms", ylabel="test accuracy, %",
-             title="Accuracy against latency, by experiment")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    of_model = [number for number in MODEL_NUMBERS if rows[number].nunique() > 1]
+    colours, lines = _colours(list(variants)), range(len(rows))
+    figure, panels = _axes(13, 2.2 + 0.4 * len(rows), len(VARIANT_NUMBERS) + len(of_model))
+    for axes, number in zip(panels, [*VARIANT_NUMBERS, *of_model], strict=True):
+        if number in of_model:
+            axes.scatter(rows[number], lines, s=70, color="grey")
+        else:
+            for variant in variants:
+                axes.scatter(rows[f"{variant} {number}"], lines, s=70, alpha=0.8, label=variant,
+                             color=colours[variant])
+        axes.set(xlabel=number, yticks=lines, yticklabels=[], ylim=(len(rows) - 0.5, -0.5))
+        axes.margins(x=0.15)
+    panels[0].set_yticklabels(rows[by].astype(str).agg(", ".join, axis=1))
+    panels[0].set_ylabel(", ".join(key.rsplit(".", 1)[-1] for key in by))
+    _legend_below(panels[0], *panels[0].get_legend_handles_labels())
     return figure

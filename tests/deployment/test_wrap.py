@@ -7,8 +7,9 @@ import torch
 from synthetic import random_pictures
 from tiny_model import BODIES, PARAMS, SIDE, tiny_body, write_body
 
-from stages.deployment.runtime import OUTPUTS, PICTURES, open_session
+from stages.deployment.runtime import OUTPUTS, PICTURES
 from stages.deployment.wrap import ADDED_FLOAT_NODES, preprocessing_model, standard_opset, wrap
+from stages.measurement.session import open_session
 from stages.model.preprocess import preprocess
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 
@@ -22,7 +23,7 @@ def run(model, pictures):
 
 def as_the_pipeline_does(path, pictures):
     batch = preprocess(torch.from_numpy(pictures), SIDE, PARAMS.mean, PARAMS.std)
-    return open_session(str(path)).run(None, {"input": batch.contiguous().numpy()})[0]
+    return open_session(path).run(None, {"input": batch.contiguous().numpy()})[0]
 
 
 @pytest.mark.parametrize("size", SIZES)

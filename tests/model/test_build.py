@@ -1,3 +1,4 @@
+import re
 from http.client import IncompleteRead
 
 import httpx2
@@ -6,6 +7,7 @@ import requests
 import timm
 import torch
 import torchvision
+from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from synthetic import (
     LITE0,
@@ -97,15 +99,41 @@ def test_weights_that_cannot_be_fetched(monkeypatch, library, error):
     assert "\n" not in str(caught.value)
 
 
-def test_published_file_of_torchvision_is_a_backbone(tmp_path):
-    """The format in which torchvision publishes weights: a state dict of 1000 classes."""
-    published = random_model(model_params("efficientnet_b0", library="torchvision"), classes=1000)
-    file = tmp_path / "efficientnet_b0.pth"
-    torch.save(published.state_dict(), file)
-    params = model_params("efficientnet_b0", library="torchvision", weights=str(file))
-    model = build_model(params, 10).eval()
-    assert same_but_for_a_zero_head(model.state_dict(), published.state_dict(), "classifier.1.")
-    assert not logits_of(model, random_batch(2, 32)).any()
+B3 = model_params("efficientnet_b3", library="torchvision", weights="imagenet")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Where torch's hub keeps the file that torchvision publishes for B3; it can't be fetched."""
+    def fetch(*args, **kwargs):
+        raise OSError("no network in tests")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    name = torchvision.models.EfficientNet_B3_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    assert re.fullmatch(r"efficientnet_b3_\w+-[0-9a-f]{8}\.pth", name)
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "hub" / "checkpoints" / name
+
+
+def test_published_file_of_torchvision_is_a_backbone(hub):
+    """By its path or from the hub's cache; in the format that is published: a state dict of B3
+    with ImageNet's 1000 classes, a hash in the file's name.
+    """
+    published = random_model(B3, classes=1000).state_dict()
+    torch.save(published, hub)
+    for weights in (str(hub), "imagenet"):
+        model = build_model(OmegaConf.merge(B3, {"weights": weights}), 10)
+        assert same_but_for_a_zero_head(model.state_dict(), published, "classifier.1.")
+
+
+def test_tampered_file_in_the_cache_of_the_hub_runs_no_code(hub, tmp_path):
+    torch.save({"weight": Malicious(tmp_path / "witness")}, hub)
+    with pytest.raises(UserError, match="torchvision's efficientnet_b3 can't be fetched"):
+        build_model(B3, 10)
+    assert not (tmp_path / "witness").exists()
+    torch.load(hub, weights_only=False)
+    assert (tmp_path / "witness").exists(), "the file would not have run anything anyhow"
 
 
 def test_file_with_as_many_classes_keeps_its_head(tmp_path):

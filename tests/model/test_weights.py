@@ -101,6 +101,8 @@ def test_load_state_runs_no_code(tmp_path):
     with pytest.raises(UserError, match="unsafe"):
         load_state(tmp_path / "state.pth")
     assert not (tmp_path / "witness").exists()
+    torch.load(tmp_path / "state.pth", weights_only=False)
+    assert (tmp_path / "witness").exists(), "the file would not have run anything anyhow"
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:TypedStorage is deprecated")

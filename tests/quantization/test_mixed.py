@@ -111,10 +111,10 @@ def case(tmp_path_factory):
     return source, dataset, params
 
 
-def mixed(case, per_channel, max_drop_pp, name):
+def mixed(case, per_channel, max_drop_pp, name, **more):
     source, dataset, params = case
     recipe = QuantizedVariant("mixed", "QInt8", "QUInt8", per_channel, "minmax", False,
-                              max_drop_pp=max_drop_pp)
+                              max_drop_pp=max_drop_pp, **more)
     target = source.with_name(name)
     return target, quantize_mixed(source, target, recipe, params, dataset, "input")[1]
 
@@ -133,6 +133,16 @@ def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
                        params).argmax(axis=1) for path in (source, target)]
     assert len(set(reached[0])) == len(CLASSES)
     assert np.mean(reached[0] != reached[1]) <= 0.2
+
+
+def test_layers_in_a_group_are_kept_together(case):
+    target, record = mixed(case, per_channel=False, max_drop_pp=20, name="grouped.onnx",
+                           layers_per_group=2)
+    assert [row["layer"] for row in record["sensitivity"]] == ["first", "third"]
+    assert record["kept_in_float"] == ["first"]
+    in_float = [node["operator"].removeprefix("Fused") for node in
+                float_nodes(executed_graph(target))]
+    assert in_float.count("Conv") == 2
 
 
 def test_nothing_is_kept_where_the_bound_is_loose(case):

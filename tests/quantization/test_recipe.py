@@ -1,7 +1,9 @@
 """Recipes whose values contradict each other, and the recipe that a model carries."""
 
 import json
+from functools import partial
 
+import numpy as np
 import onnx
 import pytest
 from omegaconf import OmegaConf
@@ -10,7 +12,7 @@ from refusals import refusal
 
 from stages.config.schema import QuantizedVariant
 from stages.measurement.preflight import RECIPE_KEY
-from stages.quantization.recipe import check_recipe, record_recipe
+from stages.quantization.recipe import calibration_positions, check_recipe, record_recipe
 
 
 def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", correction=False,
@@ -24,10 +26,14 @@ def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", cor
     (recipe("dynamic", activation="QInt8"), "activation_type", "QUInt8 alone"),
     (recipe("static"), "calibration", "got 'none'"),
     (recipe("static", "QInt8", "QUInt8", "minmax"), "weight_type", "does not combine"),
+    (recipe("dynamic", calibration_images=9), "calibration_images",
+     "needs method: static or mixed"),
     (recipe("dynamic", reduce_range=True), "reduce_range", "needs method: static or mixed"),
     (recipe("mixed", calibration="minmax"), "max_drop_pp", "method mixed needs it"),
     (recipe("mixed", max_drop_pp=1), "calibration", "got 'none'"),
     (recipe("static", calibration="minmax", max_drop_pp=1), "max_drop_pp", "needs method: mixed"),
+    (recipe("static", calibration="minmax", layers_per_group=2), "layers_per_group",
+     "needs method: mixed"),
 ])
 def test_a_contradiction_is_refused_by_key(values, key, told):
     message = refusal(check_recipe, "int8_x", values)
@@ -60,3 +66,14 @@ def test_model_carries_its_recipe_and_what_it_had(tmp_path, wrap):
     assert json.loads(held[RECIPE_KEY]).items() >= {
         "method": "static", "activation_type": "QUInt8", "weight_type": "QInt8",
         "reduce_range": True}.items()
+
+
+def test_calibration_takes_all_that_was_held_out_or_some_of_it_evenly():
+    held_out = np.arange(100, 200, 10)
+    of = partial(recipe, "static", calibration="minmax")
+    assert calibration_positions(held_out, of()).tolist() == held_out.tolist()
+    assert calibration_positions(held_out, of(calibration_images=4)).tolist() == [
+        100, 130, 160, 190]
+    message = refusal(calibration_positions, held_out, of(calibration_images=11))
+    assert message == ("calibration_images: got 11, but 10 pictures were held out for "
+                       "calibration; raise data.calibration_size")

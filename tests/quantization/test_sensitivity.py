@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from stages.quantization.sensitivity import (
+    in_groups,
     layers_of,
     nodes_of,
     noise_by_layer,
@@ -46,6 +47,15 @@ def test_layers_hold_every_node_once(model):
 def test_macs_by_hand(model):
     """Output elements times weights a channel: 8 by 4 by 4, from 3 or from 1 channel; 8 to 5."""
     assert [layer.macs for layer in layers_of(model)] == [128 * 27, 128 * 9, 40]
+
+
+def test_groups_hold_every_node_once_and_all_macs(model):
+    layers = layers_of(model)
+    groups = in_groups(layers, 2)
+    assert [group.name for group in groups] == ["stem", "head"]
+    assert nodes_of(groups) == nodes_of(layers)
+    assert [group.macs for group in groups] == [128 * 36, 40]
+    assert in_groups(layers, 1) == layers
 
 
 def test_macs_of_a_matrix_product():

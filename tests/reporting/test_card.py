@@ -7,16 +7,19 @@ from import_closure import ROOT
 from tiny_model import facts
 
 from stages.reporting.card import model_card
+from stages.reporting.license import WeightsOrigin
 
 RUN = ROOT / "docs" / "results" / "cifar10"
 SUMMARY, SYSTEM = (json.loads((RUN / f"{name}.json").read_text(encoding="utf-8"))
                    for name in ("summary", "system"))
+ORIGIN = WeightsOrigin("Training began with weights of a shop.", "cc-by-4.0")
 TRAINING = {"parameters": 1234567, "epochs": 9, "best": {"epoch": 7}}
 BY_CLASS = {"left": 0.9, "middle": 0.5, "right": 0.75, "none": 1.0}
 
 
-def card(**changes):
-    return model_card(SUMMARY, facts(**changes), {"by_class": BY_CLASS}, TRAINING, SYSTEM, 3.5)
+def card(origin=ORIGIN, **changes):
+    return model_card(SUMMARY, facts(**changes), {"by_class": BY_CLASS}, TRAINING, SYSTEM, 3.5,
+                      origin)
 
 
 def front_matter(page):
@@ -40,8 +43,19 @@ def test_numbers_come_from_the_metrics():
                  "calibrated on 20 pictures", "ImageOps.fit", "(12, 12)"):
         assert text in page.replace("\n", " "), text
     assert "| **int8_static** |" in page
-    for title in ("Intended use", "How to use", "Training", "Results", "Limits"):
+    for title in ("Intended use", "How to use", "Training", "Results", "Limits", "License"):
         assert f"\n## {title}\n" in page
+
+
+def test_license_is_that_of_the_weights():
+    page = card()
+    assert front_matter(page)["license"] == "cc-by-4.0"
+    assert "\n## License\n\nTraining began with weights of a shop." in page
+
+
+def test_license_that_is_not_known_has_a_name_as_the_hub_wants():
+    front = front_matter(card(WeightsOrigin("Of a file.", "other")))
+    assert (front["license"], front["license_name"]) == ("other", "see-below")
 
 
 @pytest.mark.parametrize(("calibration", "told"), [

@@ -158,3 +158,29 @@ def test_a_point_for_each_variant_with_its_interval():
     assert axes.get_xscale() == "log"
     assert all(name in text.get_text() for name, text in zip(NAMES, axes.get_legend().get_texts(),
                                                              strict=True))
+
+
+def experiment_rows(**changes):
+    rows = pd.DataFrame({"model.name": ["b0", "b3"], "parameters, M": [4.0, 10.7],
+                         "MACs, M": [33.0, 82.0]})
+    for index, variant in enumerate(("float", "int8")):
+        for number in figures.VARIANT_NUMBERS:
+            rows[f"{variant} {number}"] = [1.0 + index, 3.0 + index]
+    return rows.assign(**changes)
+
+
+def test_experiments_have_a_line_each_and_a_panel_for_each_number():
+    figure = figures.experiments(experiment_rows(), ("float", "int8"), ["model.name"])
+    assert [axes.get_xlabel() for axes in figure.axes] == [*figures.VARIANT_NUMBERS,
+                                                           *figures.MODEL_NUMBERS]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["b0", "b3"]
+    speed, macs = figure.axes[2], figure.axes[4]
+    assert [dots.get_offsets().tolist() for dots in speed.collections] == [
+        [[1, 0], [3, 1]], [[2, 0], [4, 1]]]
+    assert macs.collections[0].get_offsets().tolist() == [[33, 0], [82, 1]]
+
+
+def test_numbers_of_the_model_are_left_out_where_they_are_all_the_same():
+    figure = figures.experiments(experiment_rows(**{"MACs, M": 33.0}), ("float",), ["model.name"])
+    assert [axes.get_xlabel() for axes in figure.axes] == [*figures.VARIANT_NUMBERS,
+                                                           "parameters, M"]

@@ -25,12 +25,22 @@ def trained(folder, *launcher):
             json.loads((folder / "history.json").read_text()))
 
 
+# What `torchrun` and `accelerate launch` are, with the options that docs/training.md names.
+LAUNCHERS = {"torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+             "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+                            "--num_machines", "1", "--mixed_precision", "no",
+                            "--dynamo_backend", "no", "--main_process_port", "0"]}
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("distributed")
-    return (trained(folder / "one"),
-            trained(folder / "two", "-m", "torch.distributed.run", "--standalone",
-                    "--nproc-per-node", "2"))
+def one_process(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("distributed") / "one")
+
+
+@pytest.fixture(scope="module", params=LAUNCHERS)
+def runs(request, one_process, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distributed") / request.param
+    return one_process, trained(folder, "-m", *LAUNCHERS[request.param])
 
 
 def test_weights_are_those_of_one_process(runs):

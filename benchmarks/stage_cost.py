@@ -1,0 +1,163 @@
+"""What a picture costs in each stage: seconds, memory, bytes on disk, from runs of two sizes.
+
+    python -m benchmarks.stage_cost [--counts 13000 26000] [--image-size 128]
+
+Every stage runs in a folder of its own on made-up pictures, in a process of its own and without
+DVC, so that what is measured is the stage. The line through the two sizes parts what is fixed from
+what grows. Raw data goes to docs/stage_cost.json, the table to docs/scaling.md.
+
+Some stages look at 1,000 validation pictures at most: the smaller size has that many, so that the
+line does not grow on their account.
+"""
+
+import argparse
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from dvc.utils.hydra import compose_and_dump
+from PIL import Image
+
+from stages.config.params import load_params
+from stages.config.stage import run_stage
+from stages.files.atomic import replacing, write_json
+from stages.measurement.system import describe_system
+from stages.reporting.tables import replace_block
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).parent.parent
+RAW, PAGE = Path("docs/stage_cost.json"), Path("docs/scaling.md")
+CLASSES = 10
+PLAN = 1_000_000  # pictures
+QAT_STEPS = 10
+POLL_SECONDS = 0.05
+HASH = "hash of data/images.npy"
+
+
+def make_pictures(folder: Path, count: int, side: int) -> None:
+    """Write `count` JPEG files of `side` pixels as <class>/<number>.jpg: soft noise."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / f"class{number % CLASSES}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = rng.integers(0, 256, (side // 16 + 1, side // 16 + 1, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(path)
+
+
+def commands(params: Any) -> list[list[str]]:
+    """The stages in their order, each with its argument."""
+    return [["download"], ["prepare"], ["train"], ["export"],
+            *(["quantize", name] for name in params.quantize.variants),
+            *(["evaluate", name] for name in params.variants),
+            ["benchmark"], ["analyze"], ["report"], ["deploy"]]
+
+
+def run_measured(command: list[str], folder: Path, pictures: Path) -> dict[str, float]:
+    """Run a stage in `folder`: its seconds, and the most memory it held, in MB.
+
+    Pages of mapped files don't count: the system takes them back when it needs them.
+    """
+    began, peak = time.perf_counter(), 0
+    process = psutil.Popen([sys.executable, "-m", f"stages.{command[0]}", *command[1:]],
+                           cwd=folder, stdout=subprocess.DEVNULL, env={
+                               **os.environ, "PYTHONPATH": str(ROOT),
+                               "DATA_SOURCE_PICTURES": str(pictures)})
+    while process.poll() is None:
+        try:
+            memory = process.memory_info()
+            peak = max(peak, memory.rss - getattr(memory, "shared", 0))
+        except psutil.Error:  # it has just ended
+            continue
+        time.sleep(POLL_SECONDS)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return {"seconds": time.perf_counter() - began, "peak_mb": peak / 1e6}
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files below `folder`."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def measure(count: int, image_size: int) -> dict[str, dict[str, float]]:
+    """Run all stages on `count` pictures; seconds, peak_mb and disk_mb by stage."""
+    results: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        pictures, folder = Path(name) / "pictures", Path(name) / "run"
+        make_pictures(pictures, count, image_size)
+        folder.mkdir()
+        compose_and_dump(folder / "params.yaml", str(ROOT / "conf"), None, "config", "", [
+            "data=imagefolder", f"data.resolution={image_size}", f"model.image_size={image_size}",
+            f"train.start_image_size={image_size}", "train.epochs=1",
+            f"quantize.variants.int8_qat.qat.steps={QAT_STEPS}"])
+        params = load_params("quantize", "variants", path=folder / "params.yaml")
+        for command in commands(params):
+            before = bytes_in(folder)
+            result = run_measured(command, folder, pictures)
+            results[" ".join(command)] = {**result, "disk_mb": (bytes_in(folder) - before) / 1e6}
+            log.info("%d pictures, %s: %.1f s", count, " ".join(command), result["seconds"])
+        began = time.perf_counter()
+        with (folder / "data" / "images.npy").open("rb") as file:
+            hashlib.file_digest(file, "md5")
+        results[HASH] = {"seconds": time.perf_counter() - began, "peak_mb": 0.0, "disk_mb": 0.0}
+    return results
+
+
+def line(counts: list[int], values: list[float]) -> tuple[float, float]:
+    """(fixed, by picture) of the line through two measurements; neither below zero."""
+    slope = max(0.0, (values[1] - values[0]) / (counts[1] - counts[0]))
+    return max(0.0, values[0] - slope * counts[0]), slope
+
+
+def table(counts: list[int], results: list[dict[str, dict[str, float]]]) -> str:
+    """A row for each stage: fixed cost, cost of a picture, and both for PLAN pictures."""
+    rows = ["| stage | fixed | by picture | 1,000,000 pictures | memory: fixed, then "
+            "| on disk then |", "| --- | --- | --- | --- | --- | --- |"]
+    total = 0.0
+    for stage in results[0]:
+        (fixed, slope), (memory, growth), (disk, bytes_each) = (
+            line(counts, [result[stage][key] for result in results])
+            for key in ("seconds", "peak_mb", "disk_mb"))
+        hours = (fixed + PLAN * slope) / 3600
+        total += hours
+        rows.append(f"| {stage} | {fixed:.1f} s | {1e3 * slope:.3f} ms | {hours:.2f} h "
+                    f"| {memory / 1e3:.2f} GB, {(memory + PLAN * growth) / 1e3:.1f} GB "
+                    f"| {(disk + PLAN * bytes_each) / 1e3:.1f} GB |")
+    return "\n".join([*rows, f"| all, one epoch | | | {total:.1f} h | | |"]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", type=int, nargs=2, default=[13_000, 26_000])
+    parser.add_argument("--image-size", type=int, default=128,
+                        help="pixels, stored and in training")
+    options = parser.parse_args()
+    results = [measure(count, options.image_size) for count in options.counts]
+    system = describe_system()
+    write_json(RAW, {"counts": options.counts, "image_size": options.image_size,
+                     "qat_steps": QAT_STEPS, "system": system,
+                     "stages": [dict(result) for result in results]})
+    told = table(options.counts, results)
+    page = replace_block(
+        PAGE.read_text(encoding="utf-8"), "stage cost",
+        f"JPEG pictures of {options.image_size} px, {options.counts[0]:,} and "
+        f"{options.counts[1]:,} of them, tf_efficientnet_lite0 at {options.image_size} px, one "
+        f"epoch, {QAT_STEPS} steps of QAT; {system['cpu']['model']}, "
+        f"{system['cpu']['threads_used']} threads.\n\n{told}")
+    with replacing(PAGE) as partial:
+        partial.write_text(page, encoding="utf-8")
+    print(told)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,78 @@
+"""What a picture costs: the arithmetic by hand, and the measurement on a program of one line."""
+
+import pytest
+import yaml
+from import_closure import ROOT
+from omegaconf import OmegaConf
+
+from benchmarks import stage_cost
+from stages.data.imagefolder import read_imagefolder
+from stages.data.sources import pack_folder
+
+
+def test_line_parts_what_is_fixed_from_what_grows():
+    assert stage_cost.line([100, 300], [5.0, 9.0]) == pytest.approx((3.0, 0.02))
+
+
+def test_line_is_never_below_zero():
+    assert stage_cost.line([100, 300], [5.0, 4.0]) == (5.0, 0.0)
+    assert stage_cost.line([100, 300], [1.0, 9.0])[0] == 0
+
+
+def test_table_by_hand():
+    runs = [{"prepare": {"seconds": 2.0, "peak_mb": 100.0, "disk_mb": 1.0}},
+            {"prepare": {"seconds": 3.8, "peak_mb": 101.0, "disk_mb": 2.0}}]
+    assert stage_cost.table([1000, 2000], runs).splitlines()[2:] == [
+        "| prepare | 0.2 s | 1.800 ms | 0.50 h | 0.10 GB, 1.1 GB | 1.0 GB |",
+        "| all, one epoch | | | 0.5 h | | |"]
+
+
+def test_every_stage_of_the_pipeline_is_run():
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    params = OmegaConf.load(ROOT / "params.yaml")
+    run = stage_cost.commands(params)
+    assert list(dict.fromkeys(command[0] for command in run)) == list(pipeline)
+    assert [command[1] for command in run if command[0] == "evaluate"] == list(params.variants)
+
+
+def test_pictures_are_a_folder_that_prepare_reads(tmp_path):
+    stage_cost.make_pictures(tmp_path / "pictures", 2 * stage_cost.CLASSES, 32)
+    pack_folder(tmp_path / "pictures", tmp_path / "archive")
+    listing = read_imagefolder(tmp_path / "archive", 32)
+    assert len(listing.classes) == stage_cost.CLASSES
+    pictures = [picture for _, picture in listing.pictures]
+    assert {picture.shape for picture in pictures} == {(32, 32, 3)}
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+kept = b"x" * int(sys.argv[1])
+Path("ready").touch()
+while not Path("seen").exists():
+    time.sleep(0.01)
+"""
+
+
+def test_memory_of_a_process_is_seen(tmp_path, monkeypatch):
+    """The process holds its memory until it was looked at once."""
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "hold.py").write_text(HOLD)
+    monkeypatch.setattr(stage_cost, "ROOT", tmp_path)
+
+    def peak_mb(size):
+        folder, looks = tmp_path / str(size), []
+        folder.mkdir()
+
+        def look(seconds):
+            looks.append((folder / "ready").exists())
+            if looks[-2:] == [True, True]:
+                (folder / "seen").touch()
+            pause(seconds)
+
+        monkeypatch.setattr(stage_cost.time, "sleep", look)
+        return stage_cost.run_measured(["hold", str(size)], folder, tmp_path)["peak_mb"]
+
+    pause = stage_cost.time.sleep
+    assert peak_mb(60 * 10**6) - peak_mb(10**6) == pytest.approx(59, abs=5)
