@@ -1,17 +1,14 @@
 """One way to run a model, whatever it is stored as."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.measurement.preflight import warn_if_saturating
+from stages.measurement.session import CPU, open_session, thread_count
 from stages.model.checkpoint import load_checkpoint
 from stages.model.preprocess import preprocess
 
@@ -19,49 +16,51 @@ from stages.model.preprocess import preprocess
 Predictor = Callable[[np.ndarray], np.ndarray]
 
 EVALUATION_BATCH = 64
-# What ONNX Runtime raises on a file that is no model, or one that it can't run.
-ONNX_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
-               ort_errors.InvalidProtobuf, ort_errors.NotImplemented)
 
 
-def thread_count() -> int:
-    """The number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def load_predictor(path: Path, params: Model) -> Predictor:
-    """Load a checkpoint (.pt) or an ONNX model to run on the CPU with all its cores.
+def load_predictor(path: Path, params: Model, threads: int | None = None, provider: str = CPU
+                   ) -> Predictor:
+    """Load a checkpoint (.pt) or an ONNX model, to run on the CPU unless told otherwise.
 
     A quantized model that loses accuracy on this CPU is warned of.
 
+    Args:
+        threads: of an ONNX model's session; all cores by default. A checkpoint has them always.
+        provider: an execution provider of ONNX Runtime.
+
     Raises:
-        UserError: the file is missing or not such a model.
+        UserError: the file is missing or not such a model, or the provider can't be started.
     """
     if path.suffix == ".pt":
-        model = load_checkpoint(path, params)[0].to(memory_format=torch.channels_last)
-        torch.set_num_threads(thread_count())
-        return lambda batch: _run_torch(model, batch)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run 'dvc repro'")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = thread_count()
-    options.log_severity_level = 3
-    # Several sessions are timed in turn: a session that is done must not spin on the cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        session = onnxruntime.InferenceSession(str(path), options,
-                                               providers=["CPUExecutionProvider"])
-    except ONNX_ERRORS as error:
-        raise UserError(f"{path}: not an ONNX model that can be run "
-                        f"({str(error).splitlines()[0]})") from None
+        return load_torch(path, params, "channels_last")
+    session = open_session(path, threads or thread_count(), provider)
     warn_if_saturating(path, session.get_modelmeta().custom_metadata_map)
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]
 
 
-def _run_torch(model: torch.nn.Module, batch: np.ndarray) -> np.ndarray:
+def load_torch(path: Path, params: Model, mode: str) -> Predictor:
+    """Load a checkpoint to run with all cores.
+
+    Args:
+        mode: eager (memory as it comes), channels_last, or compile (channels_last, and
+            torch.compile at the first run).
+
+    Raises:
+        UserError: the file is missing or no such checkpoint.
+    """
+    layout = torch.contiguous_format if mode == "eager" else torch.channels_last
+    model = load_checkpoint(path, params)[0].to(memory_format=layout)
+    if mode == "compile":
+        model = torch.compile(model)
+    torch.set_num_threads(thread_count())
+    return lambda batch: _run_torch(model, batch, layout)
+
+
+def _run_torch(model: torch.nn.Module, batch: np.ndarray, layout: torch.memory_format
+               ) -> np.ndarray:
     with torch.inference_mode():
-        inputs = torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
+        inputs = torch.from_numpy(batch).contiguous(memory_format=layout)
         return model(inputs).numpy()
 
 

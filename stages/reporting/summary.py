@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from stages.config.schema import REFERENCE
 from stages.measurement.accuracy import Comparison, calibration_error, compare
 
-REFERENCE = "onnx_fp32"
 # Share of speed by which two runs of one benchmark differ.
 TIE = 0.05
 

@@ -1,0 +1,53 @@
+"""Opening an ONNX model to run. Imports no PyTorch, whose memory would be counted with the model's.
+"""
+
+import os
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from stages.config.errors import UserError
+
+CPU = "CPUExecutionProvider"
+# What ONNX Runtime raises on a file that is no model, or one that it can't run.
+ONNX_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
+               ort_errors.InvalidProtobuf, ort_errors.NotImplemented)
+
+
+def thread_count() -> int:
+    """The number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def require_provider(provider: str) -> None:
+    """Raises UserError for an execution provider that this ONNX Runtime does not have."""
+    installed = onnxruntime.get_available_providers()
+    if provider not in installed:
+        raise UserError(f"benchmark.providers: {provider} is not installed; installed are "
+                        f"{', '.join(installed)}")
+
+
+def open_session(path: Path, threads: int, provider: str = CPU) -> onnxruntime.InferenceSession:
+    """Open the ONNX model at `path` on `threads` threads.
+
+    Raises:
+        UserError: the file is missing or no such model, or the provider can't be started here.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run 'dvc repro'")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Several sessions are timed in turn: a session that is done must not spin on the cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except ONNX_ERRORS as error:
+        raise UserError(f"{path}: not an ONNX model that can be run "
+                        f"({str(error).splitlines()[0]})") from None
+    # ONNX Runtime goes on with the CPU, silently, where a provider lacks its driver or library.
+    if provider not in session.get_providers():
+        raise UserError(f"benchmark.providers: {provider} is installed but can't be started here; "
+                        "its driver or a library is missing")
+    return session
