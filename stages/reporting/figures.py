@@ -66,7 +66,7 @@ def speedups(variants: dict[str, dict[str, float]]) -> Figure:
     table = pd.DataFrame([
         {"variant": name, "measure": label, "speed-up": row[key]}
         for name, row in variants.items() for label, key in measures.items()])
-    sns.barplot(table, y="variant", x="speed-up", hue="measure", ax=axes)
+    sns.barplot(table, y="variant", x="speed-up", hue="measure", errorbar=None, ax=axes)
     for bars, key in zip(list(axes.containers), measures.values(), strict=True):
         for bar, row in zip(bars, variants.values(), strict=True):
             middle = bar.get_y() + bar.get_height() / 2

@@ -13,8 +13,8 @@ from stages.measurement.predictor import (
     load_predictor,
     model_input,
     predict,
-    thread_count,
 )
+from stages.measurement.session import thread_count
 from stages.model.checkpoint import save_checkpoint
 from stages.model.preprocess import preprocess
 

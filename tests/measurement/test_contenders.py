@@ -1,0 +1,95 @@
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from omegaconf import OmegaConf
+from refusals import refusal
+from synthetic import CLASSES, TINY, random_batch
+
+from stages.config.schema import Params
+from stages.measurement import session
+from stages.measurement.contenders import contenders
+from stages.measurement.predictor import load_torch
+from stages.model.checkpoint import save_checkpoint
+
+CPU = "CPUExecutionProvider"
+
+
+@pytest.fixture
+def params(exported, tmp_path, monkeypatch):
+    """Parameters of a folder with one model as a checkpoint and as ONNX."""
+    monkeypatch.chdir(tmp_path)
+    model, section, proto = exported(TINY, 32, 18)
+    save_checkpoint(tmp_path / "models" / "checkpoint.pt", model, section, CLASSES)
+    onnx.save(proto, tmp_path / "models" / "onnx_fp32.onnx")
+    params = OmegaConf.structured(Params())
+    params.model = section
+    params.variants = {"torch_fp32": "models/checkpoint.pt", "onnx_fp32": "models/onnx_fp32.onnx"}
+    params.benchmark.update({"providers": [CPU], "torch_modes": ["eager"]})
+    return params
+
+
+def test_variants_come_first_and_all_say_the_same(params):
+    found = contenders(params)
+    assert list(found) == ["torch_fp32", "onnx_fp32", "torch_eager"]
+    assert [each.streams for each in found.values()] == [False, True, False]
+    batch = random_batch(2, 32)
+    logits = [contender.load(1)(batch) for contender in found.values()]
+    for other in logits[1:]:
+        np.testing.assert_allclose(other, logits[0], atol=1e-4)
+
+
+def test_pytorch_is_loaded_once_and_a_session_each_time(params):
+    found = contenders(params)
+    assert found["torch_fp32"].load(2) is found["torch_fp32"].load(1)
+    assert found["onnx_fp32"].load(1) is not found["onnx_fp32"].load(1)
+
+
+def test_each_further_provider_adds_the_onnx_variants(params, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU, "FastProvider",
+                                                                         "NPUExecutionProvider"])
+    params.benchmark.providers = [CPU, "NPUExecutionProvider"]
+    assert list(contenders(params)) == ["torch_fp32", "onnx_fp32", "onnx_fp32@NPU", "torch_eager"]
+
+
+def test_absent_provider_is_refused_with_those_installed(params):
+    params.benchmark.providers = [CPU, "NoSuchExecutionProvider"]
+    assert refusal(contenders, params) == (
+        "benchmark.providers: NoSuchExecutionProvider is not installed; installed are "
+        f"{', '.join(onnxruntime.get_available_providers())}")
+
+
+def test_provider_that_does_not_start_is_refused(params, monkeypatch):
+    """ONNX Runtime goes on with the CPU alone."""
+    class Fallen:
+        def __init__(self, *arguments, **options):
+            pass
+
+        def get_providers(self):
+            return [CPU]
+
+    monkeypatch.setattr(session.onnxruntime, "InferenceSession", Fallen)
+    path = params.variants["onnx_fp32"]
+    told = refusal(session.open_session, session.Path(path), 1, "CUDAExecutionProvider")
+    assert told.startswith("benchmark.providers: CUDAExecutionProvider is installed but can't be")
+
+
+def test_compiling_needs_a_compiler(params, monkeypatch):
+    params.benchmark.torch_modes = ["eager", "compile"]
+    assert list(contenders(params))[-1] == "torch_compile" or not shutil.which("g++")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert "needs a C++ compiler" in refusal(contenders, params)
+
+
+@pytest.mark.parametrize(("mode", "channels_last"), [("eager", False), ("channels_last", True)])
+def test_memory_layout_of_a_mode(params, monkeypatch, mode, channels_last):
+    import torch
+
+    seen = []
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, batch: seen.append(
+        batch.is_contiguous(memory_format=torch.channels_last)) or torch.nn.functional.conv2d(
+            batch, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups))
+    load_torch(session.Path("models/checkpoint.pt"), params.model, mode)(random_batch(1, 32))
+    assert seen[0] is channels_last
