@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 PLOTS = Path("plots")
 MEDIAN = 50  # always measured: speed-ups, the selection and the figures are of it
 PICTURES = 128
-STARTS = 3
 
 
 def real_pictures(params: Params) -> Pictures:
@@ -44,7 +43,7 @@ def cold_starts(params: Params, picture: np.ndarray) -> dict[str, dict[str, floa
     with TemporaryDirectory() as folder:
         file = Path(folder) / "picture.npy"
         np.save(file, picture)
-        return {name: cold_start(Path(path), file, params.benchmark.providers[0], STARTS)
+        return {name: cold_start(Path(path), file, params.benchmark.providers[0])
                 for name, path in params.variants.items()}
 
 
@@ -79,11 +78,11 @@ def main() -> None:
     timed = contenders(params)
     log.info("%s, on %d threads", ", ".join(timed), thread_count())
     pictures = real_pictures(params)
-    starts = cold_starts(params, pictures.inputs[:1])
     measured = measure(timed, pictures, settings)
+    starts = cold_starts(params, pictures.inputs[:1])
     rows = speed_rows(measured, REFERENCE, percentiles)
     write_json(Path("metrics/benchmark.json"), {
-        "threads": thread_count(), "pinned": CAN_PIN, "passes": PASSES, "starts": STARTS,
+        "threads": thread_count(), "pinned": CAN_PIN, "passes": PASSES,
         "runs": settings.latency_runs, "rounds": settings.throughput_rounds,
         "percentiles": percentiles, "provider": settings.providers[0],
         "variants": {name: {**rows[name], **starts[name]} for name in params.variants},

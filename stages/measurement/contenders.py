@@ -3,29 +3,15 @@
 import functools
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial as bind
 from pathlib import Path
 
 from stages.config.errors import UserError
 from stages.config.schema import Params
-from stages.measurement.predictor import Predictor, load_predictor, load_torch
-from stages.measurement.session import require_provider
+from stages.measurement.predictor import load_torch
+from stages.measurement.scenarios import Contender
+from stages.measurement.session import open_session, predictor_of, require_provider
 from stages.model.checkpoint import CHECKPOINT_FILE
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A model and a way to run it.
-
-    load: gives a predictor of as many threads as it is asked for.
-    streams: whether several of one thread can run side by side. PyTorch has one number of threads
-        for the whole process, so it can't, and is loaded once.
-    """
-
-    load: Callable[[int], Predictor]
-    streams: bool
 
 
 def contenders(params: Params) -> dict[str, Contender]:
@@ -42,11 +28,11 @@ def contenders(params: Params) -> dict[str, Contender]:
         require_provider(provider)
     paths = {name: Path(path) for name, path in params.variants.items()}
     onnx = {name: path for name, path in paths.items() if path.suffix != ".pt"}
-    found = {name: _onnx(path, params, first) if name in onnx else _torch(path, params)
+    found = {name: _onnx(path, first) if name in onnx else _torch(path, params)
              for name, path in paths.items()}
     for provider in further:
         label = provider.removesuffix("ExecutionProvider")
-        found |= {f"{name}@{label}": _onnx(path, params, provider)
+        found |= {f"{name}@{label}": _onnx(path, provider)
                   for name, path in onnx.items()}
     for mode in params.benchmark.torch_modes:
         if mode == "compile" and not _compiler():
@@ -56,8 +42,8 @@ def contenders(params: Params) -> dict[str, Contender]:
     return found
 
 
-def _onnx(path: Path, params: Params, provider: str) -> Contender:
-    return Contender(lambda threads: load_predictor(path, params.model, threads, provider), True)
+def _onnx(path: Path, provider: str) -> Contender:
+    return Contender(lambda threads: predictor_of(open_session(path, threads, provider)), True)
 
 
 def _torch(path: Path, params: Params, mode: str = "channels_last") -> Contender:

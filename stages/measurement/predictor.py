@@ -1,6 +1,5 @@
 """One way to run a model, whatever it is stored as."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,35 +7,26 @@ import torch
 
 from stages.config.schema import Model
 from stages.measurement.preflight import warn_if_saturating
-from stages.measurement.session import CPU, open_session, thread_count
+from stages.measurement.session import Predictor, open_session, predictor_of, thread_count
 from stages.model.checkpoint import load_checkpoint
 from stages.model.preprocess import preprocess
-
-# From float32 (B, 3, S, S) to logits, float32 (B, classes).
-Predictor = Callable[[np.ndarray], np.ndarray]
 
 EVALUATION_BATCH = 64
 
 
-def load_predictor(path: Path, params: Model, threads: int | None = None, provider: str = CPU
-                   ) -> Predictor:
-    """Load a checkpoint (.pt) or an ONNX model, to run on the CPU unless told otherwise.
+def load_predictor(path: Path, params: Model) -> Predictor:
+    """Load a checkpoint (.pt) or an ONNX model to run on the CPU with all its cores.
 
     A quantized model that loses accuracy on this CPU is warned of.
 
-    Args:
-        threads: of an ONNX model's session; all cores by default. A checkpoint has them always.
-        provider: an execution provider of ONNX Runtime.
-
     Raises:
-        UserError: the file is missing or not such a model, or the provider can't be started.
+        UserError: the file is missing or not such a model.
     """
     if path.suffix == ".pt":
         return load_torch(path, params, "channels_last")
-    session = open_session(path, threads or thread_count(), provider)
+    session = open_session(path, thread_count())
     warn_if_saturating(path, session.get_modelmeta().custom_metadata_map)
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})[0]
+    return predictor_of(session)
 
 
 def load_torch(path: Path, params: Model, mode: str) -> Predictor:

@@ -21,15 +21,26 @@ import numpy as np
 from PIL import Image
 
 from stages.config.schema import Benchmark
-from stages.measurement.contenders import Contender
 from stages.measurement.pinning import cores, pin, pinned_threads
-from stages.measurement.predictor import Predictor
-from stages.measurement.session import thread_count
+from stages.measurement.session import Predictor, thread_count
 from stages.measurement.timing import Name, WarmUp, interleaved, warm_up
 
 log = logging.getLogger(__name__)
 
 PASSES = 5
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model and a way to run it.
+
+    load: gives a predictor of as many threads as it is asked for.
+    streams: whether several of one thread can run side by side. PyTorch has one number of threads
+        for the whole process, so it can't, and is loaded once.
+    """
+
+    load: Callable[[int], Predictor]
+    streams: bool
 
 
 class Setting(NamedTuple):
@@ -78,7 +89,7 @@ def encode(picture: np.ndarray) -> bytes:
 
 def decode(content: bytes) -> np.ndarray:
     """An encoded picture as uint8 (H, W, 3)."""
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    return np.array(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 def measure(contenders: dict[str, Contender], pictures: Pictures, settings: Benchmark
@@ -120,13 +131,14 @@ def _one_pass(result: Measurement, contenders: dict[str, Contender], pictures: P
             {name: bind(run_end_to_end, predictor, pictures)
              for name, predictor in whole.items()}, rounds, 0, number, first))
         first, rounds = rounds_of(settings.throughput_rounds, number)
+        # ONNX Runtime lays out its memory for a batch size in its first two runs.
         _extend(result.offline, interleaved(
             {Setting(name, size, 1): bind(run_batch, predictor, pictures.inputs, size)
              for name, predictor in whole.items() for size in settings.batch_sizes}
             | {Setting(name, size, threads):
                bind(run_streams, pools, predictors, pictures.inputs, size)
                for name, predictors in streams.items() for size in settings.batch_sizes},
-            rounds, 0, number, first))
+            rounds, 1, number, first))
 
 
 def _extend(series: dict[Name, list[list[float]]], seconds: dict[Name, list[float]]) -> None:

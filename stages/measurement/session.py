@@ -2,12 +2,17 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from stages.config.errors import UserError
+
+# From float32 (B, 3, S, S) to logits, float32 (B, classes).
+Predictor = Callable[[np.ndarray], np.ndarray]
 
 CPU = "CPUExecutionProvider"
 # What ONNX Runtime raises on a file that is no model, or one that it can't run.
@@ -51,3 +56,9 @@ def open_session(path: Path, threads: int, provider: str = CPU) -> onnxruntime.I
         raise UserError(f"benchmark.providers: {provider} is installed but can't be started here; "
                         "its driver or a library is missing")
     return session
+
+
+def predictor_of(session: onnxruntime.InferenceSession) -> Predictor:
+    """The model of `session`, as a function."""
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch})[0]

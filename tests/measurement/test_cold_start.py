@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,19 +21,35 @@ def files(tmp_path):
 
 def test_costs_of_an_onnx_model(files, monkeypatch):
     monkeypatch.chdir(ROOT)
-    costs = cold_start(*files, CPU, 1)
-    assert set(costs) == {"load_ms", "first_run_ms", "peak_memory_mb"}
+    monkeypatch.setattr(module, "STARTS", 1)
+    costs = cold_start(*files, CPU)
+    assert set(costs) == {"load_ms", "first_run_ms", "peak_memory_mb", "starts"}
     assert 10 < costs["peak_memory_mb"] < 1000
     assert costs["load_ms"] > 0
     assert costs["first_run_ms"] > 0
 
 
-def test_medians_of_several_starts(monkeypatch):
-    told = iter([{"load_ms": 9.0, "peak_memory_mb": 50.0}, {"load_ms": 1.0, "peak_memory_mb": 70.0},
-                 {"load_ms": 2.0, "peak_memory_mb": 60.0}])
-    monkeypatch.setattr(subprocess, "run", lambda command, **options: subprocess.CompletedProcess(
-        command, 0, "a line of a library\n" + json.dumps(next(told))))
-    assert cold_start("model", "picture", CPU, 3) == {"load_ms": 2, "peak_memory_mb": 60}
+@pytest.fixture
+def start_of(monkeypatch):
+    """start_of(seconds): starts that take so long each, on a clock that they alone move."""
+    now, told = [0.0], iter([{"load_ms": 9.0}, {"load_ms": 1.0}, {"load_ms": 2.0}])
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def make(seconds):
+        def run(command, **options):
+            now[0] += seconds
+            return subprocess.CompletedProcess(command, 0, "a line of a library\n"
+                                               + json.dumps(next(told)))
+        monkeypatch.setattr(subprocess, "run", run)
+    return make
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [
+    (0.5, {"load_ms": 2, "starts": 3}), (2, {"load_ms": 5, "starts": 2}),
+    (60, {"load_ms": 9, "starts": 1})], ids=["quick", "slow", "very slow"])
+def test_median_of_several_starts_and_of_fewer_slow_ones(start_of, seconds, expected):
+    start_of(seconds)
+    assert cold_start("model", "picture", CPU) == expected
 
 
 def test_an_onnx_model_is_run_without_pytorch(files):

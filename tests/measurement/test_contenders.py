@@ -1,12 +1,13 @@
 import shutil
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
+import torch
 from omegaconf import OmegaConf
 from refusals import refusal
-from synthetic import CLASSES, TINY, random_batch
+from synthetic import CLASSES, TINY, model_params, random_batch, random_model
+from tiny_model import SIDE, write_body
 
 from stages.config.schema import Params
 from stages.measurement import session
@@ -18,12 +19,12 @@ CPU = "CPUExecutionProvider"
 
 
 @pytest.fixture
-def params(exported, tmp_path, monkeypatch):
-    """Parameters of a folder with one model as a checkpoint and as ONNX."""
+def params(tmp_path, monkeypatch):
+    """Parameters of a folder with a checkpoint and a small ONNX model."""
     monkeypatch.chdir(tmp_path)
-    model, section, proto = exported(TINY, 32, 18)
-    save_checkpoint(tmp_path / "models" / "checkpoint.pt", model, section, CLASSES)
-    onnx.save(proto, tmp_path / "models" / "onnx_fp32.onnx")
+    section = model_params(TINY, SIDE)
+    save_checkpoint(tmp_path / "models" / "checkpoint.pt", random_model(section), section, CLASSES)
+    write_body(tmp_path, "float").rename("models/onnx_fp32.onnx")
     params = OmegaConf.structured(Params())
     params.model = section
     params.variants = {"torch_fp32": "models/checkpoint.pt", "onnx_fp32": "models/onnx_fp32.onnx"}
@@ -31,14 +32,14 @@ def params(exported, tmp_path, monkeypatch):
     return params
 
 
-def test_variants_come_first_and_all_say_the_same(params):
+def test_variants_come_first_and_baselines_after_them(params):
     found = contenders(params)
     assert list(found) == ["torch_fp32", "onnx_fp32", "torch_eager"]
     assert [each.streams for each in found.values()] == [False, True, False]
-    batch = random_batch(2, 32)
-    logits = [contender.load(1)(batch) for contender in found.values()]
-    for other in logits[1:]:
-        np.testing.assert_allclose(other, logits[0], atol=1e-4)
+    batch = random_batch(2, SIDE)
+    logits = {name: contender.load(1)(batch) for name, contender in found.items()}
+    assert {each.shape for each in logits.values()} == {(2, len(CLASSES))}
+    np.testing.assert_allclose(logits["torch_eager"], logits["torch_fp32"], atol=1e-5)
 
 
 def test_pytorch_is_loaded_once_and_a_session_each_time(params):
@@ -85,11 +86,9 @@ def test_compiling_needs_a_compiler(params, monkeypatch):
 
 @pytest.mark.parametrize(("mode", "channels_last"), [("eager", False), ("channels_last", True)])
 def test_memory_layout_of_a_mode(params, monkeypatch, mode, channels_last):
-    import torch
-
     seen = []
     monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, batch: seen.append(
         batch.is_contiguous(memory_format=torch.channels_last)) or torch.nn.functional.conv2d(
             batch, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups))
-    load_torch(session.Path("models/checkpoint.pt"), params.model, mode)(random_batch(1, 32))
+    load_torch(session.Path("models/checkpoint.pt"), params.model, mode)(random_batch(1, SIDE))
     assert seen[0] is channels_last

@@ -3,13 +3,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from synthetic import random_pictures
 
 from stages.config.schema import Benchmark
 from stages.measurement import scenarios
-from stages.measurement.contenders import Contender
 from stages.measurement.scenarios import (
     PASSES,
+    Contender,
     Pictures,
     Setting,
     decode,
@@ -24,6 +23,10 @@ from stages.measurement.scenarios import (
 SETTINGS = Benchmark(latency_runs=12, percentiles=[50], warmup_runs=1, batch_sizes=[1, 3],
                      throughput_rounds=7, providers=["CPUExecutionProvider"],
                      torch_modes=["eager"])
+
+
+def random_pictures(count, height, width):
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
 def prepare(pictures):
