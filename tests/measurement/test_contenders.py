@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -10,7 +11,6 @@ from synthetic import CLASSES, TINY, model_params, random_batch, random_model
 from tiny_model import SIDE, write_body
 
 from stages.config.schema import Params
-from stages.measurement import session
 from stages.measurement.contenders import contenders
 from stages.measurement.predictor import load_torch
 from stages.model.checkpoint import save_checkpoint
@@ -62,21 +62,6 @@ def test_absent_provider_is_refused_with_those_installed(params):
         f"{', '.join(onnxruntime.get_available_providers())}")
 
 
-def test_provider_that_does_not_start_is_refused(params, monkeypatch):
-    """ONNX Runtime goes on with the CPU alone."""
-    class Fallen:
-        def __init__(self, *arguments, **options):
-            pass
-
-        def get_providers(self):
-            return [CPU]
-
-    monkeypatch.setattr(session.onnxruntime, "InferenceSession", Fallen)
-    path = params.variants["onnx_fp32"]
-    told = refusal(session.open_session, session.Path(path), 1, "CUDAExecutionProvider")
-    assert told.startswith("benchmark.providers: CUDAExecutionProvider is installed but can't be")
-
-
 def test_compiling_needs_a_compiler(params, monkeypatch):
     params.benchmark.torch_modes = ["eager", "compile"]
     assert list(contenders(params))[-1] == "torch_compile" or not shutil.which("g++")
@@ -90,5 +75,5 @@ def test_memory_layout_of_a_mode(params, monkeypatch, mode, channels_last):
     monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, batch: seen.append(
         batch.is_contiguous(memory_format=torch.channels_last)) or torch.nn.functional.conv2d(
             batch, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups))
-    load_torch(session.Path("models/checkpoint.pt"), params.model, mode)(random_batch(1, SIDE))
+    load_torch(Path("models/checkpoint.pt"), params.model, mode)(random_batch(1, SIDE))
     assert seen[0] is channels_last
