@@ -1,3 +1,4 @@
+import gc
 import json
 
 import numpy as np
@@ -55,6 +56,7 @@ def test_percentile_that_the_runs_cannot_bound_stops_before_any_work(tmp_path, m
 def folder(tmp_path, monkeypatch):
     """A folder with pictures, a checkpoint, a small ONNX model, and parameters of a short run."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gc, "collect", lambda: None)  # takes a second after hundreds of tests
     data, model = make_dataset(40), model_params(TINY, SIDE)
     IMAGES_FILE.parent.mkdir()
     np.save(IMAGES_FILE, data.images)

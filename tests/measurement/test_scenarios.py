@@ -1,3 +1,4 @@
+import gc
 import threading
 from functools import partial
 
@@ -31,6 +32,12 @@ def random_pictures(count, height, width):
 
 def prepare(pictures):
     return pictures.transpose(0, 3, 1, 2).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_collections(monkeypatch):
+    """A collection takes a second after hundreds of tests."""
+    monkeypatch.setattr(gc, "collect", lambda: None)
 
 
 @pytest.fixture
