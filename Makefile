@@ -1,7 +1,7 @@
 # make repro   everything, from pictures to the selected INT8 model
 # make test    lint and tests
 # make report  write report.html and docs/report.md from the metrics
-# make bench   measure latency and throughput again on this machine
+# make bench   measure latency, throughput and memory again on this machine
 # make test-browser  look at the pages in Chromium, which has to be installed
 # make peers   compare with the INT8 models of other toolkits, in an environment of its own
 # make help    this list

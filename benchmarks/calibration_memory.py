@@ -7,7 +7,6 @@ histogram calibrator stands beside ours in rows of method onnxruntime-<method>.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from stages.config.params import load_params
 from stages.config.schema import Model
 from stages.data.dataset import PictureView
 from stages.files.atomic import write_csv
+from stages.measurement.cold_start import peak_memory_bytes
 from stages.onnx_graph.export import INPUT
 from stages.quantization.calibration import OPERATORS, calibrate
 from stages.quantization.ranges import RANGE_OF
@@ -33,7 +33,6 @@ METHODS = ("minmax", *RANGE_OF)
 THEIRS = {"onnxruntime-percentile": CalibrationMethod.Percentile,
           "onnxruntime-entropy": CalibrationMethod.Entropy}
 WITHIN = 0.10
-KIB = 1024
 
 
 class _Reader(CalibrationDataReader):
@@ -55,8 +54,7 @@ def measure(method: str, pictures: PictureView, params: Model) -> float:
             calibrator.compute_data()
     else:
         calibrate(onnx.load(MODEL), method, feeds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else KIB) / 1e6
+    return peak_memory_bytes() / 1e6
 
 
 def measure_apart(method: str, count: int, images: Path) -> float:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
+from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
 from stages.files.reading import read_bytes, read_json
@@ -26,7 +27,7 @@ from stages.reporting.confusions import (
     with_examples,
 )
 from stages.reporting.pages import other_machine, write_page
-from stages.reporting.summary import REFERENCE, mistakes
+from stages.reporting.summary import mistakes
 from stages.reporting.tables import recipe_table, training_sentence
 
 log = logging.getLogger(__name__)

@@ -32,7 +32,8 @@ KEPT = ("params.yaml", "metrics/summary.json", "metrics/comparison.json", "metri
         "metrics/training_time.json", "metrics/training/metrics.json", "plots/training.png",
         "plots/confusion.png", "plots/latency_by_run.png", "plots/speedups.png",
         "plots/accuracy_latency.png", "plots/collapse.png", "plots/latency_runs.csv",
-        "plots/throughput.csv", "plots/layer_error.csv")
+        "plots/end_to_end_runs.csv", "plots/offline_runs.csv", "plots/throughput.csv",
+        "plots/layer_error.csv")
 CAPTIONS = {"accuracy_latency.png": "Accuracy against latency",
             "speedups.png": "Speed-up against onnx_fp32",
             "latency_by_run.png": "Latency by run", "training.png": "Training",

@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from stages.config.params import load_params
+from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.files.atomic import write_csv, write_json
 from stages.files.reading import read_json
 from stages.reporting import figures
-from stages.reporting.summary import REFERENCE, comparisons, select, summarize
+from stages.reporting.summary import comparisons, select, summarize
 
 log = logging.getLogger(__name__)
 

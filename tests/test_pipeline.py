@@ -37,8 +37,10 @@ def test_summary_has_the_schema(repository):
         assert set(row) == {
             "accuracy", "accuracy_ci95_low", "accuracy_ci95_high", "accuracy_drop_pp",
             "flip_rate", "mcnemar_p", "calibration_error", "size_mb", "latency_p50_ms",
-            "latency_p90_ms", "latency_p99_ms", "throughput_img_s", "speedup_latency",
-            "speedup_throughput"}
+            "end_to_end_p50_ms", "throughput_img_s", "speedup_latency",
+            "speedup_latency_ci95_low", "speedup_latency_ci95_high", "speedup_throughput",
+            "speedup_throughput_ci95_low", "speedup_throughput_ci95_high", "load_ms",
+            "first_run_ms", "peak_memory_mb"}
         assert row["accuracy_ci95_low"] <= row["accuracy"] <= row["accuracy_ci95_high"]
     reference = summary["variants"]["onnx_fp32"]
     assert reference["accuracy_drop_pp"] == reference["flip_rate"] == 0

@@ -15,8 +15,8 @@ from benchmarks.peers.runtimes import OpenVinoModel, size_mb
 from benchmarks.peers.subject import FLOAT, Subject
 from stages.config.errors import UserError
 from stages.config.schema import Model
-from stages.deployment.runtime import ONNX_ERRORS
 from stages.measurement.predictor import Predictor, load_predictor
+from stages.measurement.session import ONNX_ERRORS
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
+# The variant that all others are compared with.
+REFERENCE = "onnx_fp32"
+
 
 def number(low: float, high: float, default: float = MISSING) -> Any:
     """A number from `low` to `high`, both included, and required unless it has a default."""
@@ -97,9 +100,13 @@ class Quantize:
 @dataclass
 class Benchmark:
     latency_runs: int = number(10, 100_000)
+    percentiles: list[int] = field(default=MISSING, metadata={"low": 1, "high": 99})
     warmup_runs: int = number(1, 10_000)
     batch_sizes: list[int] = field(default=MISSING, metadata={"low": 1, "high": 4096})
     throughput_rounds: int = number(2, 1_000)
+    providers: list[str] = MISSING
+    torch_modes: list[str] = field(default=MISSING,
+                                   metadata={"choices": ("eager", "compile")})
 
 
 @dataclass

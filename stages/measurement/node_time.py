@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 
-from stages.measurement.predictor import thread_count
+from stages.measurement.session import thread_count
 
 KERNEL = "_kernel_time"
 

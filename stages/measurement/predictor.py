@@ -1,28 +1,18 @@
 """One way to run a model, whatever it is stored as."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.measurement.preflight import warn_if_saturating
-from stages.measurement.session import open_session
+from stages.measurement.session import Predictor, open_session, predictor_of, thread_count
 from stages.model.checkpoint import load_checkpoint
 from stages.model.preprocess import preprocess
 
-# From float32 (B, 3, S, S) to logits, float32 (B, classes).
-Predictor = Callable[[np.ndarray], np.ndarray]
-
 EVALUATION_BATCH = 64
-
-
-def thread_count() -> int:
-    """The number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def load_predictor(path: Path, params: Model) -> Predictor:
@@ -34,20 +24,34 @@ def load_predictor(path: Path, params: Model) -> Predictor:
         UserError: the file is missing or not such a model.
     """
     if path.suffix == ".pt":
-        model = load_checkpoint(path, params)[0].to(memory_format=torch.channels_last)
-        torch.set_num_threads(thread_count())
-        return lambda batch: _run_torch(model, batch)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run 'dvc repro'")
+        return load_torch(path, params, "channels_last")
     session = open_session(path, thread_count())
     warn_if_saturating(path, session.get_modelmeta().custom_metadata_map)
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})[0]
+    return predictor_of(session)
 
 
-def _run_torch(model: torch.nn.Module, batch: np.ndarray) -> np.ndarray:
+def load_torch(path: Path, params: Model, mode: str) -> Predictor:
+    """Load a checkpoint to run with all cores.
+
+    Args:
+        mode: eager (memory as it comes), channels_last, or compile (channels_last, and
+            torch.compile at the first run).
+
+    Raises:
+        UserError: the file is missing or no such checkpoint.
+    """
+    layout = torch.contiguous_format if mode == "eager" else torch.channels_last
+    model = load_checkpoint(path, params)[0].to(memory_format=layout)
+    if mode == "compile":
+        model = torch.compile(model)
+    torch.set_num_threads(thread_count())
+    return lambda batch: _run_torch(model, batch, layout)
+
+
+def _run_torch(model: torch.nn.Module, batch: np.ndarray, layout: torch.memory_format
+               ) -> np.ndarray:
     with torch.inference_mode():
-        inputs = torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
+        inputs = torch.from_numpy(batch).contiguous(memory_format=layout)
         return model(inputs).numpy()
 
 

@@ -1,35 +1,72 @@
-"""Opening an ONNX Runtime session, with onnxruntime alone."""
+"""Opening an ONNX model to run, with onnxruntime and NumPy alone.
 
+PyTorch is not imported: predict does without it, and its memory would be counted with a model's.
+"""
+
+import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from stages.config.errors import UserError
 
+# From float32 (B, 3, S, S) to logits, float32 (B, classes).
+Predictor = Callable[[np.ndarray], np.ndarray]
+
+CPU = "CPUExecutionProvider"
 QUIET = 3  # errors and what is worse
 # What ONNX Runtime raises on a file that is no model, or one that it can't run.
 ONNX_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
                ort_errors.InvalidProtobuf, ort_errors.NotImplemented, ort_errors.RuntimeException)
 
 
-def open_session(model: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSession:
-    """A session on the CPU for the model at a path, or for its bytes.
+def thread_count() -> int:
+    """The number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def require_provider(provider: str) -> None:
+    """Raises UserError for an execution provider that this ONNX Runtime does not have."""
+    installed = onnxruntime.get_available_providers()
+    if provider not in installed:
+        raise UserError(f"benchmark.providers: {provider} is not installed; installed are "
+                        f"{', '.join(installed)}")
+
+
+def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU
+                 ) -> onnxruntime.InferenceSession:
+    """Open the ONNX model at a path, or its bytes.
 
     Args:
         threads: that share an operator; 0 leaves the number to ONNX Runtime.
 
     Raises:
-        UserError: it is not a model that ONNX Runtime can run.
+        UserError: the file is missing or no such model, or the provider can't be started here.
     """
+    name = "model" if isinstance(model, bytes) else model
+    if isinstance(model, Path) and not model.is_file():
+        raise UserError(f"{model}: no such file; run 'dvc repro'")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = QUIET
     # Several sessions are timed in turn: a session that is done must not spin on the cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=[provider])
     except ONNX_ERRORS as error:
-        name = "model" if isinstance(model, bytes) else model
         raise UserError(f"{name}: not an ONNX model that can be run "
                         f"({str(error).splitlines()[0]})") from None
+    # ONNX Runtime goes on with the CPU, silently, where a provider lacks its driver or library.
+    if provider not in session.get_providers():
+        raise UserError(f"benchmark.providers: {provider} is installed but can't be started here; "
+                        "its driver or a library is missing")
+    return session
+
+
+def predictor_of(session: onnxruntime.InferenceSession) -> Predictor:
+    """The model of `session`, as a function."""
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch})[0]

@@ -10,8 +10,8 @@ import onnxruntime
 import psutil
 import torch
 
-from stages.measurement.predictor import thread_count
 from stages.measurement.preflight import CPUINFO, cpu_fields, cpu_flags
+from stages.measurement.session import thread_count
 
 PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "numpy")
 

@@ -8,7 +8,7 @@ from dvc.exceptions import DvcException
 from scmrepo.exceptions import SCMError
 
 from stages.config.errors import UserError
-from stages.reporting.summary import REFERENCE
+from stages.config.schema import REFERENCE
 
 SUMMARY, EXPORT = "metrics/summary.json", "metrics/export.json"
 TRAINING, SYSTEM = "metrics/training/metrics.json", "metrics/system.json"

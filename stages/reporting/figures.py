@@ -59,18 +59,27 @@ def latency_by_run(runs: pd.DataFrame) -> Figure:
 
 
 def speedups(variants: dict[str, dict[str, float]]) -> Figure:
-    """Speed-up of every variant against onnx_fp32, of one picture and of batches."""
+    """Speed-up of every variant against onnx_fp32, of one picture and of batches.
+
+    A line across the end of a bar is the 95 % interval.
+    """
     figure, axes = _axes(6.5, 1.6 + 0.75 * len(variants))
+    measures = {"one picture (latency)": "speedup_latency",
+                "batches (throughput)": "speedup_throughput"}
     table = pd.DataFrame([
         {"variant": name, "measure": label, "speed-up": row[key]}
-        for name, row in variants.items()
-        for label, key in (("one picture (latency)", "speedup_latency"),
-                           ("batches (throughput)", "speedup_throughput"))])
-    sns.barplot(table, y="variant", x="speed-up", hue="measure", ax=axes)
-    for bars in axes.containers:
-        axes.bar_label(bars, fmt="%.2f×", padding=2, fontsize=10)
+        for name, row in variants.items() for label, key in measures.items()])
+    sns.barplot(table, y="variant", x="speed-up", hue="measure", errorbar=None, ax=axes)
+    for bars, key in zip(list(axes.containers), measures.values(), strict=True):
+        for bar, row in zip(bars, variants.values(), strict=True):
+            middle = bar.get_y() + bar.get_height() / 2
+            low, high = (row[f"{key}_ci95_{end}"] for end in ("low", "high"))
+            axes.plot([low, high], [middle, middle], color="black", lw=1.5)
+            axes.annotate(f"{row[key]:.2f}×", (max(high, row[key]), middle), xytext=(4, 0),
+                          textcoords="offset points", va="center", fontsize=10)
     axes.axvline(1, color="black", lw=1, ls="--")
-    axes.set(ylabel="", xlabel="times as fast as onnx_fp32", title="Speed-up: PyTorch, ONNX, INT8")
+    axes.set(ylabel="", xlabel="times as fast as onnx_fp32, with 95 % interval",
+             title="Speed-up: PyTorch, ONNX, INT8")
     axes.margins(x=0.12)
     _legend_below(axes, *axes.get_legend_handles_labels())
     return figure

@@ -8,6 +8,7 @@ from jinja2.exceptions import UndefinedError
 
 from stages.config.errors import UserError
 from stages.files.atomic import replacing
+from stages.reporting.tables import speedup
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -38,7 +39,8 @@ def environment() -> Environment:
     result = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined,
                          autoescape=select_autoescape(["html"]), trim_blocks=True,
                          lstrip_blocks=True, keep_trailing_newline=True)
-    result.filters.update(percent=percent, points=points, chance=chance, cell=cell)
+    result.filters.update(percent=percent, points=points, chance=chance, cell=cell,
+                          speedup=speedup)
     return result
 
 

@@ -1,14 +1,16 @@
 """metrics/summary.json: the one file in which variants and branches are compared."""
 
+import re
 from typing import Any
 
 import pandas as pd
 
+from stages.config.schema import REFERENCE
 from stages.measurement.accuracy import Comparison, calibration_error, compare
 
-REFERENCE = "onnx_fp32"
 # Share of speed by which two runs of one benchmark differ.
 TIE = 0.05
+PERCENTILE = re.compile(r"latency_p\d+_ms")
 
 
 def comparison(predictions: pd.DataFrame, reference: pd.DataFrame, split: str) -> Comparison:
@@ -21,8 +23,10 @@ def comparison(predictions: pd.DataFrame, reference: pd.DataFrame, split: str) -
 def summarize(evaluations: dict[str, dict[str, Any]], benchmark: dict[str, dict[str, float]],
               predictions: dict[str, pd.DataFrame], sizes_mb: dict[str, float]
               ) -> dict[str, dict[str, float]]:
-    """One row for each variant; drops and speed-ups are against `onnx_fp32` in the same run."""
-    base = benchmark[REFERENCE]
+    """One row for each variant; drops and speed-ups are against `onnx_fp32` in the same run.
+
+    Speed-ups, with 95 % intervals, are the benchmark's ratios of paired runs.
+    """
     rows = {}
     for name, evaluation in evaluations.items():
         against = comparison(predictions[name], predictions[REFERENCE], "test")
@@ -37,10 +41,12 @@ def summarize(evaluations: dict[str, dict[str, Any]], benchmark: dict[str, dict[
             "calibration_error": calibration_error(
                 (tested.label == tested.predicted).to_numpy(), tested.confidence.to_numpy()),
             "size_mb": sizes_mb[name],
-            **{key: speed[key] for key in ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms",
-                                           "throughput_img_s")},
-            "speedup_latency": base["latency_p50_ms"] / speed["latency_p50_ms"],
-            "speedup_throughput": speed["throughput_img_s"] / base["throughput_img_s"]}
+            **{key: value for key, value in speed.items() if PERCENTILE.fullmatch(key)},
+            **{key: speed[key] for key in (
+                "end_to_end_p50_ms", "throughput_img_s",
+                *(f"speedup_{measure}{end}" for measure in ("latency", "throughput")
+                  for end in ("", "_ci95_low", "_ci95_high")),
+                "load_ms", "first_run_ms", "peak_memory_mb")}}
     return rows
 
 
@@ -78,24 +84,32 @@ def select(rows: dict[str, dict[str, float]], against: dict[str, dict[str, dict[
     """Pick the ONNX variant to ship: the fastest that is accurate enough on validation.
 
     Of those within TIE of the fastest, which timing can't tell apart, it is the most accurate.
+    Faster: the 95 % interval of the paired ratio is above 1, so that noise alone selects nothing.
     Accurate enough: the one-sided 95 % upper bound of its drop is within `max_drop_pp` points.
     The float model is picked when no other is both accurate enough and faster.
     """
     candidates = {name: row for name, row in rows.items()
                   if not name.startswith("torch") and name != REFERENCE}
-    faster = {name: row for name, row in candidates.items() if row["speedup_latency"] > 1}
+    faster = {name: row for name, row in candidates.items()
+              if row["speedup_latency_ci95_low"] > 1}
     good = {name: row for name, row in faster.items()
             if against[name]["validation"]["drop_upper_pp"] <= max_drop_pp}
     if not good:
         told = "; ".join(
             f"{name}: drop up to {against[name]['validation']['drop_upper_pp']:.2f} points, "
-            f"{row['speedup_latency']:.2f} times as fast" for name, row in candidates.items())
+            f"{_times(row)} as fast" for name, row in candidates.items())
         return {"variant": REFERENCE,
-                "reason": f"no variant is faster with a drop within {max_drop_pp} points ({told})"}
+                "reason": f"no variant is surely faster with a drop within {max_drop_pp} points "
+                          f"({told})"}
     fastest = max(row["speedup_latency"] for row in good.values())
     level = [key for key, row in good.items() if row["speedup_latency"] >= fastest * (1 - TIE)]
     name = min(level, key=lambda key: against[key]["validation"]["drop_upper_pp"])
     return {"variant": name,
             "reason": f"fastest whose drop on validation is within {max_drop_pp} points at 95 % "
                       f"(at most {against[name]['validation']['drop_upper_pp']:.2f}), "
-                      f"{good[name]['speedup_latency']:.2f} times as fast as {REFERENCE}"}
+                      f"{_times(good[name])} as fast as {REFERENCE}"}
+
+
+def _times(row: dict[str, float]) -> str:
+    low, high = (row[f"speedup_latency_ci95_{end}"] for end in ("low", "high"))
+    return f"{row['speedup_latency']:.2f} times ({low:.2f} to {high:.2f})"

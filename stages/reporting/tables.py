@@ -5,13 +5,15 @@ from typing import Any
 
 from stages.config.errors import UserError
 
-HEADER = ("| variant | accuracy (95 %) | drop | size | latency p50 / p99 | throughput "
+HEADER = ("| variant | accuracy (95 %) | drop | size | latency p50 / p{tail} | throughput "
           "| speed-up: latency, throughput |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+LATENCY = re.compile(r"latency_p(\d+)_ms")
 
 
 def result_table(summary: dict[str, Any], system: dict[str, Any]) -> str:
     """The table of variants, with what it was measured on above and the selection below."""
-    rows = "".join(_row(name, row, name == summary["selected"]["variant"])
+    tail = latency_percentiles(summary)[-1]
+    rows = "".join(_row(name, row, tail, name == summary["selected"]["variant"])
                    for name, row in summary["variants"].items())
     cpu, packages = system["cpu"], system["packages"]
     isa = ", ".join(cpu["flags"][-2:]) or cpu["architecture"]
@@ -19,17 +21,31 @@ def result_table(summary: dict[str, Any], system: dict[str, Any]) -> str:
             f"{summary['test_images']:,} test pictures; {cpu['model']} ({isa}), "
             f"{cpu['threads_used']} threads, {summary['latency_runs']} runs of one picture; "
             f"torch {packages['torch']}, onnxruntime {packages['onnxruntime']}.\n\n"
-            f"{HEADER}{rows}\nSelected: **{summary['selected']['variant']}**, "
+            f"{HEADER.format(tail=tail)}{rows}\nSelected: **{summary['selected']['variant']}**, "
             f"{summary['selected']['reason']}.\n")
 
 
-def _row(name: str, row: dict[str, float], selected: bool) -> str:
+def latency_percentiles(summary: dict[str, Any]) -> list[int]:
+    """Which percentiles of latency the rows of a summary have, in order."""
+    keys = next(iter(summary["variants"].values()))
+    return sorted(int(found[1]) for key in keys if (found := LATENCY.fullmatch(key)))
+
+
+def speedup(row: dict[str, float], measure: str) -> str:
+    """A speed-up with its interval; runs published before there were intervals have none."""
+    text, key = f"{row[f'speedup_{measure}']:.2f}×", f"speedup_{measure}_ci95"
+    if f"{key}_low" not in row:
+        return text
+    return f"{text} ({row[f'{key}_low']:.2f} to {row[f'{key}_high']:.2f})"
+
+
+def _row(name: str, row: dict[str, float], tail: int, selected: bool) -> str:
     label = f"**{name}**" if selected else name
     return (f"| {label} | {100 * row['accuracy']:.2f} % ({100 * row['accuracy_ci95_low']:.2f} to "
             f"{100 * row['accuracy_ci95_high']:.2f}) | {row['accuracy_drop_pp']:+.2f} pp "
             f"| {row['size_mb']:.2f} MB | {row['latency_p50_ms']:.2f} / "
-            f"{row['latency_p99_ms']:.2f} ms | {row['throughput_img_s']:.0f} images/s "
-            f"| {row['speedup_latency']:.2f}×, {row['speedup_throughput']:.2f}× |\n")
+            f"{row[f'latency_p{tail}_ms']:.2f} ms | {row['throughput_img_s']:.0f} images/s "
+            f"| {speedup(row, 'latency')}, {speedup(row, 'throughput')} |\n")
 
 
 def recipe_table(analysis: dict[str, Any]) -> str:

@@ -29,8 +29,9 @@ GOOD = {
     "export": {"opset": 18, "max_abs_diff": 1e-3},
     "quantize": {"max_drop_pp": 1.0, "variants": {"int8": RECIPE}},
     "variants": {"int8": "models/int8.onnx"},
-    "benchmark": {"latency_runs": 10, "warmup_runs": 1, "batch_sizes": [1, 4],
-                  "throughput_rounds": 2},
+    "benchmark": {"latency_runs": 10, "percentiles": [50], "warmup_runs": 1,
+                  "batch_sizes": [1, 4], "throughput_rounds": 2,
+                  "providers": ["CPUExecutionProvider"], "torch_modes": ["eager"]},
 }
 KINDS = {**{field.name: field.type for field in fields(Params) if is_dataclass(field.type)},
          "quantize.variants.int8": QuantizedVariant}
@@ -110,9 +111,10 @@ def test_a_number_may_reach_its_limits_and_not_pass_them(load, key):
 
 @pytest.mark.parametrize("key", CHOICES)
 def test_a_choice_is_one_of_those_told(load, key):
+    wrap = (lambda name: [name]) if LEAVES[key].type == list[str] else (lambda name: name)
     for good in CHOICES[key]:
-        load(good_except(key, good), key.split(".")[0])
-    message = refusal(load, good_except(key, "another"))
+        load(good_except(key, wrap(good)), key.split(".")[0])
+    message = refusal(load, good_except(key, wrap("another")))
     assert key in message
     assert "'another'" in message
     assert ", ".join(CHOICES[key]) in message

@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import onnx
 import pytest
@@ -13,7 +11,6 @@ from stages.measurement.predictor import (
     load_predictor,
     model_input,
     predict,
-    thread_count,
 )
 from stages.model.checkpoint import save_checkpoint
 from stages.model.preprocess import preprocess
@@ -109,12 +106,3 @@ def test_graph_that_cannot_be_run(files, spoil):
     onnx.save(model, folder / "model.onnx")
     with pytest.raises(UserError, match=r"model\.onnx: not an ONNX model that can be run"):
         load_predictor(folder / "model.onnx", params)
-
-
-def test_thread_count_is_what_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
-    assert thread_count() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert thread_count() == os.cpu_count()
-
-

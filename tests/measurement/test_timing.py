@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages.measurement import timing
-from stages.measurement.timing import interleaved
+from stages.measurement.timing import MOST_WINDOWS, WarmUp, interleaved, warm_up
 
 NAMES = ("a", "b", "c")
 
@@ -88,3 +88,37 @@ def test_garbage_is_collected_again_after_an_error():
     with pytest.raises(RuntimeError, match="out of memory"):
         interleaved({"a": run}, rounds=5, warmup=1)
     assert gc.isenabled()
+
+
+def test_rounds_are_numbered_from_the_first():
+    seen = []
+    interleaved({"a": seen.append}, rounds=2, warmup=1, first=7)
+    assert seen == [0, 7, 7, 8, 8]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """clock(seconds): a run that takes the next of `seconds`, and the last one ever after."""
+    now = [0.0]
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def make(seconds):
+        left = list(seconds)
+
+        def run(index):
+            now[0] += left.pop(0) if len(left) > 1 else left[0]
+        return run
+    return make
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [
+    ([1.0], 6), ([9.0] * 3 + [1.0], 9), ([9.0, 1.0], 6), ([9.0] * 3 + [2.0] * 3 + [1.0], 12),
+    ([1.04] * 3 + [1.0], 6)],
+    ids=["steady", "slow window", "one slow run", "two slow windows", "within the tolerance"])
+def test_warm_up_ends_when_two_windows_agree(clock, seconds, runs):
+    assert warm_up(clock(seconds), 3) == WarmUp(runs, True)
+
+
+def test_warm_up_of_a_time_that_does_not_settle_is_given_up(clock):
+    growing = [2.0**window for window in range(MOST_WINDOWS + 1) for _ in range(3)]
+    assert warm_up(clock(growing), 3) == WarmUp(3 * MOST_WINDOWS, False)

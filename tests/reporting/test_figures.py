@@ -8,6 +8,10 @@ from stages.reporting import figures
 
 NAMES = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static"]
 VARIANTS = {name: {"speedup_latency": 0.2 + index, "speedup_throughput": 0.5 + index,
+                   "speedup_latency_ci95_low": 0.1 + index,
+                   "speedup_latency_ci95_high": 0.4 + index,
+                   "speedup_throughput_ci95_low": 0.3 + index,
+                   "speedup_throughput_ci95_high": 0.6 + index,
                    "accuracy": 0.9 + index / 100, "accuracy_ci95_low": 0.88 + index / 100,
                    "accuracy_ci95_high": 0.93, "latency_p50_ms": 8.0 / 2**index,
                    "size_mb": 16.0 / 2**index} for index, name in enumerate(NAMES)}
@@ -80,6 +84,16 @@ def test_two_bars_for_each_variant():
         for key in ("speedup_latency", "speedup_throughput")]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == NAMES
     assert [text.get_text() for text in axes.texts[:4]] == ["0.20×", "1.20×", "2.20×", "3.20×"]
+
+
+def test_interval_of_a_speedup_lies_across_the_end_of_its_bar():
+    axes = figures.speedups(VARIANTS).axes[0]
+    bars = [bar for container in axes.containers for bar in container]
+    assert len(axes.lines) == len(bars) + 1  # and the one of onnx_fp32
+    for bar, line in zip(bars, axes.lines, strict=False):
+        assert line.get_xdata()[0] < bar.get_width() < line.get_xdata()[1]
+        for y in line.get_ydata():
+            assert bar.get_y() < y < bar.get_y() + bar.get_height()
 
 
 def test_training_and_validation_in_both_panels():

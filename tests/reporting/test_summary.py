@@ -14,9 +14,11 @@ from stages.reporting.summary import (
 NAMES = ("torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static")
 
 
-def rows(**speedups):
-    """What summarize gives, as far as select looks at it."""
-    return {name: {"speedup_latency": speedup} for name, speedup in speedups.items()}
+def rows(spread=0.005, **speedups):
+    """What summarize gives, as far as select looks at it; the interval is `spread` to each side."""
+    return {name: {"speedup_latency": speedup, "speedup_latency_ci95_low": speedup - spread,
+                   "speedup_latency_ci95_high": speedup + spread}
+            for name, speedup in speedups.items()}
 
 
 def bounds(**drops):
@@ -43,7 +45,9 @@ def test_fastest_within_the_limit_is_selected(speedups, drops, winner):
                       bounds(torch_fp32=0.0, onnx_fp32=0.0, **drops), 1.0)
     assert selected["variant"] == winner
     assert f"{drops[winner]:.2f}" in selected["reason"]
-    assert f"{speedups[winner]:.2f} times" in selected["reason"]
+    speedup = speedups[winner]
+    assert f"{speedup:.2f} times ({speedup - 0.005:.2f} to {speedup + 0.005:.2f})" in \
+        selected["reason"]
 
 
 @pytest.mark.parametrize(("speedups", "drops"), [
@@ -58,7 +62,7 @@ def test_float_model_is_selected_with_a_reason(speedups, drops):
     assert selected["variant"] == "onnx_fp32"
     for name in speedups:
         assert (f"{name}: drop up to {drops[name]:.2f} points, "
-                f"{speedups[name]:.2f} times as fast") in selected["reason"]
+                f"{speedups[name]:.2f} times (") in selected["reason"]
 
 
 def test_pytorch_is_never_selected():
@@ -120,13 +124,24 @@ def test_mistakes_are_of_the_test_split_and_surest_first(tables):
     assert mistakes(tables["onnx_fp32"], tables["onnx_fp32"]).position.tolist() == [8, 9]
 
 
+def benchmark_row(latency, throughput, speedup):
+    """A variant's row of benchmark.json; the ratios are not those of its medians."""
+    return {"latency_p50_ms": latency, "latency_p50_ms_ci95_low": latency - 0.1,
+            "latency_p50_ms_ci95_high": latency + 0.1, "latency_p90_ms": latency + 1,
+            "latency_p90_ms_ci95_low": latency + 0.9, "latency_p90_ms_ci95_high": latency + 1.1,
+            "end_to_end_p50_ms": latency + 0.5, "throughput_img_s": throughput,
+            "throughput_batch_size": 16, "throughput_streams": 2, "warmup_runs": 20,
+            **{f"speedup_{measure}{end}": speedup + shift
+               for measure in ("latency", "end_to_end", "throughput")
+               for end, shift in (("", 0), ("_ci95_low", -0.25), ("_ci95_high", 0.25))},
+            "load_ms": 40.0, "first_run_ms": 3.0, "peak_memory_mb": 90.0}
+
+
 def test_summary_by_hand_against_onnx_fp32(tables):
-    speeds = {"torch_fp32": (8.0, 100.0), "onnx_fp32": (4.0, 400.0), "int8_dynamic": (5.0, 300.0),
-              "int8_static": (1.0, 1000.0)}
-    benchmark = {name: {"latency_p50_ms": latency, "latency_p90_ms": latency + 1,
-                        "latency_p99_ms": latency + 2, "throughput_img_s": throughput,
-                        "throughput_batch_size": 16}
-                 for name, (latency, throughput) in speeds.items()}
+    benchmark = {"torch_fp32": benchmark_row(8.0, 100.0, 0.5),
+                 "onnx_fp32": benchmark_row(4.0, 400.0, 1.0),
+                 "int8_dynamic": benchmark_row(5.0, 300.0, 0.75),
+                 "int8_static": benchmark_row(1.0, 1000.0, 3.75)}
     evaluations = {name: {"accuracy": 0.5, "accuracy_ci95_low": 0.4, "accuracy_ci95_high": 0.6,
                           "images": 10} for name in NAMES}
     result = summarize(evaluations, benchmark, tables, dict(zip(NAMES, (4, 3, 2, 1), strict=True)))
@@ -135,14 +150,23 @@ def test_summary_by_hand_against_onnx_fp32(tables):
         "accuracy": 0.5, "accuracy_ci95_low": 0.4, "accuracy_ci95_high": 0.6,
         "accuracy_drop_pp": pytest.approx(10), "flip_rate": 0.4, "mcnemar_p": 1.0,
         "calibration_error": pytest.approx(0.2), "size_mb": 1,
-        "latency_p50_ms": 1.0, "latency_p90_ms": 2.0, "latency_p99_ms": 3.0,
-        "throughput_img_s": 1000.0, "speedup_latency": 4.0, "speedup_throughput": 2.5}
-    assert result["torch_fp32"]["speedup_latency"] == 0.5
-    assert result["torch_fp32"]["speedup_throughput"] == 0.25
+        "latency_p50_ms": 1.0, "latency_p90_ms": 2.0, "end_to_end_p50_ms": 1.5,
+        "throughput_img_s": 1000.0, "speedup_latency": 3.75, "speedup_latency_ci95_low": 3.5,
+        "speedup_latency_ci95_high": 4.0, "speedup_throughput": 3.75,
+        "speedup_throughput_ci95_low": 3.5, "speedup_throughput_ci95_high": 4.0,
+        "load_ms": 40.0, "first_run_ms": 3.0, "peak_memory_mb": 90.0}
     assert result["int8_dynamic"]["accuracy_drop_pp"] == pytest.approx(80)
     reference = result["onnx_fp32"]
-    assert (reference["speedup_latency"], reference["speedup_throughput"]) == (1, 1)
     assert (reference["accuracy_drop_pp"], reference["flip_rate"]) == (0, 0)
+
+
+def test_what_noise_could_explain_is_not_selected():
+    drops = bounds(onnx_fp32=0.0, noisy=0.0, sure=0.5)
+    sure = rows(onnx_fp32=1.0, sure=1.3)
+    assert select({**sure, **rows(spread=1.6, noisy=2.5)}, drops, 1.0)["variant"] == "sure"
+    alone = select({**rows(onnx_fp32=1.0), **rows(spread=1.6, noisy=2.5)}, drops, 1.0)
+    assert alone["variant"] == "onnx_fp32"
+    assert "noisy: drop up to 0.00 points, 2.50 times (0.90 to 4.10) as fast" in alone["reason"]
 
 
 def test_of_those_as_fast_as_the_fastest_the_most_accurate_is_selected():

@@ -64,12 +64,14 @@ def test_block_that_stands_twice_keeps_what_is_between():
 def summary():
     row = {"accuracy": 0.98765, "accuracy_ci95_low": 0.97, "accuracy_ci95_high": 0.99501,
            "accuracy_drop_pp": 0.0, "size_mb": 13.456, "latency_p50_ms": 1.234,
-           "latency_p99_ms": 2.356, "throughput_img_s": 1943.4, "speedup_latency": 1.0,
-           "speedup_throughput": 1.0}
+           "latency_p90_ms": 2.356, "throughput_img_s": 1943.4,
+           **{f"speedup_{measure}{end}": 1.0 for measure in ("latency", "throughput")
+              for end in ("", "_ci95_low", "_ci95_high")}}
     return {"dataset": "digits", "model": "lite0", "image_size": 64, "test_images": 10000,
             "latency_runs": 100, "selected": {"variant": "int8_static", "reason": "it is fast"},
             "variants": {"onnx_fp32": row, "int8_static": {
                 **row, "accuracy_drop_pp": 0.2, "speedup_latency": 2.345,
+                "speedup_latency_ci95_low": 2.1, "speedup_latency_ci95_high": 2.456,
                 "speedup_throughput": 1.5}}}
 
 
@@ -91,10 +93,24 @@ def test_result_table_by_hand(summary, system):
     assert {len(row) for row in table} == {7}
     assert table[2][1:] == ["98.77 % (97.00 to 99.50)", "+0.00 pp", "13.46 MB",
                             "1.23 / 2.36 ms",
-                            "1943 images/s", "1.00×, 1.00×"]
+                            "1943 images/s",
+                            "1.00× (1.00 to 1.00), 1.00× (1.00 to 1.00)"]
     assert table[3][2] == "+0.20 pp"
-    assert table[3][6].endswith("1.50×")
+    assert table[3][6] == "2.35× (2.10 to 2.46), 1.50× (1.00 to 1.00)"
+    assert table[0][4] == "latency p50 / p90"
     assert "Selected: **int8_static**, it is fast." in lines
+
+
+def test_run_published_before_there_were_intervals(summary, system):
+    for row in summary["variants"].values():
+        row["latency_p99_ms"] = 3.5
+        for key in [key for key in row if key.startswith("speedup") and "ci95" in key]:
+            del row[key]
+    table = [cells(line) for line in result_table(summary, system).splitlines()
+             if line.startswith("|")]
+    assert table[0][4] == "latency p50 / p99"
+    assert table[2][4] == "1.23 / 3.50 ms"
+    assert table[3][6] == "2.35×, 1.50×"
 
 
 def test_result_table_tells_where_it_was_measured(summary, system):

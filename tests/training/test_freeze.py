@@ -20,7 +20,7 @@ def test_a_frozen_part_gets_no_gradient_and_the_rest_does():
 
 
 def test_an_unknown_part_is_named_with_the_parts_there_are():
-    with pytest.raises(UserError, match="no part 'blocks.0'; its parts are 0, 1, 2, 3"):
+    with pytest.raises(UserError, match=r"no part 'blocks\.0'; its parts are 0, 1, 2, 3"):
         freeze(small_model(), ["0", "blocks.0"])
 
 

@@ -1,0 +1,90 @@
+"""What starting a model costs: time to load it, its first run, and memory, in a new process.
+
+Nothing is imported that the model does without: an ONNX model's process has no PyTorch in it.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from stages.measurement.session import CPU, open_session, predictor_of, thread_count
+
+STATUS = Path("/proc/self/status")
+KIB = 1024
+STARTS = 3
+ENOUGH_S = 3.0
+
+
+def peak_memory_bytes(status: Path = STATUS) -> int:
+    """The most memory this process has had resident.
+
+    On Linux that is VmHWM: ru_maxrss, used elsewhere, can be the parent's there.
+    """
+    told = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.M) if status.is_file() else None
+    if told:
+        return int(told[1]) * KIB
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * KIB
+
+
+def start(path: Path, picture: np.ndarray, provider: str) -> dict[str, float]:
+    """Load the model at `path`, run it once on float32 (1, 3, S, S), and tell what that cost."""
+    if path.suffix == ".pt":
+        from stages.config.params import load_params
+        from stages.measurement.predictor import load_predictor
+
+        params = load_params("model").model
+        began = time.perf_counter()
+        predictor = load_predictor(path, params)
+    else:
+        began = time.perf_counter()
+        predictor = predictor_of(open_session(path, thread_count(), provider))
+    loaded = time.perf_counter()
+    predictor(picture)
+    return {"load_ms": 1e3 * (loaded - began),
+            "first_run_ms": 1e3 * (time.perf_counter() - loaded),
+            "peak_memory_mb": peak_memory_bytes() / 1e6}
+
+
+def cold_start(path: Path, picture: Path, provider: str) -> dict[str, float]:
+    """Medians of what `start` tells in STARTS new processes; in fewer when they are slow.
+
+    No further one is started after ENOUGH_S: most of a PyTorch process's time is its imports, which
+    are not measured.
+
+    Args:
+        picture: a .npy file, float32 (1, 3, S, S).
+
+    Returns:
+        `load_ms`, `first_run_ms`, `peak_memory_mb`, and `starts`: how many processes there were.
+    """
+    command = [sys.executable, "-m", "stages.measurement.cold_start", str(path), str(picture),
+               provider]
+    told: list[dict[str, float]] = []
+    began = time.perf_counter()
+    while not told or (len(told) < STARTS and time.perf_counter() - began < ENOUGH_S):
+        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        told.append(json.loads(finished.stdout.splitlines()[-1]))
+    return {**{key: median(row[key] for row in told) for key in told[0]}, "starts": len(told)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="an ONNX model or a checkpoint")
+    parser.add_argument("picture", type=Path, help="a .npy file, float32 (1, 3, S, S)")
+    parser.add_argument("provider", nargs="?", default=CPU)
+    arguments = parser.parse_args()
+    print(json.dumps(start(arguments.model, np.load(arguments.picture), arguments.provider)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What is timed against each other: the variants, and baselines beside them."""
+
+import functools
+import os
+import shutil
+from functools import partial as bind
+from pathlib import Path
+
+from stages.config.errors import UserError
+from stages.config.schema import Params
+from stages.measurement.predictor import load_torch
+from stages.measurement.scenarios import Contender
+from stages.measurement.session import open_session, predictor_of, require_provider
+from stages.model.checkpoint import CHECKPOINT_FILE
+
+
+def contenders(params: Params) -> dict[str, Contender]:
+    """Those that params.yaml names, by name.
+
+    Variants run on the first of `benchmark.providers`; each further one adds every ONNX variant
+    as <variant>@<provider>, and `benchmark.torch_modes` adds torch_<mode>.
+
+    Raises:
+        UserError: a provider that is not installed; no C++ compiler for torch.compile.
+    """
+    first, *further = params.benchmark.providers
+    for provider in (first, *further):
+        require_provider(provider)
+    paths = {name: Path(path) for name, path in params.variants.items()}
+    onnx = {name: path for name, path in paths.items() if path.suffix != ".pt"}
+    found = {name: _onnx(path, first) if name in onnx else _torch(path, params)
+             for name, path in paths.items()}
+    for provider in further:
+        label = provider.removesuffix("ExecutionProvider")
+        found |= {f"{name}@{label}": _onnx(path, provider)
+                  for name, path in onnx.items()}
+    for mode in params.benchmark.torch_modes:
+        if mode == "compile" and not _compiler():
+            raise UserError("benchmark.torch_modes: compile needs a C++ compiler, and there is "
+                            "none; install g++, or leave compile out")
+        found[f"torch_{mode}"] = _torch(CHECKPOINT_FILE, params, mode)
+    return found
+
+
+def _onnx(path: Path, provider: str) -> Contender:
+    return Contender(lambda threads: predictor_of(open_session(path, threads, provider)), True)
+
+
+def _torch(path: Path, params: Params, mode: str = "channels_last") -> Contender:
+    load = functools.cache(bind(load_torch, path, params.model, mode))
+    return Contender(lambda threads: load(), False)
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")

@@ -1,0 +1,67 @@
+"""How sure a measured percentile or ratio is."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import binom
+
+from stages.config.errors import UserError
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+
+# Timed runs of one thing in seconds: a list for each pass, which has sessions of its own.
+Passes = Sequence[Sequence[float]]
+
+
+def minimum_runs(percentile: int) -> int:
+    """The fewest runs whose smallest and largest enclose `percentile` on both sides at 95 %.
+
+    With fewer, one end of its interval would have to lie outside of all that was seen.
+    """
+    rarer = max(percentile, 100 - percentile) / 100
+    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log(rarer))
+
+
+def require_runs(percentiles: Sequence[int], runs: int) -> None:
+    """Raises UserError for a percentile that `runs` runs can't bound."""
+    for percentile in percentiles:
+        if runs < minimum_runs(percentile):
+            raise UserError(f"benchmark.latency_runs: got {runs}, percentile {percentile} with its "
+                            f"interval needs {minimum_runs(percentile)}; raise it, or leave "
+                            f"{percentile} out of benchmark.percentiles")
+
+
+def percentile_interval(values: np.ndarray, percentile: int) -> tuple[float, float, float]:
+    """The percentile of `values`, shape (n,), and both ends of its 95 % interval.
+
+    Makes no assumption on how times are spread, but that runs do not depend on each other.
+    Source: W. J. Conover, Practical Nonparametric Statistics: the interval ends at two order
+    statistics, chosen by the binomial number of runs below the percentile.
+    """
+    share, tail = percentile / 100, (1 - CONFIDENCE) / 2
+    low = int(binom.ppf(tail, len(values), share))  # ranks from 1
+    high = int(binom.ppf(1 - tail, len(values), share)) + 1
+    ordered = np.sort(values)
+    return float(np.percentile(values, percentile)), ordered[low - 1], ordered[high - 1]
+
+
+def ratio_interval(reference: Passes, times: Passes, seed: int = 0) -> tuple[float, float, float]:
+    """How many times as fast `times` are as `reference`, and both ends of a 95 % interval.
+
+    Runs are paired: those of one number were timed in one round, so that a slow moment hits both.
+    The ratio is the median over pairs. The interval resamples passes, and then pairs within each,
+    so that it also spans what differs from one loading of the models to the next.
+    Source: B. Efron, Bootstrap methods, 1979; two levels after T. Kalibera and R. Jones, Rigorous
+    benchmarking in reasonable time, 2013.
+    """
+    ratios = [np.divide(theirs, ours) for theirs, ours in zip(reference, times, strict=True)
+              if len(ours)]
+    random = np.random.default_rng(seed)
+    medians = [np.median(np.concatenate([
+        random.choice(ratios[chosen], len(ratios[chosen]))
+        for chosen in random.integers(len(ratios), size=len(ratios))]))
+        for _ in range(RESAMPLES)]
+    low, high = np.percentile(medians, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return float(np.median(np.concatenate(ratios))), float(low), float(high)

@@ -1,0 +1,79 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from omegaconf import OmegaConf
+from refusals import refusal
+from synthetic import CLASSES, TINY, model_params, random_batch, random_model
+from tiny_model import SIDE, write_body
+
+from stages.config.schema import Params
+from stages.measurement.contenders import contenders
+from stages.measurement.predictor import load_torch
+from stages.model.checkpoint import save_checkpoint
+
+CPU = "CPUExecutionProvider"
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch):
+    """Parameters of a folder with a checkpoint and a small ONNX model."""
+    monkeypatch.chdir(tmp_path)
+    section = model_params(TINY, SIDE)
+    save_checkpoint(tmp_path / "models" / "checkpoint.pt", random_model(section), section, CLASSES)
+    write_body(tmp_path, "float").rename("models/onnx_fp32.onnx")
+    params = OmegaConf.structured(Params())
+    params.model = section
+    params.variants = {"torch_fp32": "models/checkpoint.pt", "onnx_fp32": "models/onnx_fp32.onnx"}
+    params.benchmark.update({"providers": [CPU], "torch_modes": ["eager"]})
+    return params
+
+
+def test_variants_come_first_and_baselines_after_them(params):
+    found = contenders(params)
+    assert list(found) == ["torch_fp32", "onnx_fp32", "torch_eager"]
+    assert [each.streams for each in found.values()] == [False, True, False]
+    batch = random_batch(2, SIDE)
+    logits = {name: contender.load(1)(batch) for name, contender in found.items()}
+    assert {each.shape for each in logits.values()} == {(2, len(CLASSES))}
+    np.testing.assert_allclose(logits["torch_eager"], logits["torch_fp32"], atol=1e-5)
+
+
+def test_pytorch_is_loaded_once_and_a_session_each_time(params):
+    found = contenders(params)
+    assert found["torch_fp32"].load(2) is found["torch_fp32"].load(1)
+    assert found["onnx_fp32"].load(1) is not found["onnx_fp32"].load(1)
+
+
+def test_each_further_provider_adds_the_onnx_variants(params, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU, "FastProvider",
+                                                                         "NPUExecutionProvider"])
+    params.benchmark.providers = [CPU, "NPUExecutionProvider"]
+    assert list(contenders(params)) == ["torch_fp32", "onnx_fp32", "onnx_fp32@NPU", "torch_eager"]
+
+
+def test_absent_provider_is_refused_with_those_installed(params):
+    params.benchmark.providers = [CPU, "NoSuchExecutionProvider"]
+    assert refusal(contenders, params) == (
+        "benchmark.providers: NoSuchExecutionProvider is not installed; installed are "
+        f"{', '.join(onnxruntime.get_available_providers())}")
+
+
+def test_compiling_needs_a_compiler(params, monkeypatch):
+    params.benchmark.torch_modes = ["eager", "compile"]
+    assert list(contenders(params))[-1] == "torch_compile" or not shutil.which("g++")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert "needs a C++ compiler" in refusal(contenders, params)
+
+
+@pytest.mark.parametrize(("mode", "channels_last"), [("eager", False), ("channels_last", True)])
+def test_memory_layout_of_a_mode(params, monkeypatch, mode, channels_last):
+    seen = []
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, batch: seen.append(
+        batch.is_contiguous(memory_format=torch.channels_last)) or torch.nn.functional.conv2d(
+            batch, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups))
+    load_torch(Path("models/checkpoint.pt"), params.model, mode)(random_batch(1, SIDE))
+    assert seen[0] is channels_last

@@ -1,0 +1,33 @@
+import os
+
+import numpy as np
+import onnxruntime
+import pytest
+from refusals import refusal
+from tiny_model import CLASSES, SIDE, write_body
+
+from stages.measurement.session import CPU, open_session, predictor_of, thread_count
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_model_runs_on_as_many_threads_as_asked(tmp_path, threads):
+    session = open_session(write_body(tmp_path, "float"), threads)
+    assert session.get_session_options().intra_op_num_threads == threads
+    logits = predictor_of(session)(np.zeros((4, 3, SIDE, SIDE), np.float32))
+    assert (logits.shape, logits.dtype) == ((4, len(CLASSES)), np.float32)
+
+
+def test_provider_that_does_not_start_is_refused(tmp_path, monkeypatch):
+    """ONNX Runtime goes on with the CPU alone, as here."""
+    begin = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path, options, providers:
+                        begin(path, options, providers=[CPU]))
+    told = refusal(open_session, write_body(tmp_path, "float"), 1, "CUDAExecutionProvider")
+    assert told.startswith("benchmark.providers: CUDAExecutionProvider is installed but can't be")
+
+
+def test_thread_count_is_what_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert thread_count() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert thread_count() == os.cpu_count()
