@@ -18,6 +18,8 @@ from stages.reporting.tables import replace_block
 mpl.use("Agg")
 DATA, PAGE = Path("docs/collapse.json"), Path("docs/collapse.md")
 GRID, LAYERS, SPREAD = (Path(f"docs/collapse_{name}.png") for name in ("grid", "layers", "spread"))
+FIGURES = {"Accuracy by what is rounded": GRID, "Error behind every layer": LAYERS,
+           "Accuracy against the spread of the bottlenecks": SPREAD}
 AS_TRAINED = "as trained"
 COLUMNS = ("float", "dynamic", "static")
 # The cells that the curves show, with what they are called there.
@@ -85,7 +87,7 @@ def emulated_table(record: dict[str, Any]) -> str:
 
 def markdown(content: dict[str, Any]) -> str:
     """Everything measured, model by model."""
-    parts = []
+    parts = [f"![{title}]({path.name})" for title, path in FIGURES.items()]
     for name, record in content.items():
         change = max(twin["float_logits_change"] for twin in record["twins"].values())
         parts += [f"### {name}",

@@ -106,13 +106,13 @@ def run_models(folder: Path, name: str, prefix: list[str]) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
-def measure(name: str, inputs: np.ndarray, labels: np.ndarray, cpu: str,
-            make: Callable[[Path], None]) -> dict[str, Any]:
+def measure(path: Path, inputs: np.ndarray, labels: np.ndarray, cpu: str) -> dict[str, Any]:
     """Accuracy of one model on both CPUs, how far its logits move, and what is warned of."""
+    name = path.stem
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         np.save(folder / "inputs.npy", inputs)
-        make(folder / f"{name}.onnx")
+        shutil.copy(path, folder)
         run_models(folder, "native", [])
         told = run_models(folder, "emulated", [EMULATOR, "-cpu", cpu])
         here, there = (np.load(folder / f"{place}_{name}.npy") for place in ("native", "emulated"))
@@ -166,26 +166,29 @@ def main() -> None:
     if {key: content.get(key) for key in facts} != facts:
         content = {**facts, "models": {}}
 
-    def accuracy(name: str) -> float:
-        with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
+        def path_of(name: str) -> Path:
             path = Path(folder) / f"{name}.onnx"
-            make_model(name, path, params, dataset)
-            logits = predict(load_predictor(path, params.model), dataset.view("validation"),
-                             params.model)
-        return float(np.mean(logits.argmax(axis=1) == dataset.labels_of("validation")))
+            if not path.is_file():
+                make_model(name, path, params, dataset)
+            return path
 
-    if "chosen" not in content:
-        content["chosen"] = choose(accuracy)
-        write_json(arguments.output, content)
-    inputs = model_input(PictureView(dataset.images, positions)[:], params.model)
-    for name in names(content["chosen"]["name"]):
-        if name not in content["models"]:
-            content["models"][name] = measure(
-                name, inputs, dataset.labels[positions], arguments.cpu,
-                lambda target, name=name: make_model(name, target, params, dataset))
+        def accuracy(name: str) -> float:
+            logits = predict(load_predictor(path_of(name), params.model),
+                             dataset.view("validation"), params.model)
+            return float(np.mean(logits.argmax(axis=1) == dataset.labels_of("validation")))
+
+        if "chosen" not in content:
+            content["chosen"] = choose(accuracy)
             write_json(arguments.output, content)
-            log.info("%s: accuracy %.4f on %s", name,
-                     content["models"][name]["emulated_accuracy"], arguments.cpu)
+        inputs = model_input(PictureView(dataset.images, positions)[:], params.model)
+        for name in names(content["chosen"]["name"]):
+            if name not in content["models"]:
+                content["models"][name] = measure(path_of(name), inputs, dataset.labels[positions],
+                                                  arguments.cpu)
+                write_json(arguments.output, content)
+                log.info("%s: accuracy %.4f on %s", name,
+                         content["models"][name]["emulated_accuracy"], arguments.cpu)
     sys.stdout.write(table(content["models"], arguments.cpu, content["chosen"]["name"]))
 
 

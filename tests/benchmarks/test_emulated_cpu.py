@@ -56,8 +56,8 @@ def run_program(tmp_path, monkeypatch, dataset):
     """Runs main with made-up models, both CPUs by hand; the second time it may not measure."""
     calls = []
 
-    def measure(name, inputs, labels, cpu, make):
-        calls.append(name)
+    def measure(path, inputs, labels, cpu):
+        calls.append(path.stem)
         if len(calls) == 3:
             raise KeyboardInterrupt
         return {"accuracy": 1.0, "emulated_accuracy": 1.0, "max_logit_change": 0.0, "warnings": []}
@@ -70,6 +70,7 @@ def run_program(tmp_path, monkeypatch, dataset):
     monkeypatch.setattr(sys, "argv", ["emulated_cpu"])
     monkeypatch.setattr(emulated_cpu, "load_dataset", lambda: dataset)
     monkeypatch.setattr(emulated_cpu, "measure", measure)
+    monkeypatch.setattr(emulated_cpu, "make_model", lambda name, *_: None)
     monkeypatch.setattr(emulated_cpu, "choose", lambda accuracy: calls.append("choice") or {
         "name": "u8u8", "within_bound": True})
     return calls
