@@ -12,7 +12,8 @@ QUANTIZED = {"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulInt
              "NhwcMaxPool"}  # which has no kernel but of integers
 NOT_COMPUTE = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Reshape",
                "Flatten", "Transpose", "ReorderInput", "ReorderOutput", "Squeeze", "Unsqueeze",
-               "Identity", "Constant", "Shape", "Gather", "Slice", "Concat"}
+               "Identity", "Constant", "Shape", "Gather", "Slice", "Concat",
+               "Split", "Expand"}
 
 
 def operator_counts(model: onnx.ModelProto) -> dict[str, int]:

@@ -80,6 +80,7 @@ def test_a_run_that_was_stopped_measures_only_what_is_missing(folder, monkeypatc
                 **({"layers_snr_db": [1.0, None]} if name in autopsy_page.LAYER_CELLS else {})}
 
     monkeypatch.setattr(autopsy, "measure_cell", measure)
+    monkeypatch.setattr(autopsy, "draw", lambda content: None)
     with pytest.raises(KeyboardInterrupt):
         run(monkeypatch, "small", "--run", "run")
     first = list(CELLS)
