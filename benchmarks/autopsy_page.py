@@ -112,6 +112,7 @@ def grid_figure(content: dict[str, Any]) -> Figure:
         table = accuracy_grid(record["twins"][AS_TRAINED]["cells"])
         sns.heatmap(table, ax=axes, annot=True, fmt=".1f", vmin=0, vmax=100, cmap="cividis",
                     cbar=False, linewidths=1, yticklabels=index == 0)
+        axes.grid(visible=False)
         axes.set(title=name, xlabel="activations", ylabel="weights" if index == 0 else "")
     return figure
 
