@@ -10,13 +10,13 @@ import pandas as pd
 
 from stages.config.errors import UserError
 from stages.config.params import load_params
-from stages.config.schema import Model, QuantizedVariant
+from stages.config.schema import Model
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, evenly, load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.measurement.predictor import load_predictor, model_input, predict
 from stages.onnx_graph.export import INPUT
-from stages.quantization.dynamic import quantize_dynamically
+from stages.quantization.ablation import Calibrated, Cell, write_cell
 from stages.quantization.layer_error import output_snr_db
 from stages.quantization.rounding import (
     channel_spread,
@@ -24,10 +24,8 @@ from stages.quantization.rounding import (
     signal_to_noise_db,
     weighted_layers,
     weights_of,
-    with_float_weights,
     with_rounded_weights,
 )
-from stages.quantization.static import quantize_statically
 
 log = logging.getLogger(__name__)
 
@@ -35,39 +33,17 @@ SOURCE = Path("models/onnx_fp32.onnx")
 BATCH, BATCHES = 32, 4
 # Dynamic models run some tens of pictures a second, and a collapse shows on a thousand.
 MAX_PICTURES = 1000
-
-
-def make_recipes(model: onnx.ModelProto, dataset: Dataset, params: Model, folder: Path
-                 ) -> dict[str, Path]:
-    """Write one model for each recipe of the ablation to `folder`."""
-    paths = {"float": SOURCE}
-
-    def keep(name: str, changed: onnx.ModelProto) -> None:
-        paths[name] = folder / f"{len(paths)}.onnx"
-        onnx.save(changed, paths[name])
-
-    def dynamic(weight_type: str) -> onnx.ModelProto:
-        target = folder / "dynamic.onnx"
-        quantize_dynamically(SOURCE, target, QuantizedVariant("dynamic", weight_type, "QUInt8",
-                                                              False, "none", False))
-        return onnx.load(target)
-
-    def static(per_channel: bool) -> onnx.ModelProto:
-        target = folder / "static.onnx"
-        quantize_statically(SOURCE, target, QuantizedVariant("static", "QInt8", "QUInt8",
-                                                             per_channel, "minmax", False),
-                            params, dataset.pictures("calibration"), INPUT)
-        return onnx.load(target)
-
-    per_channel = static(True)
-    keep("weights per channel, activations float", with_rounded_weights(model, per_channel=True))
-    keep("weights per tensor, activations float", with_rounded_weights(model, per_channel=False))
-    keep("weights float, activations static", with_float_weights(per_channel, model))
-    keep("weights per channel, activations static", per_channel)
-    keep("weights per tensor, activations static", static(False))
-    keep("weights per tensor QInt8, activations dynamic", dynamic("QInt8"))
-    keep("weights per tensor QUInt8, activations dynamic", dynamic("QUInt8"))
-    return paths
+RECIPES = {
+    "float": Cell("float", "float"),
+    "weights per channel, activations float": Cell("per channel", "float"),
+    "weights per tensor, activations float": Cell("per tensor", "float"),
+    "weights float, activations static": Cell("float", "static"),
+    "weights per channel, activations static": Cell("per channel", "static"),
+    "weights per tensor, activations static": Cell("per tensor", "static"),
+    "weights per tensor QInt8, activations dynamic": Cell("per tensor", "dynamic", shipped=True),
+    "weights per tensor QUInt8, activations dynamic": Cell("per tensor", "dynamic", "QUInt8",
+                                                           shipped=True),
+}
 
 
 def layer_table(model: onnx.ModelProto, dataset: Dataset, params: Model) -> pd.DataFrame:
@@ -96,8 +72,11 @@ def main() -> None:
     labels, pictures = (evenly(part, MAX_PICTURES) for part in (
         dataset.labels_of("validation"), dataset.pictures("validation")))
     accuracies = {}
+    source = Calibrated.of(SOURCE, params, dataset.view("calibration"), INPUT)
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in make_recipes(model, dataset, params, Path(folder)).items():
+        for name, cell in RECIPES.items():
+            path = Path(folder) / "cell.onnx"
+            write_cell(cell, source, path)
             predicted = predict(load_predictor(path, params), pictures, params).argmax(axis=1)
             accuracies[name] = float(np.mean(predicted == labels))
             log.info("%s: validation accuracy %.4f", name, accuracies[name])

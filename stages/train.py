@@ -8,11 +8,12 @@ from accelerate import PartialState
 from dvclive import Live
 from omegaconf import OmegaConf
 
+from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import SPLITS_FILE, load_dataset
 from stages.files.atomic import write_json
-from stages.model.build import build_model
+from stages.model.build import build_model, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from stages.training.allocator import keep_freed_memory
 from stages.training.loop import History, discard_state, train
@@ -41,6 +42,10 @@ def write_history(history: History, parameters: int) -> None:
 
 def main() -> None:
     params = load_params("data.horizontal_flip", "model", "train")
+    if size_options(params.model) and params.train.start_image_size != params.model.image_size:
+        raise UserError(f"train.start_image_size: got {params.train.start_image_size}, but "
+                        f"{params.model.name} takes pictures of model.image_size alone, "
+                        f"{params.model.image_size}")
     dataset = load_dataset()
     keep_freed_memory()
     torch.use_deterministic_algorithms(True)

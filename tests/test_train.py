@@ -6,7 +6,11 @@ import sys
 import time
 
 import pytest
+from refusals import refusal
+from synthetic import model_params, training_params
 from working_copy import SMALL, compose, make_working_copy, run
+
+from stages import train
 
 CHECKPOINT = "models/checkpoint.pt"
 STATE = "models/unfinished_training.pt"
@@ -45,3 +49,11 @@ def test_a_stopped_run_goes_on_and_ends_as_an_uninterrupted_one(prepared, how):
     assert "goes on after epoch 1 of 2" in resumed.stdout
     assert (folder / CHECKPOINT).read_bytes() == expected
     assert not (folder / STATE).exists()
+
+
+def test_transformer_can_not_train_at_sizes_that_grow(monkeypatch):
+    params = training_params(start_image_size=16)
+    params.model = model_params("test_vit", 32)
+    monkeypatch.setattr(train, "load_params", lambda *keys: params)
+    assert refusal(train.main) == (
+        "train.start_image_size: got 16, but test_vit takes pictures of model.image_size alone, 32")

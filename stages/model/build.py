@@ -63,9 +63,28 @@ def _create(params: Model, num_classes: int) -> nn.Module:
         module=torchvision.models)
     if params.name not in known:
         raise UserError(f"model.name: {params.library} has no classifier '{params.name}'")
+    options = size_options(params)
+    try:
+        if params.library == "timm":
+            return timm.create_model(params.name, num_classes=num_classes, **options)
+        return torchvision.models.get_model(params.name, weights=None, num_classes=num_classes,
+                                            **options)
+    except (AssertionError, TypeError, ValueError) as error:
+        if not options:
+            raise
+        raise UserError(f"model.image_size: {params.name} can't be built for {params.image_size} "
+                        f"pixels ({error})") from None
+
+
+def size_options(params: Model) -> dict[str, int]:
+    """How a model that takes pictures of one size alone is told which; empty for any other.
+
+    Transformers are such models: they have a position for each patch of the picture.
+    """
     if params.library == "timm":
-        return timm.create_model(params.name, num_classes=num_classes)
-    return torchvision.models.get_model(params.name, weights=None, num_classes=num_classes)
+        config = timm.models.get_pretrained_cfg(params.name)
+        return {"img_size": params.image_size} if config and config.fixed_input_size else {}
+    return {"image_size": params.image_size} if params.name.startswith("vit_") else {}
 
 
 def _hub_state(params: Model) -> dict[str, torch.Tensor]:
@@ -75,7 +94,8 @@ def _hub_state(params: Model) -> dict[str, torch.Tensor]:
     """
     try:
         if params.library == "timm":
-            return timm.create_model(params.name, pretrained=True).state_dict()
+            return timm.create_model(params.name, pretrained=True,
+                                     **size_options(params)).state_dict()
         with _tensors_only():
             return torchvision.models.get_model(params.name, weights="DEFAULT").state_dict()
     except FETCH_ERRORS as error:

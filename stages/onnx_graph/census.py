@@ -8,10 +8,12 @@ import onnx
 import onnxruntime
 
 QUANTIZED_PREFIXES = ("QLinear", "QGemm", "QAttention")
-QUANTIZED = {"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
+QUANTIZED = {"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
+             "NhwcMaxPool"}  # which has no kernel but of integers
 NOT_COMPUTE = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Reshape",
                "Flatten", "Transpose", "ReorderInput", "ReorderOutput", "Squeeze", "Unsqueeze",
-               "Identity", "Constant", "Shape", "Gather", "Slice", "Concat"}
+               "Identity", "Constant", "Shape", "Gather", "Slice", "Concat",
+               "Split", "Expand"}
 
 
 def operator_counts(model: onnx.ModelProto) -> dict[str, int]:

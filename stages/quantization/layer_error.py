@@ -1,5 +1,7 @@
 """Error by layer: what a changed model puts out at every weighted layer, against the original."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -7,38 +9,78 @@ import onnxruntime
 from stages.quantization.rounding import weighted_layers
 
 TINY = np.finfo(np.float64).tiny
+ACTIVATIONS = ("Relu", "Clip", "HardSwish", "Sigmoid", "HardSigmoid", "Gelu")
+# What ONNX Runtime's quantizer calls a tensor behind its rounding.
+ROUNDED = "_DequantizeLinear_Output"
 
 
-def _with_layer_outputs(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
+def layer_outputs(model: onnx.ModelProto) -> list[str]:
+    """The output of each weighted layer, before its activation."""
+    return [node.output[0] for node, _ in weighted_layers(model)]
+
+
+def activated_outputs(model: onnx.ModelProto) -> list[str]:
+    """What each weighted layer hands on: its output behind the activation, where it has one.
+
+    Quantization leaves nothing to look at between a layer and its activation.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in dict.fromkeys(node.input):
+            readers.setdefault(name, []).append(node)
+
+    def behind(name: str) -> str:
+        nodes = readers.get(name, [])
+        if len(nodes) == 1 and nodes[0].op_type in ACTIVATIONS:
+            return nodes[0].output[0]
+        if sorted(node.op_type for node in nodes) == ["Mul", "Sigmoid"]:  # SiLU
+            gate, product = sorted(nodes, key=lambda node: node.op_type != "Sigmoid")
+            if gate.output[0] in product.input:
+                return product.output[0]
+        return name
+
+    return [behind(name) for name in layer_outputs(model)]
+
+
+def _with_outputs(model: onnx.ModelProto, names: Sequence[str]
+                  ) -> tuple[onnx.ModelProto, list[str]]:
+    """`model`, giving the tensors `names` or, where they are rounded, what is left of them."""
+    made = {output for node in model.graph.node for output in node.output}
+    found = [next((each for each in (name + ROUNDED, name) if each in made), "")
+             for name in names]
+    final = {value.name for value in model.graph.output}
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
-    names = [node.output[0] for node, _ in weighted_layers(model)]
-    final = {value.name for value in model.graph.output}
     opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name)
-                               for name in names if name not in final)
-    return opened, names
+                               for name in dict.fromkeys(found) if name and name not in final)
+    return opened, found
 
 
-def output_snr_db(model: onnx.ModelProto, changed: onnx.ModelProto,
-                  batches: list[np.ndarray]) -> list[float]:
-    """Signal-to-noise ratio, in dB, of each weighted layer's output in `changed`.
+def output_snr_db(model: onnx.ModelProto, changed: onnx.ModelProto, batches: list[np.ndarray],
+                  names: Sequence[str] | None = None) -> list[float]:
+    """Signal-to-noise ratio, in dB, of tensors in `changed`; NaN for one that it has not.
 
     Args:
-        model: the original; `changed` has the same layers in the same order.
+        model: the original.
         batches: float32 inputs (B, 3, S, S), run one by one, so that memory holds one batch.
+        names: of tensors of `model`; without them, those of `layer_outputs`.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    names = list(names if names is not None else layer_outputs(model))
     sessions = []
     for each in (model, changed):
-        opened, names = _with_layer_outputs(each)
+        opened, found = _with_outputs(each, names)
         sessions.append((onnxruntime.InferenceSession(
-            opened.SerializeToString(), options, providers=["CPUExecutionProvider"]), names))
-    signal, noise = np.zeros(len(names)), np.zeros(len(names))
+            opened.SerializeToString(), options, providers=["CPUExecutionProvider"]), found))
+    there = [index for index, name in enumerate(sessions[1][1]) if name]
+    signal, noise = np.full((2, len(names)), np.nan)
+    signal[there] = noise[there] = 0
     for batch in batches:
-        outputs = [session.run(names, {session.get_inputs()[0].name: batch})
-                   for session, names in sessions]
-        for index, (reference, actual) in enumerate(zip(*outputs, strict=True)):
+        outputs = [session.run([found[index] for index in there],
+                               {session.get_inputs()[0].name: batch})
+                   for session, found in sessions]
+        for index, reference, actual in zip(there, *outputs, strict=True):
             signal[index] += np.square(reference, dtype=np.float64).sum()
             noise[index] += np.square(reference - actual, dtype=np.float64).sum()
-    return (10 * (np.log10(signal) - np.log10(np.maximum(noise, TINY)))).tolist()
+    return (10 * (np.log10(np.maximum(signal, TINY)) - np.log10(np.maximum(noise, TINY)))).tolist()

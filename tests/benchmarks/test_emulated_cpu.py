@@ -1,30 +1,97 @@
-"""The comparison of two CPUs, by hand, and what is said when the other one can't be had."""
+"""The choice of a recipe and the comparison of two CPUs, by hand, and what is refused."""
 
+import json
 import shutil
 import sys
 
 import numpy as np
+import pytest
 from refusals import refusal
 
-from benchmarks.emulated_cpu import Logits, compare, main, run_models, table
+from benchmarks import emulated_cpu
+from benchmarks.emulated_cpu import CANDIDATES, RECIPES, choose, compare, main, run_models, table
 
 RIGHT, WRONG = [1.0, 0.0], [0.0, 1.0]
-TOLD = {"u8s8": {"cpu_ms_a_picture": 5.0, "warnings": ["u8s8.onnx: cut off"]},
-        "s8s8": {"cpu_ms_a_picture": 9.0, "warnings": []}}
 
 
 def test_accuracy_on_both_and_how_far_logits_move():
-    logits = {"u8s8": Logits(np.array([RIGHT, RIGHT]), np.array([RIGHT, WRONG]) * 2),
-              "s8s8": Logits(np.array([RIGHT, WRONG]), np.array([RIGHT, WRONG]))}
-    rows = compare(np.array([0, 0]), logits, TOLD)
-    assert rows["u8s8"] == {"accuracy": 1.0, "emulated_accuracy": 0.5, "max_logit_change": 2.0,
-                            "emulated_cpu_ms_a_picture": 5.0, "warnings": ["u8s8.onnx: cut off"]}
-    assert rows["s8s8"]["accuracy"] == rows["s8s8"]["emulated_accuracy"] == 0.5
-    assert rows["s8s8"]["max_logit_change"] == 0
-    lines = table(rows, "Haswell").splitlines()
+    found = compare(np.array([0, 0]), np.array([RIGHT, RIGHT]), np.array([RIGHT, WRONG]) * 2)
+    assert found == {"accuracy": 1.0, "emulated_accuracy": 0.5, "max_logit_change": 2.0}
+    rows = {"u8s8": {**found, "warnings": ["u8s8.onnx: cut off"]},
+            "u8u8": {**found, "emulated_accuracy": 1.0, "max_logit_change": 0.0, "warnings": []}}
+    lines = table(rows, "Haswell", "u8u8").splitlines()
     assert "accuracy on Haswell" in lines[0]
     assert lines[2:] == ["| u8s8 | 100.00 % | 50.00 % | 2.000 | yes |",
-                         "| s8s8 | 50.00 % | 50.00 % | 0.000 | no |"]
+                         "| **u8u8** | 100.00 % | 100.00 % | 0.000 | no |"]
+
+
+def test_candidates_do_not_saturate():
+    """Signed activations become unsigned on the way, so signed weights need the reduced range."""
+    for name in CANDIDATES:
+        changes = RECIPES[name]
+        assert changes.get("reduce_range") or changes.get("weight_type") == "QUInt8", name
+
+
+def test_first_candidate_within_the_bound_is_chosen_and_no_later_one_is_made():
+    asked = []
+
+    def accuracy(name):
+        asked.append(name)
+        return {"float": 0.99, CANDIDATES[0]: 0.98, CANDIDATES[1]: 0.9871}[name]
+
+    chosen = choose(accuracy)
+    assert asked == ["float", *CANDIDATES[:2]]
+    assert chosen == {"name": CANDIDATES[1], "within_bound": True, "bound_pp": 0.3,
+                      "drop_pp": {CANDIDATES[0]: 1.0, CANDIDATES[1]: 0.29}}
+
+
+def test_where_no_candidate_is_within_the_bound_the_best_is_told_not_to_be():
+    chosen = choose(lambda name: {"float": 0.9, "u8u8": 0.89}.get(name, 0.8))
+    assert (chosen["name"], chosen["within_bound"]) == ("u8u8", False)
+    assert list(chosen["drop_pp"]) == list(CANDIDATES)
+
+
+@pytest.fixture
+def run_program(tmp_path, monkeypatch, dataset):
+    """Runs main with made-up models, both CPUs by hand; the second time it may not measure."""
+    calls = []
+
+    def measure(path, inputs, labels, cpu):
+        calls.append(path.stem)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return {"accuracy": 1.0, "emulated_accuracy": 1.0, "max_logit_change": 0.0, "warnings": []}
+
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/onnx_fp32.onnx").write_bytes(b"float")
+    shutil.copyfile("params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(sys, "argv", ["emulated_cpu"])
+    monkeypatch.setattr(emulated_cpu, "load_dataset", lambda: dataset)
+    monkeypatch.setattr(emulated_cpu, "measure", measure)
+    monkeypatch.setattr(emulated_cpu, "make_model", lambda name, *_: None)
+    monkeypatch.setattr(emulated_cpu, "choose", lambda accuracy: calls.append("choice") or {
+        "name": "u8u8", "within_bound": True})
+    return calls
+
+
+def test_a_run_that_was_stopped_goes_on(run_program):
+    with pytest.raises(KeyboardInterrupt):
+        main()
+    main()
+    assert run_program == ["choice", "float", "u8s8", "u8s8", "s8s8", "u8s8_reduced", "u8u8"]
+    with open("docs/emulated_cpu.json", encoding="utf-8") as file:
+        assert list(json.load(file)["models"]) == ["float", "u8s8", "s8s8", "u8s8_reduced", "u8u8"]
+
+
+def test_another_model_is_measured_anew(run_program):
+    with pytest.raises(KeyboardInterrupt):
+        main()
+    with open("models/onnx_fp32.onnx", "wb") as file:
+        file.write(b"trained again")
+    main()
+    assert run_program.count("choice") == run_program.count("float") == 2
 
 
 def test_missing_emulator_is_named_with_its_package(monkeypatch):

@@ -21,7 +21,8 @@ def test_counts_are_ordered_by_frequency_then_name():
     ({"ConvInteger": 2, "DynamicQuantizeLinear": 2, "Cast": 2, "Mul": 4, "MatMulInteger": 1},
      (3, 4)),
     ({"QuantizeLinear": 1, "DequantizeLinear": 1, "Reshape": 1, "Flatten": 1, "Transpose": 2,
-      "ReorderInput": 1, "ReorderOutput": 1}, (0, 0))])
+      "ReorderInput": 1, "ReorderOutput": 1, "Split": 1, "Expand": 1}, (0, 0)),
+    ({"NhwcMaxPool": 1, "MaxPool": 1}, (1, 1))])
 def test_quantized_and_float_by_hand(counts, expected):
     assert quantized_and_float(counts) == expected
 

@@ -3,8 +3,10 @@
 import numpy as np
 import onnx
 import pytest
+from inverted_residual import SIDE, network
+from onnx import numpy_helper
 
-from stages.quantization.layer_error import output_snr_db
+from stages.quantization.layer_error import activated_outputs, output_snr_db
 from stages.quantization.rounding import with_rounded_weights
 
 
@@ -32,3 +34,37 @@ def test_batches_add_up(lite0_files, batches):
     rounded = with_rounded_weights(model, per_channel=False)
     together = output_snr_db(model, rounded, [np.concatenate(batches)])
     np.testing.assert_allclose(output_snr_db(model, rounded, batches), together, atol=1e-3)
+
+
+def test_layers_of_a_quantized_model_are_looked_at_behind_their_activation():
+    model = network("SiLU")
+    names = activated_outputs(model)
+    assert names == ["stem_a", "one_expand_a", "one_depthwise_a", "one_project", "two_expand_a",
+                     "two_depthwise_a", "two_project", "head_a"]
+    assert activated_outputs(network("Clip")) == names
+
+
+def test_rounded_copy_of_a_tensor_is_what_counts():
+    model, changed = network("Relu"), network("Relu")
+    for node in changed.graph.node:
+        node.input[:] = ["stem_rounded" if name == "stem_a" else name for name in node.input]
+    index = next(index for index, node in enumerate(changed.graph.node)
+                 if node.output[0] == "stem_a")
+    nodes = list(changed.graph.node)
+    del changed.graph.node[:]
+    changed.graph.node.extend(nodes[:index + 1])
+    changed.graph.initializer.append(numpy_helper.from_array(np.float32(0.9), "factor"))
+    changed.graph.node.add(op_type="Mul", input=["stem_a", "factor"],
+                           output=["stem_a_DequantizeLinear_Output"])
+    changed.graph.node.add(op_type="Identity", input=["stem_a_DequantizeLinear_Output"],
+                           output=["stem_rounded"])
+    changed.graph.node.extend(nodes[index + 1:])
+    batch = np.random.default_rng(0).standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)
+    assert output_snr_db(model, changed, [batch], ["stem_a"]) == pytest.approx([20], abs=1e-3)
+    assert output_snr_db(model, changed, [batch], ["stem"])[0] > 1000
+
+
+def test_tensor_that_the_changed_model_lacks_has_no_ratio():
+    batch = np.zeros((1, 3, SIDE, SIDE), np.float32)
+    found = output_snr_db(network("SiLU"), network("Relu"), [batch], ["stem_gate", "stem"])
+    assert np.isnan(found).tolist() == [True, False]

@@ -1,0 +1,264 @@
+"""Which factor of quantization costs how much: every cell of the ablation, for a trained model.
+
+    python -m benchmarks.autopsy lite0-digits
+    python -m benchmarks.autopsy b0-digits --run ../b0 --emulate Haswell
+    python -m benchmarks.autopsy             # draws the page from what was measured before
+
+Measured are the model of a finished run and its twins, whose bottleneck channels are made as
+unequal as those of EfficientNet-Lite0's published ImageNet weights, and more so, at equal float
+logits (benchmarks.rescale). Each cell is written to docs/collapse.json when it is done, and one
+that stands there is not measured again: a run that was stopped goes on. `--emulate` adds the
+accuracy on a CPU that `qemu-x86_64` (Debian's package qemu-user) emulates.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
+from benchmarks.emulated_cpu import EMULATOR, run_models
+from benchmarks.rescale import Chain, chains_of, profile, widened
+from stages.config.errors import UserError
+from stages.config.params import PARAMS_FILE, load_params
+from stages.config.schema import Model
+from stages.config.stage import run_stage
+from stages.data.dataset import (
+    IMAGES_FILE,
+    SPLITS_FILE,
+    Dataset,
+    PictureView,
+    evenly,
+    load_dataset,
+)
+from stages.files.atomic import write_json
+from stages.measurement.predictor import load_predictor, model_input, predict
+from stages.measurement.preflight import cpu_fields
+from stages.model.build import build_model
+from stages.onnx_graph.export import INPUT, export_onnx
+from stages.quantization.ablation import Calibrated, Cell, grid, write_cell
+from stages.quantization.layer_error import activated_outputs, output_snr_db
+from stages.quantization.rounding import signal_to_noise_db
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path("models/onnx_fp32.onnx")
+PUBLISHED = Model(library="timm", name="tf_efficientnet_lite0", weights="imagenet",
+                  activation="keep", image_size=0, mean=[0.5] * 3, std=[0.5] * 3)
+POWERS = (1.0, 2.0, 4.0)
+LAYER_BATCH, LAYER_BATCHES = 32, 2
+# An infinite ratio, of equal numbers, has no place in JSON.
+MOST_DB = 120.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its float model, what feeds it, and the validation pictures to measure on."""
+
+    source: Path
+    params: Model
+    dataset: Dataset
+    positions: np.ndarray
+
+    @property
+    def pictures(self) -> PictureView:
+        return PictureView(self.dataset.images, self.positions)
+
+    def batches(self) -> list[np.ndarray]:
+        """Some calibration pictures, as the model takes them."""
+        pictures = evenly(self.dataset.pictures("calibration"), LAYER_BATCH * LAYER_BATCHES)
+        return [model_input(pictures[start:start + LAYER_BATCH], self.params)
+                for start in range(0, len(pictures), LAYER_BATCH)]
+
+
+def open_run(folder: Path, pictures: int) -> Run:
+    """The run whose files stand in `folder`, with at most `pictures` of its validation split."""
+    params = load_params("model", path=folder / PARAMS_FILE).model
+    dataset = load_dataset(folder / IMAGES_FILE, folder / SPLITS_FILE)
+    source = folder / SOURCE
+    if not source.is_file():
+        raise UserError(f"{source}: no such file; run 'dvc repro export'")
+    return Run(source, params, dataset, evenly(dataset.splits["validation"], pictures))
+
+
+def published_model(image_size: int) -> onnx.ModelProto:
+    """EfficientNet-Lite0 as published, batch norm folded."""
+    params = Model(**{**vars(PUBLISHED), "image_size": image_size})
+    return export_onnx(build_model(params, 2), params, ["a", "b"], 18)
+
+
+def activation_spread(model: onnx.ModelProto, chains: Sequence[Chain], batches: list[np.ndarray]
+                      ) -> list[float]:
+    """The largest activation of the widest channel over that of the median one, for each chain."""
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    names = [chain.tensors[-1] for chain in chains]
+    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    session = onnxruntime.InferenceSession(opened.SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    largest = [np.max([np.abs(values).max(axis=(0, 2, 3)) for values in outputs], axis=0)
+               for outputs in zip(*(session.run(names, {INPUT: batch}) for batch in batches),
+                                  strict=True)]
+    return [round(float(each.max() / np.median(each)), 2) for each in largest]
+
+
+def spreads(model: onnx.ModelProto, batches: list[np.ndarray]) -> dict[str, list[float]]:
+    """Spread of weights, as `profile` has it, and of activations of every chain of `model`."""
+    chains = chains_of(model)
+    return {"weights": [round(float(profile(model, chain).max()), 2) for chain in chains],
+            "activations": activation_spread(model, chains, batches) if chains else []}
+
+
+def measure_cell(cell: Cell, name: str, source: Calibrated, reference: np.ndarray, run: Run
+                 ) -> dict[str, Any]:
+    """Accuracy of one cell, and the error of its logits and, for LAYER_CELLS, of its layers."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "cell.onnx"
+        write_cell(cell, source, path)
+        logits = predict(load_predictor(path, run.params), run.pictures, run.params)
+        result = {"accuracy": float(np.mean(logits.argmax(axis=1)
+                                            == run.dataset.labels[run.positions])),
+                  "same_class": float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1))),
+                  "logits_snr_db": _db(signal_to_noise_db(reference, logits))}
+        if name in LAYER_CELLS:
+            float_model = onnx.load(source.path)
+            result["layers_snr_db"] = [_db(value) for value in output_snr_db(
+                float_model, onnx.load(path), run.batches(), activated_outputs(float_model))]
+    return result
+
+
+def _db(value: float) -> float | None:
+    return None if np.isnan(value) else round(min(value, MOST_DB), 1)
+
+
+def measure_emulated(cell: Cell, source: Calibrated, run: Run, cpu: str) -> dict[str, float]:
+    """Accuracy of one model on the same pictures, on this CPU and on the emulated `cpu`."""
+    labels = run.dataset.labels[run.positions]
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        np.save(folder / "inputs.npy", model_input(run.pictures[:], run.params))
+        write_cell(cell, source, folder / "cell.onnx")
+        run_models(folder, "native", [])
+        run_models(folder, "emulated", [EMULATOR, "-cpu", cpu])
+        here, there = (np.load(folder / f"{place}_cell.npy") for place in ("native", "emulated"))
+    return {"accuracy": float(np.mean(here.argmax(axis=1) == labels)),
+            "emulated_accuracy": float(np.mean(there.argmax(axis=1) == labels)),
+            "max_logit_change": float(np.abs(here - there).max())}
+
+
+def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], None],
+                 label: str) -> None:
+    """Measure the cells that `twin`, the record of the float model at `path`, lacks."""
+    missing = {name: cell for name, cell in grid().items() if name not in twin["cells"]}
+    if not missing:
+        return
+    source = Calibrated.of(path, run.params, run.dataset.view("calibration"), INPUT)
+    reference = predict(load_predictor(path, run.params), run.pictures, run.params)
+    for name, cell in missing.items():
+        twin["cells"][name] = measure_cell(cell, name, source, reference, run)
+        save()
+        log.info("%s, %d of %d: %s: accuracy %.4f, logits %.1f dB", label, len(twin["cells"]),
+                 len(grid()), name, twin["cells"][name]["accuracy"],
+                 twin["cells"][name]["logits_snr_db"])
+
+
+def emulated_cells() -> dict[str, Cell]:
+    """What could differ by CPU: integer arithmetic."""
+    return {name: cell for name, cell in grid().items()
+            if cell.shipped or (cell.activations == "static" and cell.weights != "float")}
+
+
+def record_of(name: str, run: Run, content: dict[str, Any]) -> dict[str, Any]:
+    """The record `name` of docs/collapse.json: begun anew unless it is of this very model."""
+    facts = {"dataset": run.dataset.name, "model": run.params.name,
+             "activation": run.params.activation, "image_size": run.params.image_size,
+             "validation_images": len(run.positions),
+             "source_sha256": hashlib.sha256(run.source.read_bytes()).hexdigest(),
+             "cpu": cpu_fields().get("model name", ""), "onnxruntime": onnxruntime.__version__}
+    old = content.get(name, {})
+    if {key: old.get(key) for key in facts} != facts:
+        if old:
+            log.info("%s: measured on another model, other pictures or another machine; anew",
+                     name)
+        content[name] = {**facts, "twins": {}, "emulated": {}}
+    return content[name]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", help="of the model on the page; none: draw alone")
+    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
+    parser.add_argument("--pictures", type=int, default=300, help="of validation, at most")
+    parser.add_argument("--emulate", metavar="CPU", help="a CPU of QEMU, Haswell say")
+    parser.add_argument("--emulated-pictures", type=int, default=100, help="of these, at most")
+    arguments = parser.parse_args()
+    if arguments.emulate and not shutil.which(EMULATOR):
+        raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
+    content = json.loads(DATA.read_text(encoding="utf-8")) if DATA.is_file() else {}
+    if arguments.name:
+        measure(arguments, content)
+    if not content:
+        raise UserError(f"{DATA}: no such file; name a model to measure")
+    draw(content)
+
+
+def measure(arguments: argparse.Namespace, content: dict[str, Any]) -> None:
+    """Measure what `content` lacks of the run that is named, and write it to docs/collapse.json."""
+    run = open_run(arguments.run, arguments.pictures)
+    record = record_of(arguments.name, run, content)
+
+    def save() -> None:
+        write_json(DATA, content)
+
+    batches, model = run.batches(), onnx.load(run.source)
+    published = published_model(run.params.image_size)
+    record["published"] = spreads(published, batches)
+    wanted = [profile(published, chain) for chain in chains_of(published)]
+    reference = predict(load_predictor(run.source, run.params), run.pictures, run.params)
+    with TemporaryDirectory() as folder:
+        for power in (0.0, *(POWERS if chains_of(model) else ())):
+            label = AS_TRAINED if power == 0 else f"spread to the power of {power:g}"
+            path = Path(folder) / f"{power:g}.onnx"
+            changed = model if power == 0 else widened(model, wanted, power)
+            onnx.save(changed, path)
+            logits = predict(load_predictor(path, run.params), run.pictures, run.params)
+            twin = record["twins"].setdefault(label, {"cells": {}})
+            twin |= {"power": power, "spread": spreads(changed, batches),
+                     "float_logits_change": float(np.abs(logits - reference).max()
+                                                  / np.abs(reference).max())}
+            measure_twin(twin, path, run, save, f"{arguments.name}, {label}")
+    if arguments.emulate:
+        emulate(arguments, run, record, save)
+
+
+def emulate(arguments: argparse.Namespace, run: Run, record: dict[str, Any],
+            save: Callable[[], None]) -> None:
+    """Measure the cells on the emulated CPU that `record` lacks, one process for each."""
+    few = Run(run.source, run.params, run.dataset,
+              evenly(run.positions, arguments.emulated_pictures))
+    facts = {"cpu": arguments.emulate, "images": len(few.positions)}
+    if {key: record["emulated"].get(key) for key in facts} != facts:
+        record["emulated"] = {**facts, "cells": {}}
+    cells = record["emulated"]["cells"]
+    source = Calibrated.of(run.source, run.params, run.dataset.view("calibration"), INPUT)
+    for name, cell in emulated_cells().items():
+        if name not in cells:
+            cells[name] = measure_emulated(cell, source, few, arguments.emulate)
+            save()
+            log.info("%s on %s: accuracy %.4f", name, arguments.emulate,
+                     cells[name]["emulated_accuracy"])
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,144 @@
+"""The ablation: models that differ in one factor of quantization, all made from one float model.
+
+What is rounded is always rounded by ONNX Runtime's quantizer. Where it can't combine two factors,
+what it rounds is computed in float: rounded weights are put into the float model, and dynamic
+ranges are a DynamicQuantizeLinear and a DequantizeLinear before each layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from stages.config.schema import Model, QuantizedVariant
+from stages.quantization.bias_correction import dequantized_weights
+from stages.quantization.dynamic import quantize_dynamically
+from stages.quantization.float_island import with_float_islands
+from stages.quantization.ranges import Range
+from stages.quantization.rounding import weighted_layers, with_float_weights
+from stages.quantization.static import calibrated_model, write_qdq
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of factors.
+
+    weights: float, per tensor or per channel; activations: float, dynamic or static.
+    reduced: weights of 7 bits.
+    shipped: as quantize_dynamic writes it, integer convolutions included.
+    """
+
+    weights: str
+    activations: str
+    weight_type: str = "QInt8"
+    activation_type: str = "QUInt8"
+    reduced: bool = False
+    shipped: bool = False
+
+    @property
+    def recipe(self) -> QuantizedVariant:
+        """Of its weights and, where they are static, its activations."""
+        return QuantizedVariant("static", self.weight_type, self.activation_type,
+                                self.weights == "per channel", "minmax", False,
+                                reduce_range=self.reduced)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A float model: its file, the graph that is quantized, and the range of every tensor."""
+
+    path: Path
+    model: onnx.ModelProto
+    ranges: dict[str, Range]
+
+    @classmethod
+    def of(cls, path: Path, params: Model, pictures: Sequence[np.ndarray], input_name: str
+           ) -> "Calibrated":
+        """Calibrate the float model at `path` on uint8 `pictures` (n, H, W, 3).
+
+        Raises:
+            UserError: a model that can't be quantized, or pictures that tell nothing.
+        """
+        recipe = Cell("per channel", "static").recipe
+        return cls(path, *calibrated_model(path, recipe, params, pictures, input_name))
+
+
+def grid() -> dict[str, Cell]:
+    """Every cell by its name, the float model first."""
+    cells = [Cell("float", "float"), Cell("float", "dynamic"), Cell("float", "static"),
+             Cell("float", "static", activation_type="QInt8")]
+    cells += [Cell(weights, activations, weight_type, reduced=reduced)
+              for weights in ("per tensor", "per channel")
+              for weight_type, reduced in (("QInt8", False), ("QUInt8", False), ("QInt8", True))
+              for activations in ("float", "dynamic", "static")]
+    cells += [Cell("per channel", "static", activation_type="QInt8"),
+              Cell("per tensor", "dynamic", "QInt8", shipped=True),
+              Cell("per tensor", "dynamic", "QUInt8", shipped=True)]
+    return {name_of(cell): cell for cell in cells}
+
+
+def name_of(cell: Cell) -> str:
+    weights = "" if cell.weights == "float" else \
+        f" {cell.weight_type}{' of 7 bits' if cell.reduced else ''}"
+    activations = " QInt8" if cell.activation_type == "QInt8" else ""
+    return (f"weights {cell.weights}{weights}, activations {cell.activations}{activations}"
+            f"{' (quantize_dynamic)' if cell.shipped else ''}")
+
+
+def write_cell(cell: Cell, source: Calibrated, target: Path) -> None:
+    """Write `source`, quantized as `cell` says, to `target`."""
+    if cell.shipped:
+        quantize_dynamically(source.path, target, QuantizedVariant(
+            "dynamic", cell.weight_type, "QUInt8", False, "none", False))
+    elif cell.activations == "static":
+        write_qdq(source.model, source.ranges, target, cell.recipe)
+        if cell.weights == "float":
+            names = [node.name for node, _ in weighted_layers(source.model)]
+            onnx.save(with_float_islands(with_float_weights(onnx.load(target), source.model),
+                                         names), target)
+    else:
+        model = onnx.load(source.path)
+        if cell.weights != "float":
+            write_qdq(source.model, source.ranges, target, cell.recipe)
+            model = with_weights(model, dequantized_weights(onnx.load(target)))
+        if cell.activations == "dynamic":
+            model = with_dynamic_activations(model)
+        onnx.save(model, target)
+
+
+def with_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A copy of `model` whose weighted layers have `weights`, by name, where there are any."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    names = {name for _, name in weighted_layers(model)} & weights.keys()
+    for tensor in result.graph.initializer:
+        if tensor.name in names:
+            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].astype(np.float32),
+                                                    tensor.name))
+    return result
+
+
+def with_dynamic_activations(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model` whose layers get inputs rounded to 8 bits by the range of each batch."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    readers = {node.output[0] for node, _ in weighted_layers(model)}
+    rounded: dict[str, str] = {}
+    nodes = []
+    for node in result.graph.node:
+        if node.output[0] in readers:
+            name = node.input[0]
+            if name not in rounded:
+                parts = [f"{name}_dynamic_{part}" for part in ("integers", "scale", "zero")]
+                rounded[name] = f"{name}_dynamic"
+                nodes += [helper.make_node("DynamicQuantizeLinear", [name], parts),
+                          helper.make_node("DequantizeLinear", parts, [rounded[name]])]
+            node.input[0] = rounded[name]
+        nodes.append(node)
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del result.graph.node[:]
+    result.graph.node.extend(kept)
+    return result

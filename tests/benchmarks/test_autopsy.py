@@ -1,0 +1,119 @@
+"""The autopsy on a small network: restarted by cell, and its page drawn."""
+
+import json
+import shutil
+import sys
+from itertools import islice
+
+import numpy as np
+import onnx
+import pytest
+from inverted_residual import SIDE, network
+from omegaconf import OmegaConf
+from refusals import refusal
+from synthetic import make_dataset, model_params
+
+from benchmarks import autopsy, autopsy_page
+from stages.quantization.ablation import Cell, grid, name_of
+
+CELLS = {name_of(cell): cell for cell in (
+    Cell("float", "float"), Cell("per tensor", "float"), Cell("per channel", "static"),
+    Cell("per tensor", "dynamic", shipped=True))}
+PAGE = "before\n<!-- autopsy -->\nold\n<!-- /autopsy -->\nafter\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A finished run in `run`, a page in `docs`, and a grid and twins made few."""
+    dataset = make_dataset(60)
+    (tmp_path / "run/models").mkdir(parents=True)
+    (tmp_path / "run/data").mkdir()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/collapse.md").write_text(PAGE, encoding="utf-8")
+    onnx.save(network("SiLU"), tmp_path / "run/models/onnx_fp32.onnx")
+    OmegaConf.save({"model": model_params(image_size=SIDE)}, tmp_path / "run/params.yaml")
+    np.save(tmp_path / "run/data/images.npy", dataset.images)
+    (tmp_path / "run/data/splits.json").write_text(json.dumps({
+        "name": dataset.name, "classes": dataset.classes, "labels": dataset.labels.tolist(),
+        "splits": {key: part.tolist() for key, part in dataset.splits.items()}}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(autopsy, "POWERS", (2.0,))
+    monkeypatch.setattr(autopsy, "grid", lambda: CELLS)
+    monkeypatch.setattr(autopsy, "published_model", lambda size: network("Clip"))
+    return tmp_path
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["autopsy", *arguments])
+    autopsy.main()
+    return json.loads(autopsy_page.DATA.read_text(encoding="utf-8"))
+
+
+def test_every_cell_of_model_and_twin_and_a_page_from_them(folder, monkeypatch):
+    record = run(monkeypatch, "small", "--run", "run")["small"]
+    assert list(record["twins"]) == ["as trained", "spread to the power of 2"]
+    for twin in record["twins"].values():
+        assert list(twin["cells"]) == list(CELLS)
+        assert twin["float_logits_change"] < 1e-4
+        found = twin["cells"][name_of(Cell("float", "float"))]
+        assert (found["same_class"], found["logits_snr_db"]) == (1.0, autopsy.MOST_DB)
+        assert len(twin["cells"][name_of(Cell("per tensor", "float"))]["layers_snr_db"]) == 8
+    trained, wide = (twin["spread"]["weights"] for twin in record["twins"].values())
+    assert wide[0] > trained[0]
+    page = (folder / "docs/collapse.md").read_text(encoding="utf-8")
+    assert page.startswith("before\n")
+    assert page.endswith("after\n")
+    assert "old" not in page
+    assert "### small" in page
+    for path in (autopsy_page.GRID, autopsy_page.LAYERS, autopsy_page.SPREAD):
+        assert 5_000 < path.stat().st_size < 200_000
+
+
+def test_a_run_that_was_stopped_measures_only_what_is_missing(folder, monkeypatch):
+    measured = []
+
+    def measure(cell, name, *others):
+        measured.append(name)
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return {"accuracy": 0.5, "same_class": 0.5, "logits_snr_db": 1.0,
+                **({"layers_snr_db": [1.0, None]} if name in autopsy_page.LAYER_CELLS else {})}
+
+    monkeypatch.setattr(autopsy, "measure_cell", measure)
+    monkeypatch.setattr(autopsy, "draw", lambda content: None)
+    with pytest.raises(KeyboardInterrupt):
+        run(monkeypatch, "small", "--run", "run")
+    first = list(CELLS)
+    run(monkeypatch, "small", "--run", "run")
+    assert measured == [*first[:3], *first[2:], *first]
+    run(monkeypatch, "small", "--run", "run")
+    assert len(measured) == 9
+    run(monkeypatch, "small", "--run", "run", "--pictures", "3")
+    assert len(measured) == 17, "other pictures: measured anew"
+
+
+def test_emulated_cells_are_those_with_integer_arithmetic():
+    cells = autopsy.emulated_cells()
+    assert name_of(Cell("float", "static")) not in cells
+    assert {cell.activations for cell in cells.values()} == {"static", "dynamic"}
+    assert len(cells) == 9
+
+
+def test_drawing_alone_needs_something_measured(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["autopsy"])
+    assert refusal(autopsy.main) == \
+        "docs/collapse.json: no such file; name a model to measure"
+
+
+def test_missing_emulator_is_named_with_its_package(folder, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["autopsy", "small", "--emulate", "Haswell"])
+    assert "comes with the package qemu-user" in refusal(autopsy.main)
+
+
+def test_grid_has_a_place_for_every_cell():
+    cells = {name: {"accuracy": index / 100} for index, name in enumerate(grid())}
+    table = autopsy_page.accuracy_grid(cells)
+    assert sorted(table.stack().dropna()) == pytest.approx(list(range(len(cells))))
+    few = dict(islice(cells.items(), 3))
+    assert autopsy_page.accuracy_grid(few).notna().to_numpy().sum() == 3

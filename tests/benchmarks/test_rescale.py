@@ -1,0 +1,89 @@
+"""Rescaled networks say the same, and their channels are as unequal as was asked for."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from inverted_residual import NARROW, SIDE, network
+from onnx import numpy_helper
+
+from benchmarks.rescale import chains_of, factors, profile, rescale, widened
+
+ACTIVATIONS = ("SiLU", "Clip", "Relu")
+
+
+def run(model, seed=1):
+    batch = np.random.default_rng(seed).standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": batch})[0]
+
+
+@pytest.mark.parametrize(("activation", "expected"), [
+    # The tensors between the stem and the first expansion scale where ReLU lets a factor through.
+    ("SiLU", [{"one_project", "two_project", "sum"}]),
+    ("Clip", [{"one_project", "two_project", "sum"}]),
+    ("Relu", [{"stem", "stem_a"}, {"one_expand", "one_expand_a"},
+              {"one_project", "two_project", "sum"}, {"two_expand", "two_expand_a"}])])
+def test_chains_are_what_a_factor_passes_through(activation, expected):
+    assert [set(chain.tensors) for chain in chains_of(network(activation))] == expected
+
+
+def test_a_residual_chain_has_all_its_producers_and_consumers():
+    chain, = chains_of(network("SiLU"))
+    assert chain.producers == ("one_project", "two_project")
+    assert chain.consumers == ("two_expand", "head")
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_logits_stay_while_the_spread_rises_as_stated(activation):
+    model = network(activation)
+    before = model.SerializeToString()
+    wanted = np.geomspace(0.01, 100, 15)
+    twin = widened(model, [wanted], power=1)
+    assert model.SerializeToString() == before, "the argument was changed"
+    onnx.checker.check_model(twin, full_check=True)
+    expected = run(model)
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(run(twin), expected, atol=1e-4 * np.abs(expected).max())
+    for chain in chains_of(model):
+        assert profile(model, chain).max() < 5
+        assert 20 < profile(twin, chain).max() < 100
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 2])
+def test_profile_takes_on_the_wanted_one_in_its_own_order(power):
+    model = network("SiLU")
+    chain, = chains_of(model)
+    own = profile(model, chain)
+    wanted = np.array([0.5, 0.8, 1, 1, 1.2, 1.5, 2, 4])
+    assert len(wanted) == len(own)
+    found = profile(widened(model, [wanted], power), chain)
+    assert (np.argsort(found) == np.argsort(own)).all()
+    quantiles = np.quantile(np.log(wanted), (np.arange(8) + 0.5) / 8)
+    expected = np.exp(power * quantiles)
+    np.testing.assert_allclose(np.sort(found), expected / np.median(expected), rtol=1e-5)
+
+
+def test_factors_of_one_change_nothing():
+    model = network("SiLU")
+    twin = rescale(model, chains_of(model), [np.ones(NARROW)])
+    np.testing.assert_array_equal(run(twin), run(model))
+
+
+def test_power_of_zero_makes_channels_equal():
+    """That is cross-layer equalization of the producers: the same factors, the other way."""
+    own = np.array([0.1, 1.0, 7.0])
+    np.testing.assert_allclose(own * factors(own, np.array([0.5, 1, 9]), 0), 1)
+
+
+def test_dead_channel_stays_dead_and_finite():
+    model = network("SiLU")
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("project_w"):
+            values = numpy_helper.to_array(tensor).copy()
+            values[3] = 0
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    twin = widened(model, [np.geomspace(0.1, 10, NARROW)], 1)
+    expected = run(model)
+    np.testing.assert_allclose(run(twin), expected, atol=1e-4 * np.abs(expected).max())

@@ -1,0 +1,123 @@
+"""Cells of the ablation: what each rounds, and what it leaves alone."""
+
+from itertools import pairwise
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from inverted_residual import SIDE, network
+from onnx import numpy_helper
+from synthetic import make_dataset, model_params
+
+from stages.onnx_graph.census import executed_graph, operator_counts
+from stages.quantization.ablation import Calibrated, Cell, grid, name_of, write_cell
+from stages.quantization.bias_correction import dequantized_weights
+from stages.quantization.rounding import round_weights, signal_to_noise_db, weights_of
+
+PARAMS = model_params(image_size=SIDE)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ablation") / "float.onnx"
+    onnx.save(network("SiLU"), path)
+    return Calibrated.of(path, PARAMS, make_dataset(40).pictures("train"), "input")
+
+
+@pytest.fixture
+def write(source, tmp_path):
+    def write(*cell, **options):
+        target = tmp_path / "cell.onnx"
+        write_cell(Cell(*cell, **options), source, target)
+        return target
+    return write
+
+
+def logits(path, count=16, seed=0):
+    batch = np.random.default_rng(seed).uniform(-2, 2, (count, 3, SIDE, SIDE)).astype(np.float32)
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+        None, {"input": batch})[0]
+
+
+def snr(source, path):
+    return signal_to_noise_db(logits(source.path), logits(path))
+
+
+def test_names_tell_cells_apart_and_the_float_model_is_first():
+    cells = grid()
+    assert next(iter(cells.values())) == Cell("float", "float")
+    assert len(cells) == len(set(cells.values())) == 25
+    assert {(cell.weights, cell.activations) for cell in cells.values()} == {
+        (weights, activations) for weights in ("float", "per tensor", "per channel")
+        for activations in ("float", "dynamic", "static")}
+
+
+def test_nothing_rounded_is_the_float_model(source, write):
+    np.testing.assert_array_equal(logits(write("float", "float")), logits(source.path))
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_weights_alone_are_rounded_as_the_formula_says(source, write, per_channel):
+    found = weights_of(onnx.load(write("per channel" if per_channel else "per tensor", "float")))
+    for name, weights in weights_of(source.model).items():
+        np.testing.assert_allclose(found[name], round_weights(weights, per_channel=per_channel),
+                                   atol=1e-6)
+
+
+def test_types_of_weights_differ_in_their_levels(write):
+    levels = {}
+    for name, cell in (("full", ("per tensor", "static", "QInt8")),
+                       ("unsigned", ("per tensor", "static", "QUInt8"))):
+        levels[name] = write(*cell).read_bytes()
+    assert levels["full"] != levels["unsigned"]
+    reduced = dequantized_weights(onnx.load(write("per tensor", "float", reduced=True)))
+    assert reduced == {}, "weights alone leave no quantization behind"
+    weights = weights_of(onnx.load(write("per tensor", "float", reduced=True)))
+    assert all(len(np.unique(values)) <= 2**7 for values in weights.values())
+    assert any(len(np.unique(values)) > 60 for values in weights.values())
+
+
+def test_activations_alone_leave_weights_whole_when_run(source, write):
+    """ONNX Runtime rounds float weights between quantized tensors when it loads a model."""
+    executed = executed_graph(write("float", "static"))
+    kept = [numpy_helper.to_array(tensor).ravel() for tensor in executed.graph.initializer]
+    for weights in weights_of(source.model).values():
+        assert any(len(values) == weights.size and np.array_equal(np.sort(values),
+                                                                  np.sort(weights.ravel()))
+                   for values in kept)
+    assert operator_counts(executed)["QuantizeLinear"] > 5
+
+
+def test_dynamic_activations_take_the_range_of_the_batch(source, write):
+    """At one layer by hand: the stem's input has 256 levels from its least to its largest."""
+    model = onnx.load(write("float", "dynamic"))
+    stem = next(node for node in model.graph.node if node.op_type == "Conv")
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(stem.input[0]))
+    batch = np.random.default_rng(0).uniform(-3, 1, (2, 3, SIDE, SIDE)).astype(np.float32)
+    rounded = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        [stem.input[0]], {"input": batch})[0]
+    step = np.ptp(batch) / 255
+    assert 0 < np.abs(rounded - batch).max() <= step / 2 * 1.01
+    assert operator_counts(model)["DynamicQuantizeLinear"] == 8
+
+
+def test_rounding_composed_in_float_is_what_quantize_dynamic_computes(source, write):
+    composed, shipped = (logits(write("per tensor", "dynamic", shipped=flag))
+                         for flag in (False, True))
+    assert signal_to_noise_db(shipped, composed) > 60
+    assert signal_to_noise_db(logits(source.path), composed) < 45
+
+
+def test_more_rounding_loses_more(source, write):
+    found = [snr(source, write("per channel", activations, reduced=reduced))
+             for activations, reduced in (("float", False), ("float", True), ("static", True))]
+    assert all(better > worse for better, worse in pairwise(found)), found
+
+
+def test_every_cell_runs(source, write):
+    for name, cell in grid().items():
+        target = write(*vars(cell).values())
+        assert np.isfinite(logits(target)).all(), name
+        assert name == name_of(cell)
