@@ -31,6 +31,11 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
                             "quantization finds ranges at run time; set it to none")
         if recipe.bias_correction:
             raise UserError(f"{key}.bias_correction: got true, which needs method: static")
+        if recipe.equalization:
+            raise UserError(f"{key}.equalization: got true, which needs method: static or mixed")
+        if recipe.adaptive_rounding:
+            raise UserError(f"{key}.adaptive_rounding: got true, which needs method: static or "
+                            "mixed")
         if recipe.qat:
             raise UserError(f"{key}.qat: got a recipe, but dynamic quantization has no ranges to "
                             "train with; set method: static")
@@ -40,6 +45,9 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
     elif recipe.calibration == "none":
         raise UserError(f"{key}.calibration: got 'none', but static quantization needs ranges; "
                         "set it to minmax, percentile, entropy or mse")
+    elif recipe.bias_correction and recipe.adaptive_rounding:
+        raise UserError(f"{key}.bias_correction: got true, but adaptive_rounding takes mean errors "
+                        "into account; set one of them to false")
     elif (recipe.activation_type, recipe.weight_type) == ("QInt8", "QUInt8"):
         raise UserError(f"{key}.weight_type: got 'QUInt8', which ONNX Runtime does not combine "
                         "with activation_type QInt8; set it to QInt8")
