@@ -44,7 +44,7 @@ RAW, PAGE = Path("docs/recovery.json"), Path("docs/recovery.md")
 FEW = 64  # calibration pictures; without it, all there are
 QAT = {"steps": 100, "batch_size": 32, "lr": 1e-3, "seed": 0}
 NEAREST = {"calibration": "minmax", "bias_correction": False, "equalization": False,
-           "adaptive_rounding": False, "qat": None}
+           "adaptive_rounding": False, "first_in_float": 0, "qat": None}
 ROUNDING = {"adaptive_rounding": True}
 # Keys that differ from NEAREST, and the number of calibration pictures.
 CONFIGURATIONS: dict[str, tuple[dict[str, Any], int | None]] = {
@@ -54,8 +54,15 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], int | None]] = {
     "equalization": ({"equalization": True}, None),
     "rounding": (ROUNDING, None),
     "qat": ({"qat": QAT}, None),
+    "first layer in float": ({"first_in_float": 1}, None),
+    "first 2 in float": ({"first_in_float": 2}, None),
+    "first 3 in float": ({"first_in_float": 3}, None),
     "equalization, bias correction": ({"equalization": True, "bias_correction": True}, None),
     "equalization, rounding": ({"equalization": True, **ROUNDING}, None),
+    "first 2 in float, equalization": ({"first_in_float": 2, "equalization": True}, None),
+    "first 2 in float, rounding": ({"first_in_float": 2, **ROUNDING}, None),
+    "first 2 in float, equalization, rounding": ({"first_in_float": 2, "equalization": True,
+                                                  **ROUNDING}, None),
     "mse, rounding": ({"calibration": "mse", **ROUNDING}, None),
     "rounding, qat": ({**ROUNDING, "qat": QAT}, None),
     "mse, qat": ({"calibration": "mse", "qat": QAT}, None),

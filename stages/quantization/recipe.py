@@ -23,6 +23,9 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
                         "lost")
     if recipe.method != "mixed" and recipe.max_drop_pp is not None:
         raise UserError(f"{key}.max_drop_pp: got {recipe.max_drop_pp}, which needs method: mixed")
+    if recipe.method != "static" and recipe.first_in_float:
+        raise UserError(f"{key}.first_in_float: got {recipe.first_in_float}, which needs method: "
+                        "static; mixed finds by itself what is to stay float")
     if recipe.method == "dynamic":
         if recipe.reduce_range:
             raise UserError(f"{key}.reduce_range: got true, which needs method: static or mixed")

@@ -20,6 +20,7 @@ from stages.quantization.improvement import held_out, keep_if_better
 from stages.quantization.mixed import quantize_mixed
 from stages.quantization.qat import fine_tune, random_batches
 from stages.quantization.ranges import Range
+from stages.quantization.sensitivity import layers_of, nodes_of
 from stages.quantization.static import calibrated_model, feeds_of, quantize_to_ranges
 
 
@@ -60,8 +61,9 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
         record.search = quantize_mixed(source, target, recipe, model, dataset, prepared,
                                        record.ranges, tested_drop_pp)
     else:
+        first = layers_of(prepared)[:recipe.first_in_float]
         quantize_to_ranges(prepared, record.ranges, target, recipe,
-                           partial(feeds_of, pictures, model, INPUT))
+                           partial(feeds_of, pictures, model, INPUT), nodes_of(first))
     if recipe.adaptive_rounding or recipe.qat:
         keep_freed_memory()
         _learn(source, target, recipe, model, dataset, prepared, record)

@@ -77,6 +77,13 @@ def test_rounding_leaves_layers_in_float_alone(made):
     assert len(kept) + len(record.rounding["layers"]) == 6
 
 
+def test_first_layers_stay_in_float(made):
+    weights = [set(integers(made(f"first{count}", first_in_float=count)[0]))
+               for count in (0, 1, 2)]
+    assert weights[0] - weights[1] == {"stem_quantized", "bias_quantized"}
+    assert weights[1] - weights[2] == {"expand_quantized"}
+
+
 def test_dynamic_needs_no_pictures(made, tmp_path):
     def load():
         raise AssertionError("pictures were opened")
