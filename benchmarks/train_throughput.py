@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
+from stages.config.allocator import keep_freed_memory
 from stages.config.schema import Model, Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, load_dataset
@@ -36,7 +37,6 @@ from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
 from stages.reporting.tables import replace_block
-from stages.training.allocator import keep_freed_memory
 from stages.training.loop import train
 
 log = logging.getLogger(__name__)

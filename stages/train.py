@@ -8,6 +8,7 @@ from accelerate import PartialState
 from dvclive import Live
 from omegaconf import OmegaConf
 
+from stages.config.allocator import keep_freed_memory
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.stage import run_stage
@@ -15,7 +16,6 @@ from stages.data.dataset import SPLITS_FILE, load_dataset
 from stages.files.atomic import write_json
 from stages.model.build import build_model, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
-from stages.training.allocator import keep_freed_memory
 from stages.training.loop import History, discard_state, train
 from stages.training.resume import fingerprint
 

@@ -84,6 +84,9 @@ class QuantizedVariant:
     per_channel: bool = MISSING
     calibration: str = choice("none", "minmax", "percentile", "entropy", "mse")
     bias_correction: bool = MISSING
+    equalization: bool = False
+    adaptive_rounding: bool = False
+    first_in_float: int = number(0, 1000, default=0)
     qat: QatRecipe | None = None
     reduce_range: bool = False
     max_drop_pp: float | None = number(0.0, 100.0, default=None)

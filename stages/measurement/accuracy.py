@@ -1,6 +1,6 @@
 """Accuracy with its uncertainty, alone and of one model against another."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import binomtest, norm
@@ -72,6 +72,12 @@ class Comparison:
         difference = self.lost - self.gained
         spread = np.sqrt(self.lost + self.gained + 1 - difference**2 / total)
         return float(100 * (difference + norm.ppf(confidence) * spread) / total)
+
+    def drop_interval_pp(self) -> tuple[float, float]:
+        """Two-sided 95 % interval of the drop, in percentage points; each end as the bound above.
+        """
+        gain = replace(self, lost=self.gained, gained=self.lost)
+        return -gain.drop_upper_pp(0.975), self.drop_upper_pp(0.975)
 
 
 def compare(labels: np.ndarray, reference: np.ndarray, predicted: np.ndarray) -> Comparison:

@@ -78,7 +78,7 @@ def products_saturate() -> bool:
 def recommended_types(unit: str, saturates: bool) -> dict[str, str | bool]:
     """Keys of a recipe that suit a CPU: U8S8, of reduced range where it saturates; on Arm S8S8.
 
-    Reduced range loses a bit of every weight: method mixed makes up for it.
+    Reduced range loses a bit of every weight, and some accuracy with it.
     """
     on_arm = unit == "Arm dot product"
     return {"activation_type": "QInt8" if on_arm else "QUInt8", "weight_type": "QInt8",

@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from stages.quantization.rounding import weighted_layers, weights_of
+from stages.quantization.stored_weights import stored_weights
 
 
 def with_corrected_biases(model: onnx.ModelProto, quantized: onnx.ModelProto,
@@ -24,7 +25,8 @@ def with_corrected_biases(model: onnx.ModelProto, quantized: onnx.ModelProto,
         quantized: `model` as QDQ.
         feeds: batches by the name of the model's input; one is held at a time.
     """
-    errors = mean_errors(model, dequantized_weights(quantized), feeds)
+    rounded = {name: weight.values() for name, weight in stored_weights(quantized).items()}
+    errors = mean_errors(model, rounded, feeds)
     result = onnx.ModelProto()
     result.CopyFrom(model)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -41,23 +43,6 @@ def with_corrected_biases(model: onnx.ModelProto, quantized: onnx.ModelProto,
         del node.input[2:]
         node.input.append(corrected)
     return result
-
-
-def dequantized_weights(quantized: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """What the weights of a QDQ model stand for, float32, by the name of the float weight."""
-    constants = {tensor.name: numpy_helper.to_array(tensor)
-                 for tensor in quantized.graph.initializer}
-    found = {}
-    for node in quantized.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
-            integers, scale, zero = (constants[name] for name in node.input)
-            axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 1)
-            if scale.ndim:
-                shape = [-1 if index == axis else 1 for index in range(integers.ndim)]
-                scale, zero = scale.reshape(shape), zero.reshape(shape)
-            name = node.input[0].removesuffix("_quantized")
-            found[name] = (integers.astype(np.float32) - zero.astype(np.float32)) * scale
-    return found
 
 
 def mean_errors(model: onnx.ModelProto, rounded: dict[str, np.ndarray],

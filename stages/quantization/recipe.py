@@ -26,6 +26,9 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
     for option in ("max_drop_pp", "layers_per_group"):
         if recipe.method != "mixed" and (value := getattr(recipe, option)) is not None:
             raise UserError(f"{key}.{option}: got {value}, which needs method: mixed")
+    if recipe.method != "static" and recipe.first_in_float:
+        raise UserError(f"{key}.first_in_float: got {recipe.first_in_float}, which needs method: "
+                        "static; mixed finds by itself what is to stay float")
     if recipe.method == "dynamic":
         if recipe.calibration_images is not None:
             raise UserError(f"{key}.calibration_images: got {recipe.calibration_images}, which "
@@ -37,6 +40,11 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
                             "quantization finds ranges at run time; set it to none")
         if recipe.bias_correction:
             raise UserError(f"{key}.bias_correction: got true, which needs method: static")
+        if recipe.equalization:
+            raise UserError(f"{key}.equalization: got true, which needs method: static or mixed")
+        if recipe.adaptive_rounding:
+            raise UserError(f"{key}.adaptive_rounding: got true, which needs method: static or "
+                            "mixed")
         if recipe.qat:
             raise UserError(f"{key}.qat: got a recipe, but dynamic quantization has no ranges to "
                             "train with; set method: static")
@@ -46,6 +54,9 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
     elif recipe.calibration == "none":
         raise UserError(f"{key}.calibration: got 'none', but static quantization needs ranges; "
                         "set it to minmax, percentile, entropy or mse")
+    elif recipe.bias_correction and recipe.adaptive_rounding:
+        raise UserError(f"{key}.bias_correction: got true, but adaptive_rounding takes mean errors "
+                        "into account; set one of them to false")
     elif (recipe.activation_type, recipe.weight_type) == ("QInt8", "QUInt8"):
         raise UserError(f"{key}.weight_type: got 'QUInt8', which ONNX Runtime does not combine "
                         "with activation_type QInt8; set it to QInt8")

@@ -125,3 +125,11 @@ def test_upper_bound_covers_the_true_drop_as_often_as_it_says(n, loses, gains, c
     covered = [Comparison(n, int(lost), int(gained), int(lost + gained)).drop_upper_pp(confidence)
                >= 100 * (loses - gains) for lost, gained, _ in draws]
     assert np.mean(covered) == pytest.approx(confidence, abs=0.04)
+
+
+def test_interval_of_the_drop_holds_it_and_mirrors():
+    worse = Comparison(n=1000, lost=12, gained=5, flipped=20)
+    low, high = worse.drop_interval_pp()
+    assert low < worse.drop_pp < high == worse.drop_upper_pp(0.975)
+    mirrored = Comparison(n=1000, lost=5, gained=12, flipped=20).drop_interval_pp()
+    assert mirrored == (-high, -low)

@@ -6,12 +6,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from stages.quantization.bias_correction import (
-    dequantized_weights,
-    mean_errors,
-    with_corrected_biases,
-)
+from stages.quantization.bias_correction import mean_errors, with_corrected_biases
 from stages.quantization.rounding import weights_of
+from stages.quantization.stored_weights import stored_weights
 
 
 def normal(*shape, seed=0):
@@ -71,6 +68,10 @@ def run(model, *names):
 
 def feeds(*sizes):
     return [{"x": part} for part in np.split(PICTURES, np.cumsum(sizes)[:-1])]
+
+
+def dequantized_weights(quantized):
+    return {name: weight.values() for name, weight in stored_weights(quantized).items()}
 
 
 def test_dequantized_weights_are_whole_steps():

@@ -7,11 +7,13 @@ from onnx import TensorProto, helper, numpy_helper
 from synthetic import CLASSES, make_dataset, model_params
 
 from stages.config.schema import QuantizedVariant
+from stages.measurement.accuracy import Comparison
 from stages.measurement.predictor import load_predictor, predict
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph
-from stages.quantization.mixed import Accuracy, fewest, quantize_mixed, search
+from stages.quantization.mixed import Accuracy, Bound, fewest, quantize_mixed, search
 from stages.quantization.sensitivity import Layer
+from stages.quantization.static import calibrated_model
 
 SIDE, CHANNELS, DEAD = 8, 16, 5
 
@@ -59,13 +61,22 @@ class Fake:
 def test_what_is_noisy_for_its_cost_is_kept_first(tmp_path, bound, kept):
     fake, truth = Fake(), np.zeros(100, int)
     found, record = search(LAYERS, fake.quantize, fake.logits, np.array([1.0]),
-                           Accuracy(truth, truth, fake.classes), bound, tmp_path)
+                           Accuracy(truth, truth, fake.classes), Bound(bound, 100), tmp_path)
     assert [layer.name for layer in found] == record["kept_in_float"] == kept
-    assert record["steps"][0] == {"layers_in_float": 0, "drop_pp": 50}
+    first = record["steps"][0]
+    assert (first["layers_in_float"], first["drop_pp"]) == (0, 50)
+    assert 50 < first["drop_upper_pp"] < 60
     assert min(step["drop_pp"] for step in record["steps"]) <= bound
     assert [row["logits_snr_db"] for row in record["sensitivity"]] == [0, -6.02, 60]
     assert [row["drop_pp"] for row in record["sensitivity"]] == [10, 40, 0]
     assert record["reason"].startswith("all quantized" if not kept else "the fewest")
+
+
+@pytest.mark.parametrize(("seen", "tested", "holds"), [
+    (0.1, 1.0, True), (0.0, 1.0, False), (0.1, 0.4, False), (0.1, 0.6, True)])
+def test_bound_is_on_the_drop_seen_and_on_what_it_may_be(seen, tested, holds):
+    """The drop is 0.1 points, and at most 0.50 at 95 %."""
+    assert Bound(seen, tested).holds(Comparison(n=1000, lost=3, gained=2, flipped=5)) is holds
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +127,9 @@ def mixed(case, per_channel, max_drop_pp, name, **more):
     recipe = QuantizedVariant("mixed", "QInt8", "QUInt8", per_channel, "minmax", False,
                               max_drop_pp=max_drop_pp, **more)
     target = source.with_name(name)
-    return target, quantize_mixed(source, target, recipe, params, dataset, "input")[1]
+    prepared, ranges = calibrated_model(source, recipe, params, dataset.view("calibration"),
+                                        "input")
+    return target, quantize_mixed(source, target, recipe, params, dataset, prepared, ranges, 100)
 
 
 def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):

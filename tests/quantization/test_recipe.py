@@ -23,6 +23,12 @@ def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", cor
 @pytest.mark.parametrize(("values", "key", "told"), [
     (recipe("dynamic", calibration="mse"), "calibration", "got 'mse'"),
     (recipe("dynamic", correction=True), "bias_correction", "needs method: static"),
+    (recipe("dynamic", equalization=True), "equalization", "needs method: static or mixed"),
+    (recipe("mixed", calibration="mse", max_drop_pp=1, first_in_float=2), "first_in_float",
+     "got 2, which needs method: static"),
+    (recipe("dynamic", adaptive_rounding=True), "adaptive_rounding", "needs method: static or"),
+    (recipe("static", calibration="mse", correction=True, adaptive_rounding=True),
+     "bias_correction", "set one of them to false"),
     (recipe("dynamic", activation="QInt8"), "activation_type", "QUInt8 alone"),
     (recipe("static"), "calibration", "got 'none'"),
     (recipe("static", "QInt8", "QUInt8", "minmax"), "weight_type", "does not combine"),
@@ -43,7 +49,8 @@ def test_a_contradiction_is_refused_by_key(values, key, told):
 
 @pytest.mark.parametrize("values", [
     recipe("dynamic"), recipe("dynamic", weights="QUInt8"), recipe("static", calibration="mse"),
-    recipe("static", "QInt8", "QInt8", "entropy", True),
+    recipe("static", "QInt8", "QInt8", "entropy", True, equalization=True),
+    recipe("static", calibration="mse", equalization=True, adaptive_rounding=True),
     recipe("static", "QUInt8", "QUInt8", "percentile"),
     recipe("static", calibration="mse", reduce_range=True),
     recipe("mixed", calibration="minmax", max_drop_pp=0)])

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from import_closure import ROOT
 
-from stages.training import allocator
+from stages.config import allocator
 
 # Page faults of taking and freeing a large block again, once the first time is over.
 PROBE = """
 import ctypes, resource, sys
-from stages.training.allocator import keep_freed_memory
+from stages.config.allocator import keep_freed_memory
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]

@@ -23,7 +23,7 @@ def keep_freed_memory() -> bool:
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
-        log.info("allocator: not glibc, left as it is; training may be slower")
+        log.info("allocator: not glibc, left as it is; training and fine-tuning may be slower")
         return False
     return all(mallopt(option, value) for option, value in (
         (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, TOP_PAD_BYTES)))

@@ -1,0 +1,196 @@
+"""What each way to recover accuracy brings to INT8, and what calibration method and size do.
+
+    python -m benchmarks.recovery [--only NAME ...] [--pictures N]
+
+Needs the outputs of prepare and export. Every configuration is the recipe of int8_static with some
+keys changed; its model is judged on validation pictures against the float model. Results go to
+docs/recovery.json one by one, the table to docs/recovery.md; started again, the program goes on
+with what is not there yet, unless the model or the pictures are other ones.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from stages.config.errors import UserError
+from stages.config.params import load_params
+from stages.config.schema import Params, QuantizedVariant
+from stages.config.stage import run_stage
+from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
+from stages.files.atomic import replacing, write_json
+from stages.measurement.accuracy import compare
+from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.system import describe_system
+from stages.quantization.ranges import RANGE_OF
+from stages.quantization.recipe import check_recipe
+from stages.quantization.sensitivity import output_noise, to_db
+from stages.quantization.variant import write_variant
+from stages.reporting.tables import replace_block
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path("models/onnx_fp32.onnx")
+RAW, PAGE = Path("docs/recovery.json"), Path("docs/recovery.md")
+FEW = 64  # calibration pictures; without it, all there are
+QAT = {"steps": 100, "batch_size": 32, "lr": 1e-3, "seed": 0}
+NEAREST = {"calibration": "minmax", "bias_correction": False, "equalization": False,
+           "adaptive_rounding": False, "first_in_float": 0, "qat": None}
+ROUNDING = {"adaptive_rounding": True}
+# Keys that differ from NEAREST, and the number of calibration pictures.
+CONFIGURATIONS: dict[str, tuple[dict[str, Any], int | None]] = {
+    **{f"{method}{told}": ({"calibration": method}, count)
+       for method in ("minmax", *RANGE_OF) for told, count in (("", None), (f", {FEW}", FEW))},
+    "bias correction": ({"bias_correction": True}, None),
+    "equalization": ({"equalization": True}, None),
+    "rounding": (ROUNDING, None),
+    "qat": ({"qat": QAT}, None),
+    "first layer in float": ({"first_in_float": 1}, None),
+    "first 2 in float": ({"first_in_float": 2}, None),
+    "first 3 in float": ({"first_in_float": 3}, None),
+    "equalization, bias correction": ({"equalization": True, "bias_correction": True}, None),
+    "equalization, rounding": ({"equalization": True, **ROUNDING}, None),
+    "first 2 in float, equalization": ({"first_in_float": 2, "equalization": True}, None),
+    "first 2 in float, rounding": ({"first_in_float": 2, **ROUNDING}, None),
+    "first 2 in float, equalization, rounding": ({"first_in_float": 2, "equalization": True,
+                                                  **ROUNDING}, None),
+    "mse, rounding": ({"calibration": "mse", **ROUNDING}, None),
+    "rounding, qat": ({**ROUNDING, "qat": QAT}, None),
+    "mse, qat": ({"calibration": "mse", "qat": QAT}, None),
+}
+
+
+def recipe_of(base: QuantizedVariant, name: str) -> QuantizedVariant:
+    """The recipe `base` with the keys of the configuration `name`."""
+    changed = OmegaConf.create({**OmegaConf.to_container(OmegaConf.structured(base)), **NEAREST,
+                                **CONFIGURATIONS[name][0]})
+    return OmegaConf.merge(OmegaConf.structured(QuantizedVariant), changed)
+
+
+def with_fewer_pictures(dataset: Dataset, count: int | None) -> Dataset:
+    """`dataset` with at most `count` calibration pictures."""
+    positions = dataset.splits["calibration"]
+    return replace(dataset, splits={**dataset.splits, "calibration":
+                                    evenly(positions, count or len(positions))})
+
+
+def measure(name: str, params: Params, dataset: Dataset, positions: np.ndarray,
+            reference: np.ndarray) -> dict[str, Any]:
+    """Quantize by the configuration `name` and judge it on the pictures at `positions`.
+
+    Args:
+        reference: the float model's logits of these pictures, (n, classes).
+    """
+    recipe = recipe_of(params.quantize.variants.int8_static, name)
+    check_recipe("int8_static", recipe)
+    chosen = with_fewer_pictures(dataset, CONFIGURATIONS[name][1])
+    with TemporaryDirectory() as folder:
+        target = Path(folder) / "model.onnx"
+        began = time.perf_counter()
+        record = write_variant(SOURCE, target, recipe, params.model, lambda: chosen,
+                               params.quantize.max_drop_pp)
+        seconds = time.perf_counter() - began
+        logits = predict(load_predictor(target, params.model),
+                         PictureView(dataset.images, positions), params.model)
+    labels = dataset.labels[positions]
+    against = compare(labels, reference.argmax(axis=1), logits.argmax(axis=1))
+    low, high = against.drop_interval_pp()
+    return {"recipe": OmegaConf.to_container(recipe), "calibration_images": len(record.positions),
+            "accuracy": float(np.mean(logits.argmax(axis=1) == labels)),
+            "drop_pp": against.drop_pp, "drop_low_pp": low, "drop_high_pp": high,
+            "flipped": against.flipped,
+            "logits_snr_db": to_db(output_noise(reference, logits)), "seconds": seconds,
+            "rounding": record.rounding, "qat": record.qat}
+
+
+def earlier_results(setup: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The results at `path`, if they are of the same `setup`."""
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["setup"] == setup:
+        return found["results"]
+    log.info("%s is of another model or other pictures: starting anew", path)
+    return {}
+
+
+def table(content: dict[str, Any]) -> str:
+    """The results in Markdown, in the order of CONFIGURATIONS."""
+    setup = content["setup"]
+    rows = "".join(
+        f"| {name} | {row['calibration_images']} | {100 * row['accuracy']:.2f} % "
+        f"| {row['drop_pp']:+.2f} ({row['drop_low_pp']:+.2f} to {row['drop_high_pp']:+.2f}) "
+        f"| {row['logits_snr_db']:.2f} dB | {row['flipped']} | {row['seconds']:.0f} |\n"
+        for name in CONFIGURATIONS if (row := content["results"].get(name)))
+    return (f"{setup['dataset']}, {setup['model']} at {setup['image_size']} px, "
+            f"{setup['validation_images']:,} validation pictures, float accuracy "
+            f"{100 * setup['float_accuracy']:.2f} %; {content['system']['cpu']['model']}, "
+            f"{content['system']['cpu']['threads_used']} threads.\n\n"
+            "| int8_static with | calibration pictures | accuracy | drop, points (95 %) "
+            "| logits against float | predictions changed | seconds |\n"
+            f"| --- | --- | --- | --- | --- | --- | --- |\n{rows}")
+
+
+def write(content: dict[str, Any], raw: Path, page: Path) -> None:
+    """Write the results to `raw`, and their table to `page` where there is one."""
+    write_json(raw, content)
+    if page.is_file():
+        text = replace_block(page.read_text(encoding="utf-8"), "recovery", table(content))
+        with replacing(page) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def run(names: Sequence[str], pictures: int | None, raw: Path, page: Path) -> None:
+    """Measure the configurations `names` that `raw` does not have yet.
+
+    Raises:
+        UserError: an output of prepare or export is missing.
+    """
+    params = load_params("model", "quantize.max_drop_pp", "quantize.variants.int8_static")
+    dataset = load_dataset()
+    if not SOURCE.is_file():
+        raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
+    positions = dataset.splits["validation"]
+    positions = evenly(positions, pictures or len(positions))
+    reference = predict(load_predictor(SOURCE, params.model),
+                        PictureView(dataset.images, positions), params.model)
+    setup = {"dataset": dataset.name, "model": params.model.name,
+             "image_size": params.model.image_size, "validation_images": len(positions),
+             "float_sha256": hashlib.sha256(SOURCE.read_bytes()).hexdigest(),
+             "float_accuracy": float(np.mean(
+                 reference.argmax(axis=1) == dataset.labels[positions]))}
+    results = earlier_results(setup, raw)
+    for number, name in enumerate(names, start=1):
+        if name in results:
+            log.info("%d of %d, %s: there already", number, len(names), name)
+            continue
+        log.info("%d of %d, %s ...", number, len(names), name)
+        results[name] = measure(name, params, dataset, positions, reference)
+        log.info("%s: drop %+.2f points, logits at %.2f dB, %.0f s", name,
+                 results[name]["drop_pp"], results[name]["logits_snr_db"],
+                 results[name]["seconds"])
+        write({"setup": setup, "system": describe_system(), "results": results}, raw, page)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), metavar="NAME",
+                        default=list(CONFIGURATIONS),
+                        help=f"of: {'; '.join(CONFIGURATIONS)} (default: all)")
+    parser.add_argument("--pictures", type=int, help="validation pictures, at most (default: all)")
+    arguments = parser.parse_args()
+    run(arguments.only, arguments.pictures, RAW, PAGE)
+
+
+if __name__ == "__main__":
+    run_stage(main)

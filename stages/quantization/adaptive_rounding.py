@@ -1,0 +1,183 @@
+"""Weights rounded up or down, whichever brings a layer's output nearer to the float model's.
+
+Rounding to the nearest step is best for each weight by itself, not for their sum. Layer by layer,
+from input to output, a layer is fed what the quantized layers before it make of calibration
+pictures, and is to give what the float layer gives, in the least squares: one weight of every
+output channel after the other takes the better of its two whole steps, until none changes. The
+graph and its steps stay; a weight differs from the nearest step by one at most.
+Sources: M. Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, 2020 (the
+task; its relaxation needs thousands of steps of Adam for each layer); K. Behdin et al., QuantEase,
+2023 (descent by coordinates).
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from stages.quantization.layer_rows import (
+    Feeds,
+    Layer,
+    layers_to_round,
+    rows_of_input,
+    rows_of_outputs,
+)
+from stages.quantization.stored_weights import SUFFIX, stored_weights
+
+log = logging.getLogger(__name__)
+
+SEED = 0
+HELD_OUT = 4  # each so many-th row judges what the others taught
+SWEEPS = 10   # over all weights of a layer, at most
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A layer as products of matrices, one for each group of its channels, float32.
+
+    inputs: (groups, rows, inputs), from the quantized layers before it.
+    targets: (groups, rows, outputs), of the float layer without its bias, in steps of the weights.
+    weights: (groups, outputs, inputs), in steps but not rounded yet.
+    least, most: (groups, outputs, inputs) or of ones, what a whole weight may be.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+
+    def nearest(self) -> np.ndarray:
+        """The weights rounded to the nearest step."""
+        return np.clip(np.rint(self.weights), self.least, self.most)
+
+    def error(self, weights: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
+        """Mean squared error of each output, (groups, outputs)."""
+        outputs = self.inputs[:, rows] @ weights.swapaxes(1, 2)
+        return np.square(outputs - self.targets[:, rows]).mean(axis=1)
+
+
+def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds: Feeds, *,
+                     seed: int = SEED) -> list[dict[str, Any]]:
+    """Choose the rounding of the weights of the QDQ graph `quantized`, in place.
+
+    Args:
+        source: the float graph that was quantized.
+        feeds: gives the calibration pictures; called twice for each layer and twice more.
+        seed: of what is looked at in each picture.
+
+    Returns:
+        For each layer its error on held-out rows over that of rounding to the nearest, and the
+        share of its weights that go the other way.
+    """
+    layers = layers_to_round(source, set(stored_weights(quantized)))
+    outputs = rows_of_outputs(source, layers, feeds, seed)
+    record = []
+    for layer in layers:
+        node = _reader(quantized, layer.name)
+        inputs = rows_of_input(quantized, layer, node.input[0], feeds, seed)
+        problem = make_problem(layer, node, quantized, source, inputs, outputs.pop(layer.number))
+        chosen, ratio = choose(problem)
+        changed = float(np.mean(chosen != problem.nearest()))
+        _store(quantized, layer.name, chosen)
+        record.append({"layer": layer.name, "error_ratio": ratio, "weights_changed": changed})
+        log.info("rounding: layer %d of %d: %.2f times the error of rounding to the nearest, "
+                 "%.1f %% of weights go the other way", len(record), len(layers), ratio,
+                 100 * changed)
+    return record
+
+
+def choose(problem: Problem) -> tuple[np.ndarray, float]:
+    """The weights of `problem` in whole steps, and their error.
+
+    Each output channel keeps the nearest steps where they are better on held-out rows. The error
+    is on these rows, over that of rounding all to the nearest; 1 where that has none.
+    """
+    judges = np.arange(problem.inputs.shape[1]) % HELD_OUT == 0
+    nearest = problem.nearest()
+    chosen = descend(problem, nearest, ~judges)
+    before, after = (problem.error(each, judges) for each in (nearest, chosen))
+    better = after < before
+    total = float(before.sum(dtype=np.float64))
+    ratio = float(np.where(better, after, before).sum(dtype=np.float64)) / total if total else 1.0
+    return np.where(better[:, :, None], chosen, nearest), ratio
+
+
+def descend(problem: Problem, start: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """From the weights `start`, take for each in turn the step that lowers the error on `rows`."""
+    inputs = problem.inputs[:, rows]
+    moments = inputs.swapaxes(1, 2) @ inputs                    # (groups, inputs, inputs)
+    wanted = problem.targets[:, rows].swapaxes(1, 2) @ inputs   # (groups, outputs, inputs)
+    low = np.clip(np.floor(problem.weights), problem.least, problem.most)
+    high = np.clip(low + 1, problem.least, problem.most)
+    weights = start.copy()
+    for _ in range(SWEEPS):
+        before = weights.copy()
+        for index in range(weights.shape[2]):
+            column = moments[:, :, index, None]
+            power = column[:, index]                            # (groups, 1)
+            slope = (weights @ column)[:, :, 0] - wanted[:, :, index]
+            best = weights[:, :, index] - slope / np.where(power > 0, power, 1)
+            nearer = np.abs(best - low[:, :, index]) <= np.abs(best - high[:, :, index])
+            weights[:, :, index] = np.where(
+                power > 0, np.where(nearer, low[:, :, index], high[:, :, index]),
+                weights[:, :, index])
+        if np.array_equal(weights, before):
+            break
+    return weights
+
+
+def make_problem(layer: Layer, node: onnx.NodeProto, quantized: onnx.ModelProto,
+                 source: onnx.ModelProto, inputs: np.ndarray, outputs: np.ndarray) -> Problem:
+    """What is to be chosen for `layer`, which is `node` in the QDQ graph.
+
+    Args:
+        inputs: (rows, inputs, ...) of the quantized layer.
+        outputs: (rows, outputs) of the float one, before its activation function.
+    """
+    groups, stored = layer.groups, stored_weights(quantized)
+    weight, floats = stored[layer.name], _constants(source)
+
+    def by_group(values: np.ndarray) -> np.ndarray:
+        """(groups, outputs, inputs) of the weights, or of what fits them."""
+        whole = np.broadcast_to(values, layer.shape).astype(np.float32)
+        return whole.reshape(groups, layer.shape[0] // groups, -1)
+
+    def rows_by_group(values: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(values.reshape(len(values), groups, -1).swapaxes(0, 1))
+
+    bias = np.float32(0)
+    if len(node.input) > 2:
+        made = {each.output[0]: each.input[0].removesuffix(SUFFIX)
+                for each in quantized.graph.node if each.op_type == "DequantizeLinear"}
+        name = made.get(node.input[2])
+        bias = stored[name].values() if name else _constants(quantized)[node.input[2]]
+    step = by_group(weight.scale)[:, None, :, 0]
+    return Problem(
+        inputs=rows_by_group(inputs), targets=rows_by_group(outputs - bias) / step,
+        weights=by_group(floats[layer.name].astype(np.float64) / weight.scale),
+        least=by_group(weight.integers.min() - weight.zero_point),
+        most=by_group(weight.integers.max() - weight.zero_point))
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def _reader(quantized: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    """The layer of a QDQ graph that reads the stored weight `name`."""
+    weight = next(node.output[0] for node in quantized.graph.node
+                  if node.op_type == "DequantizeLinear" and node.input[0] == f"{name}{SUFFIX}")
+    return next(node for node in quantized.graph.node if weight in node.input)
+
+
+def _store(quantized: onnx.ModelProto, name: str, steps: np.ndarray) -> None:
+    """Put whole `steps` where the weight `name` is stored, in its type and shape."""
+    old = stored_weights(quantized)[name]
+    tensor = next(each for each in quantized.graph.initializer
+                  if each.name == f"{name}{SUFFIX}")
+    integers = steps.reshape(old.integers.shape) + old.zero_point
+    tensor.CopyFrom(numpy_helper.from_array(integers.astype(old.integers.dtype), tensor.name))

@@ -1,0 +1,152 @@
+"""A layer as a product of matrices: rows of its input, and the rows of its output they make.
+
+Of each picture some places of the output are drawn; a row of a convolution's input is the patch
+that makes one place. Places depend on seed, layer and batch alone, so that two models that run the
+same pictures are looked at in the same places.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+
+from stages.quantization.rounding import weighted_layers, weights_of
+
+# From nothing to the calibration pictures, batch by batch, by the name of the model's input.
+Feeds = Callable[[], Iterator[dict[str, np.ndarray]]]
+
+ROWS = 4096           # of a layer, over all pictures
+INPUT_VALUES = 2**24  # that they may hold: layers with large patches get fewer
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or fully connected layer of the float graph.
+
+    name: of its weight; shape: of its weight, outputs first, then inputs of a group.
+    """
+
+    number: int
+    node: onnx.NodeProto
+    name: str
+    shape: tuple[int, ...]
+
+    def attribute(self, name: str, default: Sequence[int] | int) -> np.ndarray:
+        """An attribute of whole numbers."""
+        return np.array(next((helper.get_attribute_value(entry) for entry in self.node.attribute
+                              if entry.name == name), default))
+
+    @property
+    def groups(self) -> int:
+        """Of channels that are apart from each other."""
+        return int(self.attribute("group", 1))
+
+    def output_rows(self, values: np.ndarray, places: "Places") -> np.ndarray:
+        """(rows, outputs) of the output, (B, outputs) or (B, outputs, H, W)."""
+        if self.node.op_type == "Gemm":
+            return values
+        rows, columns = places.draw(self, values.shape[2:], len(values))
+        picture = np.arange(len(values))[:, None]
+        return values[picture, :, rows, columns].reshape(-1, values.shape[1])
+
+    def input_rows(self, values: np.ndarray, places: "Places") -> np.ndarray:
+        """(rows, inputs, ...) of the input, (B, inputs) or (B, inputs, H, W)."""
+        if self.node.op_type == "Gemm":
+            return values
+        kernel = np.array(self.shape[2:])
+        strides, dilations = self.attribute("strides", (1, 1)), self.attribute("dilations", (1, 1))
+        top, left, bottom, right = self.attribute("pads", (0, 0, 0, 0))
+        padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        sides = (padded.shape[2:] - dilations * (kernel - 1) - 1) // strides + 1
+        rows, columns = places.draw(self, sides, len(values))
+        rows = rows[..., None] * strides[0] + np.arange(kernel[0]) * dilations[0]
+        columns = columns[..., None] * strides[1] + np.arange(kernel[1]) * dilations[1]
+        picture = np.arange(len(values))[:, None, None, None]
+        patches = padded[picture, :, rows[..., :, None], columns[..., None, :]]
+        # NumPy puts the channels last: (B, places, kernel, kernel, inputs).
+        return np.moveaxis(patches, -1, 2).reshape(-1, values.shape[1], *kernel)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the outputs of one batch are looked at; pictures: of all batches."""
+
+    seed: int
+    batch: int
+    pictures: int
+
+    def draw(self, layer: Layer, sides: Sequence[int], count: int
+             ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of an output of `sides`, each (count, places of a picture)."""
+        inputs = int(np.prod(layer.shape[1:])) * layer.groups
+        each = max(1, min(ROWS, INPUT_VALUES // inputs) // self.pictures)
+        rng = np.random.default_rng([self.seed, layer.number, self.batch])
+        return tuple(rng.integers(0, side, (count, each)) for side in sides)
+
+
+def layers_to_round(source: onnx.ModelProto, stored: set[str]) -> list[Layer]:
+    """The layers of the float graph, in its order, whose weights are among `stored`."""
+    weights = weights_of(source)
+    layers = [Layer(number, node, name, weights[name].shape)
+              for number, (node, name) in enumerate(weighted_layers(source))]
+    return [layer for layer in layers if layer.name in stored and _is_plain(layer.node)]
+
+
+def _is_plain(node: onnx.NodeProto) -> bool:
+    """Whether a node is inputs times weights plus bias, outputs first, with padding as numbers."""
+    plain = {"Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1},
+             "Conv": {"auto_pad": b"NOTSET"}}[node.op_type]
+    found = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    return (all(found.get(name, value) == value for name, value in plain.items())
+            and (node.op_type == "Conv" or found.get("transB") == 1))
+
+
+def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[Layer], feeds: Feeds, seed: int
+                    ) -> dict[int, np.ndarray]:
+    """What the float model's `layers` put out, by number."""
+    found: dict[int, list[np.ndarray]] = {layer.number: [] for layer in layers}
+    for places, values in _run(model, [layer.node.output[0] for layer in layers], feeds, seed):
+        for layer in layers:
+            found[layer.number].append(layer.output_rows(values[layer.node.output[0]], places))
+    return {number: np.concatenate(parts) for number, parts in found.items()}
+
+
+def rows_of_input(model: onnx.ModelProto, layer: Layer, name: str, feeds: Feeds, seed: int
+                  ) -> np.ndarray:
+    """What goes into `layer`: the tensor `name` of `model`, a quantized one."""
+    return np.concatenate([layer.input_rows(values[name], places)
+                           for places, values in _run(model, [name], feeds, seed)])
+
+
+def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, seed: int
+         ) -> Iterator[tuple[Places, dict[str, np.ndarray]]]:
+    """The tensors `names` batch by batch; what they don't need is not run."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(_up_to(model, names).SerializeToString(), options,
+                                           providers=["CPUExecutionProvider"])
+    pictures = sum(len(next(iter(feed.values()))) for feed in feeds())
+    for batch, feed in enumerate(feeds()):
+        yield (Places(seed, batch, pictures),
+               dict(zip(names, session.run(list(names), feed), strict=True)))
+
+
+def _up_to(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """The part of `model` that makes the tensors `names`, which it puts out."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph, needed, nodes = result.graph, set(names), []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    constants = [tensor for tensor in model.graph.initializer if tensor.name in needed]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in names]
+    for old, new in ((graph.node, nodes[::-1]), (graph.initializer, constants),
+                     (graph.output, outputs), (graph.value_info, [])):
+        del old[:]
+        old.extend(new)
+    return result

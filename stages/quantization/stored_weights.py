@@ -1,0 +1,44 @@
+"""The integer weights of a QDQ graph, as ONNX Runtime's quantizer stores them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+SUFFIX = "_quantized"
+DEFAULT_AXIS = 1
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """A constant that a DequantizeLinear reads.
+
+    integers: as stored; scale, zero_point: float32, shaped to fit them.
+    """
+
+    integers: np.ndarray
+    scale: np.ndarray
+    zero_point: np.ndarray
+
+    def values(self) -> np.ndarray:
+        """What the integers stand for, float32."""
+        return (self.integers.astype(np.float32) - self.zero_point) * self.scale
+
+
+def stored_weights(quantized: onnx.ModelProto) -> dict[str, StoredWeight]:
+    """The stored weights and biases by the name of what they were made of."""
+    constants = {tensor.name: numpy_helper.to_array(tensor)
+                 for tensor in quantized.graph.initializer}
+    found = {}
+    for node in quantized.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            integers, scale, zero = (constants[name] for name in node.input)
+            axis = next((entry.i for entry in node.attribute if entry.name == "axis"),
+                        DEFAULT_AXIS)
+            if scale.ndim:
+                shape = [-1 if index == axis else 1 for index in range(integers.ndim)]
+                scale, zero = scale.reshape(shape), zero.reshape(shape)
+            found[node.input[0].removesuffix(SUFFIX)] = StoredWeight(
+                integers, scale, zero.astype(np.float32))
+    return found

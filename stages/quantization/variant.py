@@ -1,0 +1,101 @@
+"""A quantized variant by its recipe, from the float model to the file."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from stages.config.allocator import keep_freed_memory
+from stages.config.schema import Model, QuantizedVariant
+from stages.data.dataset import Dataset, PictureView
+from stages.measurement.predictor import load_predictor, predict
+from stages.onnx_graph.export import INPUT
+from stages.quantization.adaptive_rounding import round_adaptively
+from stages.quantization.dynamic import quantize_dynamically
+from stages.quantization.improvement import held_out, keep_if_better
+from stages.quantization.mixed import quantize_mixed
+from stages.quantization.qat import fine_tune, random_batches
+from stages.quantization.ranges import Range
+from stages.quantization.recipe import calibration_positions
+from stages.quantization.sensitivity import layers_of, nodes_of
+from stages.quantization.static import calibrated_model, feeds_of, quantize_to_ranges
+
+
+@dataclass
+class Record:
+    """How a variant came about.
+
+    positions: of its calibration pictures; ranges: calibrated, by tensor.
+    search, rounding, qat: what each of these found, where the recipe has it.
+    """
+
+    positions: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
+    ranges: dict[str, Range] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
+    rounding: dict[str, Any] = field(default_factory=dict)
+    qat: dict[str, Any] = field(default_factory=dict)
+
+
+def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: Model,
+                  load: Callable[[], Dataset], tested_drop_pp: float) -> Record:
+    """Write the float model at `source` as `recipe` says to `target`.
+
+    Args:
+        load: opens the pictures, which dynamic quantization can do without.
+        tested_drop_pp: bound of the drop in accuracy at 95 % confidence, for method mixed.
+
+    Raises:
+        UserError: a model that can't be quantized, or pictures that tell nothing.
+    """
+    if recipe.method == "dynamic":
+        quantize_dynamically(source, target, recipe)
+        return Record()
+    dataset = load()
+    positions = calibration_positions(dataset.splits["calibration"], recipe)
+    dataset.splits["calibration"] = positions
+    record = Record(positions)
+    pictures = dataset.view("calibration")
+    prepared, record.ranges = calibrated_model(source, recipe, model, pictures, INPUT)
+    if recipe.method == "mixed":
+        record.search = quantize_mixed(source, target, recipe, model, dataset, prepared,
+                                       record.ranges, tested_drop_pp)
+    else:
+        first = layers_of(prepared)[:recipe.first_in_float]
+        quantize_to_ranges(prepared, record.ranges, target, recipe,
+                           partial(feeds_of, pictures, model, INPUT), nodes_of(first))
+    if recipe.adaptive_rounding or recipe.qat:
+        keep_freed_memory()
+        _learn(source, target, recipe, model, dataset, prepared, record)
+    return record
+
+
+def _learn(source: Path, target: Path, recipe: QuantizedVariant, model: Model, dataset: Dataset,
+           prepared: onnx.ModelProto, record: Record) -> None:
+    """Adaptive rounding and fine-tuning of the model at `target`, each where it helps."""
+    taught, judges = held_out(record.positions)
+    sample = PictureView(dataset.images, judges)
+
+    def logits(path: Path) -> np.ndarray:
+        return predict(load_predictor(path, model), sample, model)
+
+    reference = logits(source)
+    if recipe.adaptive_rounding:
+        graph = onnx.load(target)
+
+        def feeds() -> Iterator[dict[str, np.ndarray]]:
+            return feeds_of(PictureView(dataset.images, taught), model, INPUT)
+
+        layers = round_adaptively(graph, prepared, feeds)
+        record.rounding = {**keep_if_better(target, graph, "rounding", logits, reference),
+                           "layers": layers}
+    if recipe.qat:
+        graph = onnx.load(target)
+        batches = random_batches(dataset.images, dataset.splits["train"], recipe.qat)
+        losses = fine_tune(graph, prepared, load_predictor(source, model), batches, recipe.qat,
+                           model)
+        record.qat = {**keep_if_better(target, graph, "qat", logits, reference),
+                      "first_loss": losses[0], "last_loss": losses[-1]}

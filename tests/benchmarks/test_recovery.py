@@ -1,0 +1,98 @@
+"""The comparison of ways to recover accuracy: what it changes, keeps and shows."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from refusals import refusal
+from synthetic import make_dataset, model_params
+
+from benchmarks import recovery
+from stages.config.schema import QuantizedVariant
+from stages.quantization.recipe import check_recipe
+
+BASE = QuantizedVariant("static", "QInt8", "QUInt8", True, "percentile", True, reduce_range=True)
+PAGE = "before\n<!-- recovery -->\n<!-- /recovery -->\nafter\n"
+
+
+@pytest.mark.parametrize("name", recovery.CONFIGURATIONS)
+def test_every_configuration_is_a_recipe_that_is_accepted(name):
+    recipe = recovery.recipe_of(BASE, name)
+    check_recipe("int8_static", recipe)
+    assert (recipe.method, recipe.reduce_range) == ("static", True), "the base's own"
+    keys = recovery.CONFIGURATIONS[name][0]
+    expected = {**recovery.NEAREST, **keys}
+    assert {key: recipe[key] for key in expected} == expected
+
+
+def test_calibration_pictures_are_fewer_and_the_rest_stays():
+    dataset = make_dataset()
+    fewer = recovery.with_fewer_pictures(dataset, 5)
+    assert len(fewer.splits["calibration"]) == 5
+    assert set(fewer.splits["calibration"]) < set(dataset.splits["calibration"])
+    assert fewer.splits["validation"] is dataset.splits["validation"]
+    whole = recovery.with_fewer_pictures(dataset, None)
+    np.testing.assert_array_equal(whole.splits["calibration"], dataset.splits["calibration"])
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """The program with a float model of constant logits, and quantization that is counted."""
+    dataset, written = make_dataset(), []
+    params = SimpleNamespace(model=model_params(), quantize=SimpleNamespace(
+        max_drop_pp=1.0, variants=SimpleNamespace(int8_static=BASE)))
+
+    def write_variant(source, target, recipe, model, load, tested_drop_pp):
+        written.append((recipe, len(load().splits["calibration"])))
+        return SimpleNamespace(positions=load().splits["calibration"], rounding={}, qat={})
+
+    def predict(path, pictures, model):
+        logits = np.tile(np.float32([1.0, 0.0, 0.5]), (len(pictures), 1))
+        return logits if path == recovery.SOURCE else logits + np.float32(0.1)
+
+    monkeypatch.chdir(tmp_path)
+    recovery.SOURCE.parent.mkdir()
+    recovery.SOURCE.write_bytes(b"model")
+    for name, value in {"load_params": lambda *keys: params, "load_dataset": lambda: dataset,
+                        "write_variant": write_variant, "predict": predict,
+                        "load_predictor": lambda path, model: path}.items():
+        monkeypatch.setattr(recovery, name, value)
+    raw, page = tmp_path / "recovery.json", tmp_path / "recovery.md"
+    page.write_text(PAGE)
+    return SimpleNamespace(raw=raw, page=page, written=written, dataset=dataset,
+                           run=lambda *names: recovery.run(names, None, raw, page))
+
+
+def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
+    caplog.set_level("INFO")
+    bench.run("minmax")
+    bench.run("minmax", "mse, 64")
+    assert [recipe.calibration for recipe, _ in bench.written] == ["minmax", "mse"]
+    assert "minmax: there already" in caplog.text
+    content = json.loads(bench.raw.read_text())
+    row = content["results"]["minmax"]
+    labels = bench.dataset.labels_of("validation")
+    assert row["accuracy"] == content["setup"]["float_accuracy"] == np.mean(labels == 0)
+    assert row["drop_pp"] == row["flipped"] == 0
+    assert row["drop_low_pp"] == -row["drop_high_pp"] < 0
+    assert row["logits_snr_db"] == pytest.approx(10 * np.log10(1.25 / 0.03), abs=0.01)
+    text = bench.page.read_text()
+    assert text.index("| minmax | ") < text.index("| mse, 64 | ")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "16.20 dB" in text
+
+
+def test_another_model_starts_anew(bench, caplog):
+    caplog.set_level("INFO")
+    bench.run("minmax")
+    recovery.SOURCE.write_bytes(b"other")
+    bench.run("equalization")
+    assert list(json.loads(bench.raw.read_text())["results"]) == ["equalization"]
+    assert "starting anew" in caplog.text
+
+
+def test_missing_model_is_told(bench):
+    recovery.SOURCE.unlink()
+    assert "run 'dvc repro export'" in refusal(bench.run, "minmax")

@@ -1,0 +1,168 @@
+"""Adaptive rounding: of a layer whose answer is known, and of a graph."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from synthetic import model_params
+from test_equalization import SIDE, bottlenecks
+
+from stages.config.schema import QuantizedVariant
+from stages.measurement.predictor import load_predictor, predict
+from stages.quantization.adaptive_rounding import (
+    HELD_OUT,
+    Problem,
+    choose,
+    descend,
+    make_problem,
+    round_adaptively,
+)
+from stages.quantization.layer_rows import layers_to_round, rows_of_input, rows_of_outputs
+from stages.quantization.static import calibrated_model, feeds_of, quantize_to_ranges
+from stages.quantization.stored_weights import stored_weights
+
+RECIPE = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False)
+LAYERS = ["stem", "expand", "depthwise", "project", "expand2", "head"]
+
+
+def problem(weights, rows=400):
+    """One output; its inputs are all the same, so that only the sum of its weights matters."""
+    weights = np.array([[weights]], dtype=np.float32)
+    common = np.random.default_rng(0).uniform(1, 2, (1, rows, 1)).astype(np.float32)
+    inputs = np.repeat(common, weights.shape[2], axis=2)
+    ones = np.ones_like(weights)
+    return Problem(inputs, inputs @ weights.swapaxes(1, 2), weights, -ones, ones)
+
+
+def test_sum_is_kept_where_rounding_to_the_nearest_loses_it():
+    """Eight times 0.3 is 2.4: two weights go up, 0.4 of 2.4 is left."""
+    chosen, ratio = choose(problem([0.3] * 8))
+    assert sorted(chosen.flatten()) == [0] * 6 + [1] * 2
+    assert ratio == pytest.approx((0.4 / 2.4) ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("weights", [[1, 0, 0], [0.6, -0.6, 0.1], [0, 0, 0]])
+def test_nearest_is_kept_where_nothing_is_better(weights):
+    exact = problem(weights)
+    chosen, ratio = choose(exact)
+    np.testing.assert_array_equal(chosen, exact.nearest())
+    assert ratio == 1
+
+
+def test_nearest_is_kept_where_what_was_taught_does_not_hold_for_other_rows():
+    misled = problem([0.3] * 8)
+    misled.targets[:, ::HELD_OUT] = 0
+    chosen, ratio = choose(misled)
+    assert not chosen.any()
+    assert ratio == 1
+
+
+def test_no_weight_goes_beyond_what_it_may_be():
+    chosen, _ = choose(problem([1.4] * 8))
+    assert chosen.max() == 1
+
+
+def test_descent_never_raises_the_error():
+    rng = np.random.default_rng(2)
+    inputs = rng.standard_normal((3, 200, 10)).astype(np.float32) @ rng.standard_normal(
+        (3, 10, 10)).astype(np.float32)
+    weights = rng.uniform(-5, 5, (3, 4, 10)).astype(np.float32)
+    limits = np.full_like(weights, 7)
+    each = Problem(inputs, inputs @ weights.swapaxes(1, 2), weights, -limits, limits)
+    every = np.ones(200, dtype=bool)
+    found = descend(each, each.nearest(), every)
+    before, after = (each.error(one, every) for one in (each.nearest(), found))
+    assert (after <= before * 1.0001).all()
+    assert after.sum() < 0.8 * before.sum()
+    assert np.abs(found - weights).max() < 1
+    np.testing.assert_array_equal(found, np.rint(found))
+
+
+@pytest.fixture(scope="module")
+def case(dataset, tmp_path_factory):
+    """Path of the float model, the prepared one, the quantized one, parameters, calibration."""
+    folder = tmp_path_factory.mktemp("rounding")
+    source, target, params = folder / "fp32.onnx", folder / "int8.onnx", model_params(
+        image_size=SIDE)
+    onnx.save(bottlenecks(), source)
+    pictures = dataset.pictures("calibration")
+    prepared, ranges = calibrated_model(source, RECIPE, params, pictures, "input")
+
+    def feeds():
+        return feeds_of(pictures, params, "input")
+
+    quantize_to_ranges(prepared, ranges, target, RECIPE, feeds)
+    return source, prepared, onnx.load(target), params, feeds
+
+
+def rounded(case, seed=0):
+    _, prepared, quantized, _, feeds = case
+    result = onnx.ModelProto()
+    result.CopyFrom(quantized)
+    return result, round_adaptively(result, prepared, feeds, seed=seed)
+
+
+def test_rows_of_a_layer_are_its_product(case):
+    """Fed with the float model's own input, each layer's rows give the float layer's rows."""
+    _, prepared, quantized, _, feeds = case
+    layers = layers_to_round(prepared, set(stored_weights(quantized)))
+    assert [layer.name for layer in layers] == LAYERS
+    wanted = rows_of_outputs(prepared, layers[1:], feeds, 0)
+    for layer in layers[1:]:
+        node = next(each for each in quantized.graph.node if each.name == layer.node.name)
+        inputs = rows_of_input(prepared, layer, layer.node.input[0], feeds, 0)
+        made = make_problem(layer, node, quantized, prepared, inputs, wanted[layer.number])
+        error = made.error(made.weights, slice(None))
+        assert error.mean() < 1e-4 * np.square(made.targets).mean(), layer.name
+
+
+def test_only_weights_change_and_by_one_step_at_most(case):
+    result, record = rounded(case)
+    quantized = case[2]
+    assert [row["layer"] for row in record] == LAYERS
+    assert [node.SerializeToString() for node in result.graph.node] == \
+        [node.SerializeToString() for node in quantized.graph.node]
+    changed = set()
+    for old, new in zip(quantized.graph.initializer, result.graph.initializer, strict=True):
+        before, after = (numpy_helper.to_array(each) for each in (old, new))
+        assert (old.name, before.dtype, before.shape) == (new.name, after.dtype, after.shape)
+        if not np.array_equal(before, after):
+            changed.add(old.name.removesuffix("_quantized"))
+            assert np.abs(after.astype(int) - before.astype(int)).max() == 1
+    assert changed == {row["layer"] for row in record if row["weights_changed"] > 0} != set()
+    assert all(row["error_ratio"] < 1 or row["weights_changed"] == 0 for row in record)
+
+
+def test_same_seed_same_graph(case):
+    assert rounded(case)[0].SerializeToString() == rounded(case)[0].SerializeToString()
+    assert rounded(case)[0].SerializeToString() != rounded(case, seed=1)[0].SerializeToString()
+
+
+def test_logits_come_nearer_to_the_float_model(case, dataset, tmp_path):
+    """Weights of few levels, so that their rounding is what is lost."""
+    source, prepared, quantized, params, feeds = case
+    coarse = onnx.ModelProto()
+    coarse.CopyFrom(quantized)
+    for tensor in coarse.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if tensor.name.removesuffix("_scale") in LAYERS:
+            tensor.CopyFrom(numpy_helper.from_array(array * np.float32(16), tensor.name))
+        elif tensor.name.removesuffix("_quantized") in LAYERS:
+            tensor.CopyFrom(numpy_helper.from_array(np.rint(array / 16).astype(np.int8),
+                                                    tensor.name))
+        elif array.dtype == np.int32:  # biases count in steps of the weights
+            tensor.CopyFrom(numpy_helper.from_array(np.rint(array / 16).astype(np.int32),
+                                                    tensor.name))
+        elif tensor.name.endswith("_quantized_scale"):
+            tensor.CopyFrom(numpy_helper.from_array(array * np.float32(16), tensor.name))
+    pictures = dataset.pictures("validation")
+    reference = predict(load_predictor(source, params), pictures, params)
+
+    def error(model, name):
+        onnx.save(model, tmp_path / name)
+        logits = predict(load_predictor(tmp_path / name, params), pictures, params)
+        return np.square(logits - reference).mean()
+
+    before = error(coarse, "before.onnx")
+    round_adaptively(coarse, prepared, feeds)
+    assert error(coarse, "after.onnx") < 0.7 * before

@@ -1,0 +1,184 @@
+"""Equalization on a graph with linear bottlenecks, a residual chain and ReLU6."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from synthetic import CLASSES, make_dataset, model_params
+
+from stages.config.schema import QuantizedVariant
+from stages.measurement.predictor import load_predictor, predict
+from stages.quantization.equalization import (
+    by_input,
+    channel_statistics,
+    find_groups,
+    largest_by_input,
+    sum_by_input,
+    with_equalized_channels,
+)
+from stages.quantization.sensitivity import output_noise, to_db
+from stages.quantization.static import quantize_statically
+
+SIDE, NARROW, WIDE = 8, 6, 12
+SPREAD = 10.0 ** np.linspace(-1.5, 0.5, NARROW)
+PICTURES = np.random.default_rng(5).standard_normal((6, 3, SIDE, SIDE)).astype(np.float32)
+
+
+def bottlenecks():
+    """stem - expand, ReLU6, depthwise, ReLU6, project - plus the stem - expand - pool - head.
+
+    The channels of the stem and of the projection have very different ranges.
+    """
+    rng = np.random.default_rng(0)
+
+    def weights(*shape):
+        return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+    arrays = {"stem": weights(NARROW, 3, 3, 3), "expand": weights(WIDE, NARROW, 1, 1),
+              "depthwise": weights(WIDE, 1, 3, 3), "project": weights(NARROW, WIDE, 1, 1),
+              "expand2": weights(WIDE, NARROW, 1, 1), "head": weights(len(CLASSES), WIDE),
+              "bias": weights(NARROW), "bias2": weights(NARROW),
+              "shift": weights(len(CLASSES)), "low": np.float32(0), "high": np.float32(6)}
+    spread = SPREAD.astype(np.float32)
+    for name in ("stem", "project"):
+        arrays[name] = arrays[name] * spread[:, None, None, None]
+    for name in ("expand", "expand2"):
+        arrays[name] = arrays[name] / spread[None, :, None, None]
+    nodes = [helper.make_node("Conv", ["input", "stem", "bias"], ["a"], pads=[1] * 4),
+             helper.make_node("Conv", ["a", "expand"], ["b"]),
+             helper.make_node("Clip", ["b", "low", "high"], ["b6"]),
+             helper.make_node("Conv", ["b6", "depthwise"], ["c"], group=WIDE, pads=[1] * 4),
+             helper.make_node("Clip", ["c", "low", "high"], ["c6"]),
+             helper.make_node("Conv", ["c6", "project", "bias2"], ["d"]),
+             helper.make_node("Add", ["d", "a"], ["s"]),
+             helper.make_node("Conv", ["s", "expand2"], ["e"]),
+             helper.make_node("Relu", ["e"], ["r"]),
+             helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+             helper.make_node("Flatten", ["p"], ["f"]),
+             helper.make_node("Gemm", ["f", "head", "shift"], ["logits"], transB=1)]
+    for node in nodes:
+        node.name = node.output[0]
+    graph = helper.make_graph(
+        nodes, "graph",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(CLASSES)])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def run(model, pictures=PICTURES):
+    session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": pictures})[0]
+
+
+def equalized(model, per_channel=True):
+    return with_equalized_channels(model, iter([{"input": PICTURES[:2]}, {"input": PICTURES[2:]}]),
+                                   per_channel=per_channel)
+
+
+def outputs(nodes):
+    return {node.output[0] for node in nodes}
+
+
+def test_groups_are_bottlenecks_with_their_residual_chain_and_what_is_before_the_head():
+    chain, end = find_groups(bottlenecks())
+    assert (outputs(chain.writers), outputs(chain.readers)) == ({"a", "d"}, {"b", "e"})
+    assert set(chain.quantized) == {"a", "d", "s"}
+    assert (outputs(end.writers), outputs(end.readers)) == ({"e"}, {"logits"})
+    assert set(end.quantized) == {"r", "p", "f"}
+
+
+@pytest.mark.parametrize("change", ["output", "other reader", "shared weight", "constant sum"])
+def test_a_tensor_that_something_else_depends_on_is_left_alone(change):
+    model = bottlenecks()
+    nodes = {node.name: node for node in model.graph.node}
+    if change == "output":
+        model.graph.output.append(helper.make_empty_tensor_value_info("s"))
+    elif change == "other reader":
+        model.graph.node.append(helper.make_node("Sigmoid", ["d"], ["other"]))
+    elif change == "shared weight":
+        nodes["e"].input[1] = "expand"
+    else:
+        nodes["s"].input[1] = "bias"
+    assert all("a" not in group.quantized or change == "constant sum"
+               for group in find_groups(model))
+    assert all("d" not in group.quantized for group in find_groups(model))
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_float_function_is_the_same(per_channel):
+    model = bottlenecks()
+    before = model.SerializeToString()
+    result = equalized(model, per_channel)
+    onnx.checker.check_model(result, full_check=True)
+    np.testing.assert_allclose(run(result), run(model), rtol=1e-5, atol=1e-6)
+    other = np.random.default_rng(9).standard_normal((3, 3, SIDE, SIDE)).astype(np.float32) * 9
+    np.testing.assert_allclose(run(result, other), run(model, other), rtol=1e-5, atol=1e-5)
+    assert model.SerializeToString() == before, "the argument was changed"
+
+
+def test_channels_come_nearer_to_each_other():
+    def spread(model):
+        seen = channel_statistics(model, ["s"], [{"input": PICTURES}])["s"]
+        reach = np.maximum(-seen.lowest, seen.highest)
+        return reach.max() / reach.min()
+
+    model = bottlenecks()
+    assert spread(model) > 10
+    assert spread(equalized(model)) < spread(model) / 3
+
+
+def test_statistics_are_those_of_all_batches():
+    seen = channel_statistics(bottlenecks(), ["a", "f"],
+                              [{"input": PICTURES[:3]}, {"input": PICTURES[3:]}])
+    opened = bottlenecks()
+    del opened.graph.output[:]
+    opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in "af")
+    values = onnxruntime.InferenceSession(
+        opened.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            ["a", "f"], {"input": PICTURES})
+    for name, array, axes in zip("af", values, ((0, 2, 3), (0,)), strict=True):
+        np.testing.assert_allclose(seen[name].lowest, array.min(axis=axes))
+        np.testing.assert_allclose(seen[name].highest, array.max(axis=axes))
+        np.testing.assert_allclose(seen[name].power, np.square(array).mean(axis=axes), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("groups", "shape"), [(1, (4, 6, 1, 1)), (2, (4, 3, 3, 3)),
+                                               (6, (12, 1, 3, 3))])
+def test_factors_meet_the_input_channel_that_a_weight_reads(groups, shape):
+    rng = np.random.default_rng(1)
+    weight, factors = rng.standard_normal(shape), rng.uniform(0.5, 2, 6)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=groups)
+    graph = helper.make_graph(
+        [node], "graph", [helper.make_tensor_value_info("x", TensorProto.DOUBLE, None),
+                          helper.make_tensor_value_info("w", TensorProto.DOUBLE, None)],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)])
+    reference = onnx.reference.ReferenceEvaluator(helper.make_model(graph))
+    pictures = rng.standard_normal((1, 6, 5, 5))
+    expected = reference.run(None, {"x": pictures * factors[None, :, None, None], "w": weight})[0]
+    actual = reference.run(None, {"x": pictures, "w": by_input(node, weight, factors)})[0]
+    np.testing.assert_allclose(actual, expected)
+    ones = by_input(node, np.ones(shape), np.arange(6.0))
+    for channel in range(6):
+        read = np.where(ones == channel, weight, 0)
+        np.testing.assert_allclose(sum_by_input(node, weight, 6)[channel], read.sum())
+        np.testing.assert_allclose(largest_by_input(node, weight, 6)[channel],
+                                   np.abs(read).max())
+
+
+def test_quantized_model_comes_nearer_to_the_float_one(tmp_path):
+    dataset, params = make_dataset(), model_params(image_size=SIDE)
+    source = tmp_path / "fp32.onnx"
+    onnx.save(bottlenecks(), source)
+    reference = predict(load_predictor(source, params), dataset.images, params)
+    reached = {}
+    for equalization in (False, True):
+        target = tmp_path / f"{equalization}.onnx"
+        quantize_statically(source, target, QuantizedVariant(
+            "static", "QInt8", "QUInt8", True, "minmax", False, equalization=equalization),
+            params, dataset.pictures("calibration"), "input")
+        logits = predict(load_predictor(target, params), dataset.images, params)
+        reached[equalization] = to_db(output_noise(reference, logits))
+    assert reached[True] > reached[False] + 3

@@ -1,0 +1,41 @@
+"""What is learned is kept where it helps on pictures held out."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from stages.quantization.improvement import held_out, keep_if_better
+
+
+def model(name):
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], name,
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
+    return helper.make_model(graph)
+
+
+@pytest.mark.parametrize(("after", "kept"), [(0.01, True), (0.1, True), (0.5, False)])
+def test_model_is_replaced_unless_its_logits_are_worse(tmp_path, caplog, after, kept):
+    """The start is off by 0.1 of the logits: 20 dB."""
+    caplog.set_level("INFO")
+    path = tmp_path / "int8.onnx.partial"
+    onnx.save(model("start"), path)
+    error = {"start": 0.1, "learned": after}
+
+    def logits(at):
+        return np.ones((2, 3)) + error[onnx.load(at).graph.name]
+
+    record = keep_if_better(path, model("learned"), "qat", logits, np.ones((2, 3)))
+    assert onnx.load(path).graph.name == ("learned" if kept else "start")
+    assert record == {"held_out_snr_db_before": 20,
+                      "held_out_snr_db_after": round(-20 * np.log10(after), 2), "kept": kept}
+    assert ("stays as it was" in caplog.text) is not kept
+    assert "qat" in caplog.text
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_pictures_held_out_are_a_quarter_and_apart():
+    taught, judges = held_out(np.arange(100, 140))
+    assert len(judges) == 10
+    assert sorted([*taught, *judges]) == list(range(100, 140))

@@ -1,0 +1,96 @@
+"""A variant from its recipe: what each switch leaves in the file and in the record."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from synthetic import model_params
+from test_equalization import SIDE, bottlenecks
+
+from stages.config.schema import QatRecipe, QuantizedVariant
+from stages.measurement.predictor import load_predictor, predict
+from stages.quantization.sensitivity import output_noise, to_db
+from stages.quantization.variant import write_variant
+
+
+@pytest.fixture(scope="module")
+def made(dataset, tmp_path_factory):
+    """made(name, method, **switches): path and record of a variant, and its logits' dB."""
+    folder, params = tmp_path_factory.mktemp("variant"), model_params(image_size=SIDE)
+    source = folder / "fp32.onnx"
+    onnx.save(bottlenecks(), source)
+    pictures = dataset.pictures("validation")
+    reference = predict(load_predictor(source, params), pictures, params)
+
+    def make(name, **switches):
+        target = folder / f"{name}.onnx"
+        recipe = QuantizedVariant(**{
+            "method": "static", "weight_type": "QInt8", "activation_type": "QUInt8",
+            "per_channel": True, "calibration": "minmax", "bias_correction": False, **switches})
+        record = write_variant(source, target, recipe, params, lambda: dataset, 100.0)
+        logits = predict(load_predictor(target, params), pictures, params)
+        return target, record, to_db(output_noise(reference, logits))
+    return make
+
+
+def integers(path):
+    return {tensor.name: numpy_helper.to_array(tensor)
+            for tensor in onnx.load(path).graph.initializer if tensor.name.endswith("_quantized")}
+
+
+def test_static_records_ranges_and_pictures(made, dataset):
+    _, record, _ = made("plain")
+    np.testing.assert_array_equal(record.positions, dataset.splits["calibration"])
+    assert record.ranges
+    assert [record.search, record.rounding, record.qat] == [{}, {}, {}]
+
+
+def test_fine_tuning_that_harms_leaves_the_static_model(made):
+    harmed, record, _ = made("harmed", qat=QatRecipe(steps=4, batch_size=4, lr=1.0, seed=0))
+    assert record.qat["kept"] is False
+    assert record.qat["held_out_snr_db_after"] < record.qat["held_out_snr_db_before"]
+    plain = integers(made("plain")[0])
+    assert all(np.array_equal(array, plain[name]) for name, array in integers(harmed).items())
+
+
+def test_fine_tuning_starts_from_the_equalized_weights(made):
+    """Those of the float model, which have other factors, would undo the equalization."""
+    snr = {}
+    for name, qat in (("start", None), ("tuned", QatRecipe(2, 4, 1e-6, 0))):
+        _, record, snr[name] = made(name, equalization=True, qat=qat)
+    assert record.qat["held_out_snr_db_after"] > record.qat["held_out_snr_db_before"] - 1
+    assert snr["tuned"] > snr["start"] - 1
+
+
+def test_rounding_changes_weights_and_is_judged(made):
+    path, record, _ = made("rounded", adaptive_rounding=True)
+    plain, rounded = integers(made("plain")[0]), integers(path)
+    assert any(not np.array_equal(array, plain[name]) for name, array in rounded.items()) \
+        is record.rounding["kept"]
+    assert record.rounding["layers"]
+
+
+def test_rounding_leaves_layers_in_float_alone(made):
+    _, record, _ = made("mixed", method="mixed", max_drop_pp=0.0, adaptive_rounding=True)
+    kept = set(record.search["kept_in_float"])
+    assert kept.isdisjoint(row["layer"] for row in record.rounding["layers"])
+    assert len(kept) + len(record.rounding["layers"]) == 6
+
+
+def test_first_layers_stay_in_float(made):
+    weights = [set(integers(made(f"first{count}", first_in_float=count)[0]))
+               for count in (0, 1, 2)]
+    assert weights[0] - weights[1] == {"stem_quantized", "bias_quantized"}
+    assert weights[1] - weights[2] == {"expand_quantized"}
+
+
+def test_dynamic_needs_no_pictures(made, tmp_path):
+    def load():
+        raise AssertionError("pictures were opened")
+
+    onnx.save(bottlenecks(), tmp_path / "fp32.onnx")
+    recipe = QuantizedVariant("dynamic", "QInt8", "QUInt8", False, "none", False)
+    record = write_variant(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", recipe,
+                           model_params(image_size=SIDE), load, 1.0)
+    assert (tmp_path / "int8.onnx").is_file()
+    assert not record.ranges
