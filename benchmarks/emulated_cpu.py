@@ -33,10 +33,8 @@ from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_predictor, model_input, predict
 from stages.measurement.preflight import cpu_fields
-from stages.onnx_graph.export import INPUT
-from stages.quantization.mixed import quantize_mixed
 from stages.quantization.recipe import record_recipe
-from stages.quantization.static import quantize_statically
+from stages.quantization.variant import write_variant
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +65,8 @@ def make_model(name: str, target: Path, params: Params, dataset: Dataset) -> Non
         shutil.copyfile(SOURCE, target)
         return
     recipe = OmegaConf.merge(params.quantize.variants.int8_static, RECIPES[name])
-    if recipe.method == "mixed":
-        quantize_mixed(SOURCE, target, recipe, params.model, dataset, INPUT)
-    else:
-        quantize_statically(SOURCE, target, recipe, params.model, dataset.view("calibration"),
-                            INPUT)
+    write_variant(SOURCE, target, recipe, params.model, lambda: dataset,
+                  params.quantize.max_drop_pp)
     record_recipe(target, recipe)
 
 
@@ -155,7 +150,8 @@ def main() -> None:
         raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
     if not SOURCE.is_file():
         raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
-    params, dataset = load_params("model", "quantize.variants.int8_static"), load_dataset()
+    params, dataset = load_params("model", "quantize.max_drop_pp",
+                                  "quantize.variants.int8_static"), load_dataset()
     positions = evenly(dataset.splits["validation"], arguments.pictures)
     facts = {"dataset": dataset.name, "model": params.model.name,
              "image_size": params.model.image_size, "validation_images": len(positions),

@@ -14,7 +14,6 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,46 +40,39 @@ log = logging.getLogger(__name__)
 
 SOURCE = Path("models/onnx_fp32.onnx")
 RAW, PAGE = Path("docs/recovery.json"), Path("docs/recovery.md")
-FEW = 64  # calibration pictures; without it, all there are
+FEW = 64  # calibration pictures; elsewhere, all there are
 QAT = {"steps": 100, "batch_size": 32, "lr": 1e-3, "seed": 0}
 NEAREST = {"calibration": "minmax", "bias_correction": False, "equalization": False,
-           "adaptive_rounding": False, "first_in_float": 0, "qat": None}
+           "adaptive_rounding": False, "first_in_float": 0, "qat": None,
+           "calibration_images": None}
 ROUNDING = {"adaptive_rounding": True}
-# Keys that differ from NEAREST, and the number of calibration pictures.
-CONFIGURATIONS: dict[str, tuple[dict[str, Any], int | None]] = {
-    **{f"{method}{told}": ({"calibration": method}, count)
+# Keys that differ from NEAREST.
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    **{f"{method}{told}": {"calibration": method, "calibration_images": count}
        for method in ("minmax", *RANGE_OF) for told, count in (("", None), (f", {FEW}", FEW))},
-    "bias correction": ({"bias_correction": True}, None),
-    "equalization": ({"equalization": True}, None),
-    "rounding": (ROUNDING, None),
-    "qat": ({"qat": QAT}, None),
-    "first layer in float": ({"first_in_float": 1}, None),
-    "first 2 in float": ({"first_in_float": 2}, None),
-    "first 3 in float": ({"first_in_float": 3}, None),
-    "equalization, bias correction": ({"equalization": True, "bias_correction": True}, None),
-    "equalization, rounding": ({"equalization": True, **ROUNDING}, None),
-    "first 2 in float, equalization": ({"first_in_float": 2, "equalization": True}, None),
-    "first 2 in float, rounding": ({"first_in_float": 2, **ROUNDING}, None),
-    "first 2 in float, equalization, rounding": ({"first_in_float": 2, "equalization": True,
-                                                  **ROUNDING}, None),
-    "mse, rounding": ({"calibration": "mse", **ROUNDING}, None),
-    "rounding, qat": ({**ROUNDING, "qat": QAT}, None),
-    "mse, qat": ({"calibration": "mse", "qat": QAT}, None),
+    "bias correction": {"bias_correction": True},
+    "equalization": {"equalization": True},
+    "rounding": ROUNDING,
+    "qat": {"qat": QAT},
+    "first layer in float": {"first_in_float": 1},
+    "first 2 in float": {"first_in_float": 2},
+    "first 3 in float": {"first_in_float": 3},
+    "equalization, bias correction": {"equalization": True, "bias_correction": True},
+    "equalization, rounding": {"equalization": True, **ROUNDING},
+    "first 2 in float, equalization": {"first_in_float": 2, "equalization": True},
+    "first 2 in float, rounding": {"first_in_float": 2, **ROUNDING},
+    "first 2 in float, equalization, rounding": {"first_in_float": 2, "equalization": True,
+                                                 **ROUNDING},
+    "mse, rounding": {"calibration": "mse", **ROUNDING},
+    "mse, qat": {"calibration": "mse", "qat": QAT},
 }
 
 
 def recipe_of(base: QuantizedVariant, name: str) -> QuantizedVariant:
     """The recipe `base` with the keys of the configuration `name`."""
     changed = OmegaConf.create({**OmegaConf.to_container(OmegaConf.structured(base)), **NEAREST,
-                                **CONFIGURATIONS[name][0]})
+                                **CONFIGURATIONS[name]})
     return OmegaConf.merge(OmegaConf.structured(QuantizedVariant), changed)
-
-
-def with_fewer_pictures(dataset: Dataset, count: int | None) -> Dataset:
-    """`dataset` with at most `count` calibration pictures."""
-    positions = dataset.splits["calibration"]
-    return replace(dataset, splits={**dataset.splits, "calibration":
-                                    evenly(positions, count or len(positions))})
 
 
 def measure(name: str, params: Params, dataset: Dataset, positions: np.ndarray,
@@ -92,11 +84,10 @@ def measure(name: str, params: Params, dataset: Dataset, positions: np.ndarray,
     """
     recipe = recipe_of(params.quantize.variants.int8_static, name)
     check_recipe("int8_static", recipe)
-    chosen = with_fewer_pictures(dataset, CONFIGURATIONS[name][1])
     with TemporaryDirectory() as folder:
         target = Path(folder) / "model.onnx"
         began = time.perf_counter()
-        record = write_variant(SOURCE, target, recipe, params.model, lambda: chosen,
+        record = write_variant(SOURCE, target, recipe, params.model, lambda: dataset,
                                params.quantize.max_drop_pp)
         seconds = time.perf_counter() - began
         logits = predict(load_predictor(target, params.model),

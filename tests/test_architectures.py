@@ -20,8 +20,8 @@ from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.clean import clean
 from stages.onnx_graph.export import INPUT, export_onnx
-from stages.quantization.mixed import quantize_mixed
 from stages.quantization.static import quantize_statically
+from stages.quantization.variant import write_variant
 
 SIDE = 32
 STATIC = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False)
@@ -106,7 +106,7 @@ def test_mixed_precision_of_another_family(tmp_path, library, name):
     onnx.save(proto, source)
     recipe = QuantizedVariant("mixed", "QInt8", "QUInt8", True, "minmax", False, max_drop_pp=0.0)
     dataset = make_dataset(80)
-    _, record = quantize_mixed(source, target, recipe, params, dataset, INPUT)
+    record = write_variant(source, target, recipe, params, lambda: dataset, 100.0).search
     assert record["steps"][-1]["drop_pp"] <= 0 or len(record["kept_in_float"]) == len(
         record["sensitivity"])
     batch = model_input(dataset.pictures("validation"), params)

@@ -14,10 +14,10 @@ from stages.config.schema import Model
 from stages.data.dataset import Dataset
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
-from stages.onnx_graph.export import INPUT, export_onnx
+from stages.onnx_graph.export import export_onnx
 from stages.quantization.recipe import record_recipe
 from stages.quantization.source import load_float_model
-from stages.quantization.static import quantize_statically
+from stages.quantization.variant import write_variant
 
 FLOAT, OURS = "onnx_fp32", ("int8_static", "int8_mixed")
 PRESETS = Path("conf/model")
@@ -71,7 +71,7 @@ def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folde
     pictures = dataset.view("calibration")
     onnx.save(export_onnx(_build(params, pictures[:STATISTICS], len(dataset.classes)), params,
                           dataset.classes, OPSET), models[FLOAT])
-    quantize_statically(models[FLOAT], models["int8_static"], recipe, params, pictures, INPUT)
+    write_variant(models[FLOAT], models["int8_static"], recipe, params, lambda: dataset, 100.0)
     record_recipe(models["int8_static"], recipe)
     return Subject(params, models, trained=False)
 

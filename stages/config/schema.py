@@ -109,7 +109,8 @@ class Benchmark:
     throughput_rounds: int = number(2, 1_000)
     providers: list[str] = MISSING
     torch_modes: list[str] = field(default=MISSING,
-                                   metadata={"choices": ("eager", "compile")})
+                                   metadata={"choices": ("eager", "compile"),
+                                             "may_be_empty": True})
 
 
 @dataclass

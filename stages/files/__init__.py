@@ -1,1 +1,1 @@
-"""Writing files whole or not at all."""
+"""Reading files, and writing them whole or not at all."""

@@ -3,7 +3,6 @@
 Every round times each model once, in an order drawn anew, so that a slow moment of the machine
 hits all of them. Each timed run follows an untimed one of the same model: caches and threads are
 then its own, as they are when a model is served.
-Source of the scenarios: V. J. Reddi et al., MLPerf Inference Benchmark, 2020.
 """
 
 import gc

@@ -82,7 +82,8 @@ def size_options(params: Model) -> dict[str, int]:
     Transformers are such models: they have a position for each patch of the picture.
     """
     if params.library == "timm":
-        config = timm.models.get_pretrained_cfg(params.name)
+        config = (timm.models.get_pretrained_cfg(params.name)
+                  if params.name in timm.list_models() else None)
         return {"img_size": params.image_size} if config and config.fixed_input_size else {}
     return {"image_size": params.image_size} if params.name.startswith("vit_") else {}
 

@@ -14,12 +14,12 @@ import onnx
 from onnx import helper, numpy_helper
 
 from stages.config.schema import Model, QuantizedVariant
-from stages.quantization.bias_correction import dequantized_weights
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.float_island import with_float_islands
 from stages.quantization.ranges import Range
 from stages.quantization.rounding import weighted_layers, with_float_weights
 from stages.quantization.static import calibrated_model, write_qdq
+from stages.quantization.stored_weights import dequantized_weights
 
 
 @dataclass(frozen=True)

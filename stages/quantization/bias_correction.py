@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from stages.quantization.rounding import weighted_layers, weights_of
-from stages.quantization.stored_weights import stored_weights
+from stages.quantization.stored_weights import dequantized_weights
 
 
 def with_corrected_biases(model: onnx.ModelProto, quantized: onnx.ModelProto,
@@ -25,7 +25,7 @@ def with_corrected_biases(model: onnx.ModelProto, quantized: onnx.ModelProto,
         quantized: `model` as QDQ.
         feeds: batches by the name of the model's input; one is held at a time.
     """
-    rounded = {name: weight.values() for name, weight in stored_weights(quantized).items()}
+    rounded = dequantized_weights(quantized)
     errors = mean_errors(model, rounded, feeds)
     result = onnx.ModelProto()
     result.CopyFrom(model)

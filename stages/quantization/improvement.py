@@ -18,7 +18,8 @@ EVERY = 4
 
 def held_out(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Part `positions` of calibration pictures into those to learn from, and those to judge by."""
-    judges = np.arange(len(positions)) % EVERY == EVERY - 1
+    every = min(EVERY, len(positions))
+    judges = np.arange(len(positions)) % every == every - 1
     return positions[~judges], positions[judges]
 
 

@@ -29,6 +29,11 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
     if recipe.method != "static" and recipe.first_in_float:
         raise UserError(f"{key}.first_in_float: got {recipe.first_in_float}, which needs method: "
                         "static; mixed finds by itself what is to stay float")
+    if recipe.qat and (recipe.method == "mixed" or recipe.first_in_float
+                       or recipe.adaptive_rounding):
+        raise UserError(f"{key}.qat: got a recipe, which starts from weights rounded to the "
+                        "nearest in all layers; set method: static, first_in_float: 0 and "
+                        "adaptive_rounding: false")
     if recipe.method == "dynamic":
         if recipe.calibration_images is not None:
             raise UserError(f"{key}.calibration_images: got {recipe.calibration_images}, which "

@@ -42,3 +42,8 @@ def stored_weights(quantized: onnx.ModelProto) -> dict[str, StoredWeight]:
             found[node.input[0].removesuffix(SUFFIX)] = StoredWeight(
                 integers, scale, zero.astype(np.float32))
     return found
+
+
+def dequantized_weights(quantized: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """What the stored weights and biases stand for, float32, by the name of their origin."""
+    return {name: weight.values() for name, weight in stored_weights(quantized).items()}

@@ -1,7 +1,7 @@
 """A quantized variant by its recipe, from the float model to the file."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
         return Record()
     dataset = load()
     positions = calibration_positions(dataset.splits["calibration"], recipe)
-    dataset.splits["calibration"] = positions
+    dataset = replace(dataset, splits={**dataset.splits, "calibration": positions})
     record = Record(positions)
     pictures = dataset.view("calibration")
     prepared, record.ranges = calibrated_model(source, recipe, model, pictures, INPUT)

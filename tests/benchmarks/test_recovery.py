@@ -21,19 +21,9 @@ def test_every_configuration_is_a_recipe_that_is_accepted(name):
     recipe = recovery.recipe_of(BASE, name)
     check_recipe("int8_static", recipe)
     assert (recipe.method, recipe.reduce_range) == ("static", True), "the base's own"
-    keys = recovery.CONFIGURATIONS[name][0]
+    keys = recovery.CONFIGURATIONS[name]
     expected = {**recovery.NEAREST, **keys}
     assert {key: recipe[key] for key in expected} == expected
-
-
-def test_calibration_pictures_are_fewer_and_the_rest_stays():
-    dataset = make_dataset()
-    fewer = recovery.with_fewer_pictures(dataset, 5)
-    assert len(fewer.splits["calibration"]) == 5
-    assert set(fewer.splits["calibration"]) < set(dataset.splits["calibration"])
-    assert fewer.splits["validation"] is dataset.splits["validation"]
-    whole = recovery.with_fewer_pictures(dataset, None)
-    np.testing.assert_array_equal(whole.splits["calibration"], dataset.splits["calibration"])
 
 
 @pytest.fixture

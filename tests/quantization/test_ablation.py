@@ -12,8 +12,8 @@ from synthetic import make_dataset, model_params
 
 from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.quantization.ablation import Calibrated, Cell, grid, name_of, write_cell
-from stages.quantization.bias_correction import dequantized_weights
 from stages.quantization.rounding import round_weights, signal_to_noise_db, weights_of
+from stages.quantization.stored_weights import dequantized_weights
 
 PARAMS = model_params(image_size=SIDE)
 

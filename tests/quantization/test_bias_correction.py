@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stages.quantization.bias_correction import mean_errors, with_corrected_biases
 from stages.quantization.rounding import weights_of
-from stages.quantization.stored_weights import stored_weights
+from stages.quantization.stored_weights import dequantized_weights
 
 
 def normal(*shape, seed=0):
@@ -68,10 +68,6 @@ def run(model, *names):
 
 def feeds(*sizes):
     return [{"x": part} for part in np.split(PICTURES, np.cumsum(sizes)[:-1])]
-
-
-def dequantized_weights(quantized):
-    return {name: weight.values() for name, weight in stored_weights(quantized).items()}
 
 
 def test_dequantized_weights_are_whole_steps():

@@ -8,9 +8,9 @@ from onnx import TensorProto, helper, numpy_helper
 from synthetic import TINY
 
 from stages.config.schema import QuantizedVariant
-from stages.quantization.bias_correction import dequantized_weights
 from stages.quantization.channel_floor import with_channel_floor
 from stages.quantization.static import write_qdq
+from stages.quantization.stored_weights import dequantized_weights
 
 INT32_MAX = np.iinfo(np.int32).max
 BIAS = np.array([0.5, -3.3, 7.7, 0.0, -1.23456], dtype=np.float32)
