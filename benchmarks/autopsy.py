@@ -44,6 +44,7 @@ from stages.data.dataset import (
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_predictor, model_input, predict
 from stages.measurement.preflight import cpu_fields
+from stages.measurement.session import open_session
 from stages.model.build import build_model
 from stages.onnx_graph.export import INPUT, export_onnx
 from stages.quantization.ablation import Calibrated, Cell, grid, write_cell
@@ -104,8 +105,7 @@ def activation_spread(model: onnx.ModelProto, chains: Sequence[Chain], batches: 
     opened.CopyFrom(model)
     names = [chain.tensors[-1] for chain in chains]
     opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = onnxruntime.InferenceSession(opened.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
+    session = open_session(opened.SerializeToString())
     largest = [np.max([np.abs(values).max(axis=(0, 2, 3)) for values in outputs], axis=0)
                for outputs in zip(*(session.run(names, {INPUT: batch}) for batch in batches),
                                   strict=True)]

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
 
+from stages.measurement.session import open_session
 from stages.quantization.rounding import weighted_layers, weights_of
 from stages.quantization.stored_weights import dequantized_weights
 
@@ -54,10 +54,7 @@ def mean_errors(model: onnx.ModelProto, rounded: dict[str, np.ndarray],
     probed, outputs = _with_error_outputs(model, rounded)
     if not outputs:  # a model of MatMul alone
         return {}
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(probed.SerializeToString(), options,
-                                           providers=["CPUExecutionProvider"])
+    session = open_session(probed.SerializeToString())
     sums, count = dict.fromkeys(outputs, 0.0), 0
     for feed in feeds:
         for name, means in zip(outputs, session.run(list(outputs.values()), feed), strict=True):

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
+from stages.measurement.session import open_session
 from stages.quantization.ranges import LEVELS
 from stages.quantization.rounding import LEVELS as WEIGHT_LEVELS
 
@@ -160,10 +160,7 @@ def channel_statistics(model: onnx.ModelProto, names: list[str],
     opened.CopyFrom(model)
     del opened.graph.output[:]
     opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(opened.SerializeToString(), options,
-                                           providers=["CPUExecutionProvider"])
+    session = open_session(opened.SerializeToString())
     found: dict[str, tuple[np.ndarray, ...]] = {}
     batches = 0
     for feed in feeds:

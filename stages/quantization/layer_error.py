@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-import onnxruntime
 
+from stages.measurement.session import open_session
 from stages.quantization.rounding import weighted_layers
 
 TINY = np.finfo(np.float64).tiny
@@ -65,14 +65,11 @@ def output_snr_db(model: onnx.ModelProto, changed: onnx.ModelProto, batches: lis
         batches: float32 inputs (B, 3, S, S), run one by one, so that memory holds one batch.
         names: of tensors of `model`; without them, those of `layer_outputs`.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     names = list(names if names is not None else layer_outputs(model))
     sessions = []
     for each in (model, changed):
         opened, found = _with_outputs(each, names)
-        sessions.append((onnxruntime.InferenceSession(
-            opened.SerializeToString(), options, providers=["CPUExecutionProvider"]), found))
+        sessions.append((open_session(opened.SerializeToString()), found))
     there = [index for index, name in enumerate(sessions[1][1]) if name]
     signal, noise = np.full((2, len(names)), np.nan)
     signal[there] = noise[there] = 0

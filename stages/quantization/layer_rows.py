@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper
 
+from stages.measurement.session import open_session
 from stages.quantization.rounding import weighted_layers, weights_of
 
 # From nothing to the calibration pictures, batch by batch, by the name of the model's input.
@@ -124,10 +124,7 @@ def rows_of_input(model: onnx.ModelProto, layer: Layer, name: str, feeds: Feeds,
 def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, seed: int
          ) -> Iterator[tuple[Places, dict[str, np.ndarray]]]:
     """The tensors `names` batch by batch; what they don't need is not run."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(_up_to(model, names).SerializeToString(), options,
-                                           providers=["CPUExecutionProvider"])
+    session = open_session(_up_to(model, names).SerializeToString())
     pictures = sum(len(next(iter(feed.values()))) for feed in feeds())
     for batch, feed in enumerate(feeds()):
         yield (Places(seed, batch, pictures),
