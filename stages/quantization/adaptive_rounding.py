@@ -85,8 +85,8 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
         _store(quantized, layer.name, chosen)
         record.append({"layer": layer.name, "error_ratio": ratio, "weights_changed": changed})
         log.debug("rounding: layer %d of %d: %.2f times the error of rounding to the nearest, "
-                 "%.1f %% of weights go the other way", len(record), len(layers), ratio,
-                 100 * changed)
+                  "%.1f %% of weights go the other way", len(record), len(layers), ratio,
+                  100 * changed)
     return record
 
 
