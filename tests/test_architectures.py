@@ -29,6 +29,10 @@ STATIC = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False)
 # more (seen: test_vit 11 dB, resnet18 30, test_convnext 29, mobilenet_v3_small 46).
 LEAST_SNR_DB = {"vit": 8.0, "": 20.0}
 
+# The patch convolutions, seen with ONNX Runtime 1.32; the audit says that there is no kernel.
+IN_FLOAT = {("test_convnext", 13): ["/stem/stem.0/Conv", *(
+    f"/stages/stages.{stage}/downsample/downsample.1/Conv" for stage in (1, 2, 3))]}
+
 LIGHT = {("resnet18", 13), ("mobilenet_v3_small", 13), ("test_convnext", 13),
          ("test_convnext", 18), ("test_vit", 18)}
 MODELS = [("torchvision", "resnet18"), ("torchvision", "mobilenet_v3_small"),
@@ -94,7 +98,9 @@ def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(tmp_path, 
     told = float_nodes(executed)
     assert len(told) == in_float
     assert all(entry["reason"] for entry in told)
-    assert not {entry["operator"] for entry in told} & {"Conv", "FusedConv", "Gemm", "MaxPool"}
+    in_float = [entry["name"] for entry in told
+                if entry["operator"] in {"Conv", "FusedConv", "Gemm", "MaxPool"}]
+    assert in_float == IN_FLOAT.get((name, opset), [])
 
 
 @pytest.mark.slow
