@@ -10,10 +10,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from stages.files.atomic import replacing
 from stages.quantization.ablation import Cell, grid, name_of
+from stages.reporting.blocks import write_block
 from stages.reporting.figures import PALETTE, save
-from stages.reporting.tables import replace_block
 
 mpl.use("Agg")
 DATA, PAGE = Path("docs/collapse.json"), Path("docs/collapse.md")
@@ -155,9 +154,7 @@ def draw(content: dict[str, Any]) -> None:
     for figure, path in ((grid_figure(content), GRID), (layers_figure(content), LAYERS),
                          (spread_figure(content), SPREAD)):
         save(figure, path)
-    page = replace_block(PAGE.read_text(encoding="utf-8"), "autopsy", markdown(content))
-    with replacing(PAGE) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_block(PAGE, "autopsy", markdown(content))
 
 
 def _percent(cell: dict[str, Any] | None) -> str:

@@ -26,7 +26,7 @@ from stages.config.params import load_params
 from stages.config.schema import Params, QuantizedVariant
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
-from stages.files.atomic import replacing, write_json
+from stages.files.atomic import write_json
 from stages.measurement.accuracy import compare
 from stages.measurement.predictor import load_predictor, predict
 from stages.measurement.system import describe_system
@@ -34,7 +34,7 @@ from stages.quantization.ranges import RANGE_OF
 from stages.quantization.recipe import check_recipe
 from stages.quantization.sensitivity import output_noise, to_db
 from stages.quantization.variant import write_variant
-from stages.reporting.tables import replace_block
+from stages.reporting.blocks import write_block
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +135,7 @@ def write(content: dict[str, Any], raw: Path, page: Path) -> None:
     """Write the results to `raw`, and their table to `page` where there is one."""
     write_json(raw, content)
     if page.is_file():
-        text = replace_block(page.read_text(encoding="utf-8"), "recovery", table(content))
-        with replacing(page) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_block(page, "recovery", table(content))
 
 
 def run(names: Sequence[str], pictures: int | None, raw: Path, page: Path) -> None:

@@ -21,8 +21,9 @@ from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
-from stages.files.atomic import replacing, write_json
-from stages.reporting.tables import replace_block, speedup
+from stages.files.atomic import write_json
+from stages.reporting.blocks import write_block
+from stages.reporting.tables import speedup
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +94,8 @@ def main() -> None:
         log.info("run %d of %d", number + 1, times)
         results.append(run_once())
     raw = {"system": results[-1][1], "repeats": [benchmark for benchmark, _ in results]}
-    page = replace_block(PAGE.read_text(encoding="utf-8"), "repeats", told(raw))
     write_json(RAW, raw)
-    with replacing(PAGE) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_block(PAGE, "repeats", told(raw))
     print(told(raw))
 
 

@@ -32,11 +32,11 @@ from stages.config.allocator import keep_freed_memory
 from stages.config.schema import Model, Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, load_dataset
-from stages.files.atomic import replacing, write_json
+from stages.files.atomic import write_json
 from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
-from stages.reporting.tables import replace_block
+from stages.reporting.blocks import write_block
 from stages.training.loop import train
 
 log = logging.getLogger(__name__)
@@ -162,13 +162,11 @@ def main() -> None:
     system = describe_system()
     write_json(RAW, {"dataset": dataset.name, "steps": STEPS, "system": system,
                      "loops": results})
-    page = replace_block(PAGE.read_text(encoding="utf-8"), "throughput",
-                         f"{dataset.name}, {MODEL.name}, {STEPS} steps a run, "
-                         f"{arguments.rounds} rounds; {system['cpu']['model']}, "
-                         f"{torch.get_num_threads()} threads; torch {torch.__version__}.\n\n"
-                         f"{table(results)}")
-    with replacing(PAGE) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_block(PAGE, "throughput",
+                f"{dataset.name}, {MODEL.name}, {STEPS} steps a run, "
+                f"{arguments.rounds} rounds; {system['cpu']['model']}, "
+                f"{torch.get_num_threads()} threads; torch {torch.__version__}.\n\n"
+                f"{table(results)}")
     print(table(results))
 
 

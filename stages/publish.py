@@ -14,12 +14,8 @@ from pathlib import Path
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
 from stages.files.reading import read_json, read_note
-from stages.reporting.tables import (
-    recipe_table,
-    replace_block,
-    result_table,
-    training_sentence,
-)
+from stages.reporting.blocks import write_block
+from stages.reporting.tables import recipe_table, result_table, training_sentence
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +36,6 @@ CAPTIONS = {"accuracy_latency.png": "Accuracy against latency",
             "confusion.png": "Confusion", "collapse.png": "What rounding to INT8 does"}
 
 
-def write_text(path: Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
 def table_of(folder: Path) -> str:
     """The result table of the run whose summary.json and system.json are in `folder`."""
     return result_table(read_json(folder / "summary.json"), read_json(folder / "system.json"))
@@ -61,20 +52,20 @@ def keep_run(name: str, command: str) -> None:
                                  read_json(folder / "training_time.json"))
     recipes = recipe_table(read_json(folder / "analysis.json"))
     figures = "\n".join(f"![{caption}]({file})\n" for file, caption in CAPTIONS.items())
-    write_text(folder / "README.md",
-               f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
-               f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
-               f"{read_note(folder)}{table_of(folder)}\n{training}\n{recipes}\n{figures}")
+    with replacing(folder / "README.md") as partial:
+        partial.write_text(
+            f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
+            f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
+            f"{read_note(folder)}{table_of(folder)}\n{training}\n{recipes}\n{figures}",
+            encoding="utf-8")
 
 
 def refresh_pages() -> None:
     """Put the present run's tables, and each published run's, between their markers."""
-    page = replace_block(README.read_text(encoding="utf-8"), "results", table_of(METRICS))
+    write_block(README, "results", table_of(METRICS))
     for folder in sorted(path.parent for path in RESULTS.glob("*/summary.json")):
-        page = replace_block(page, f"results {folder.name}", table_of(folder))
-    write_text(README, page)
-    recipes = recipe_table(read_json(METRICS / "analysis.json"))
-    write_text(COLLAPSE, replace_block(COLLAPSE.read_text(encoding="utf-8"), "collapse", recipes))
+        write_block(README, f"results {folder.name}", table_of(folder))
+    write_block(COLLAPSE, "collapse", recipe_table(read_json(METRICS / "analysis.json")))
 
 
 def main() -> None:

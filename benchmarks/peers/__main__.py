@@ -24,10 +24,10 @@ from benchmarks.peers.subject import PRESETS, fresh_model, own_experiment
 from benchmarks.peers.table import pages, title
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
-from stages.files.atomic import replacing, write_json
+from stages.files.atomic import write_json
 from stages.measurement.predictor import model_input
 from stages.measurement.system import describe_system
-from stages.reporting.tables import replace_block
+from stages.reporting.blocks import write_block
 
 RAW = Path("docs/peers.json")
 PACKAGES = ("onnxruntime", "nncf", "openvino")
@@ -38,10 +38,8 @@ def publish(run: dict[str, Any], raw: Path) -> None:
     page = raw.with_suffix(".md")
     kept = json.loads(raw.read_text(encoding="utf-8")) if raw.is_file() else []
     runs = [each for each in kept if title(each) != title(run)] + [run]
-    text = replace_block(page.read_text(encoding="utf-8"), "peers", pages(runs))
     write_json(raw, runs)
-    with replacing(page) as partial_page:
-        partial_page.write_text(text, encoding="utf-8")
+    write_block(page, "peers", pages(runs))
 
 
 def installed(packages: tuple[str, ...]) -> dict[str, str]:

@@ -1,9 +1,7 @@
-"""The result table in Markdown, and putting it where a page has its markers."""
+"""The tables of pages, in Markdown."""
 
 import re
 from typing import Any
-
-from stages.config.errors import UserError
 
 HEADER = ("| variant | accuracy (95 %) | drop | size | latency p50 / p{tail} | throughput "
           "| speed-up: latency, throughput |\n| --- | --- | --- | --- | --- | --- | --- |\n")
@@ -64,15 +62,3 @@ def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:
             f"{timing['seconds'] / 60:.1f} minutes, validation included, at "
             f"{timing['images_per_second']:.0f} images/s on {timing['threads']} threads "
             f"({timing['device']}).\n")
-
-
-def replace_block(page: str, name: str, content: str) -> str:
-    """Put `content` between `<!-- name -->` and `<!-- /name -->` of `page`.
-
-    Raises:
-        UserError: the page has no such markers.
-    """
-    pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.S)
-    if not pattern.search(page):
-        raise UserError(f"page has no markers '<!-- {name} -->' and '<!-- /{name} -->'")
-    return pattern.sub(lambda found: found[1] + "\n" + content + "\n" + found[2], page)

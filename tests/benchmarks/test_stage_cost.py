@@ -27,6 +27,14 @@ def test_table_by_hand():
         "| all, one epoch | | | 0.5 h | | |"]
 
 
+def test_plan_stops_where_the_search_for_mixed_precision_stops_growing():
+    stages = ("quantize int8_mixed", "quantize int8_static")
+    runs = [{name: {"seconds": seconds, "peak_mb": 0.0, "disk_mb": 0.0} for name in stages}
+            for seconds in (2.0, 38.0)]
+    hours = [row.split(" | ")[3] for row in stage_cost.table([0, 1000], runs).splitlines()[2:4]]
+    assert hours == ["0.63 h", "10.00 h"]
+
+
 def test_every_stage_of_the_pipeline_is_run():
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     params = OmegaConf.load(ROOT / "params.yaml")
