@@ -7,13 +7,13 @@ from pathlib import Path
 import onnx
 import pytest
 from hypothesis import settings
+from static_model import quantize_statically
 from synthetic import CLASSES, LITE0, lite0, make_dataset, model_params, random_model
 
 from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset
 from stages.onnx_graph.export import INPUT, export_onnx
 from stages.quantization.dynamic import quantize_dynamically
-from stages.quantization.static import quantize_statically
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from refusals import refusal
+from static_model import quantize_statically
 from synthetic import CLASSES, logits_of, make_dataset, model_params, random_batch, random_model
 
 from stages.config.schema import QuantizedVariant
@@ -20,7 +21,6 @@ from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.clean import clean
 from stages.onnx_graph.export import INPUT, export_onnx
-from stages.quantization.static import quantize_statically
 from stages.quantization.variant import write_variant
 
 SIDE = 32

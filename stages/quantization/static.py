@@ -1,7 +1,6 @@
 """Static quantization: ranges from calibration pictures, written as QDQ pairs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,31 +37,16 @@ def feeds_of(pictures: Sequence[np.ndarray], params: Model, name: str
         yield {name: model_input(pictures[start:start + CALIBRATION_BATCH], params)}
 
 
-def quantize_statically(source: Path, target: Path, params: QuantizedVariant, model: Model,
-                        pictures: Sequence[np.ndarray], input_name: str) -> dict[str, Range]:
-    """Write `source`, quantized to ranges seen on `pictures`, to `target`.
-
-    Args:
-        pictures: uint8 (n, H, W, 3), sliced one batch at a time.
-
-    Returns:
-        The calibrated range of every tensor.
-
-    Raises:
-        UserError: a model that can't be quantized, or pictures that tell nothing.
-    """
-    prepared, ranges = calibrated_model(source, params, model, pictures, input_name)
-    quantize_to_ranges(prepared, ranges, target, params,
-                       partial(feeds_of, pictures, model, input_name))
-    return ranges
-
-
 def calibrated_model(source: Path, params: QuantizedVariant, model: Model,
                      pictures: Sequence[np.ndarray], input_name: str
                      ) -> tuple[onnx.ModelProto, dict[str, Range]]:
     """The float model at `source`, ready to be quantized, and the range of every tensor.
 
-    Arguments and errors are those of `quantize_statically`.
+    Args:
+        pictures: uint8 (n, H, W, 3), sliced one batch at a time.
+
+    Raises:
+        UserError: a model that can't be quantized, or pictures that tell nothing.
     """
     float_model = load_float_model(source)
     _refuse_uniform(pictures)

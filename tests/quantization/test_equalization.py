@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from static_model import quantize_statically
 from synthetic import CLASSES, make_dataset, model_params
 
 from stages.config.schema import QuantizedVariant
@@ -18,7 +19,6 @@ from stages.quantization.equalization import (
     with_equalized_channels,
 )
 from stages.quantization.sensitivity import output_noise, to_db
-from stages.quantization.static import quantize_statically
 
 SIDE, NARROW, WIDE = 8, 6, 12
 SPREAD = 10.0 ** np.linspace(-1.5, 0.5, NARROW)

@@ -5,13 +5,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 from refusals import refusal
+from static_model import quantize_statically
 from synthetic import LITE0, TINY, model_params
 
 from stages.config.schema import QatRecipe, QuantizedVariant
 from stages.measurement.predictor import load_predictor, model_input
 from stages.onnx_graph.export import INPUT
 from stages.quantization.qat import QdqNetwork, fine_tune, random_batches
-from stages.quantization.static import quantize_statically
 
 RECIPE = QatRecipe(steps=12, batch_size=16, lr=1e-3, seed=0)
 

@@ -5,12 +5,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from refusals import refusal
+from static_model import quantize_statically
 from synthetic import model_params, random_pictures
 
 from stages.config.schema import QuantizedVariant
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.source import load_float_model
-from stages.quantization.static import quantize_statically
 
 
 def model_of(opset=18, sides=(8, 8), weight=1.0, operator="Conv"):

@@ -4,12 +4,13 @@ import pytest
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from refusals import refusal
+from static_model import quantize_statically
 from synthetic import LITE0, TINY, lite0, model_params, random_pictures
 
 from stages.config.schema import QuantizedVariant
 from stages.measurement.predictor import load_predictor, model_input, predict
 from stages.onnx_graph.export import INPUT
-from stages.quantization.static import CALIBRATION_BATCH, feeds_of, quantize_statically
+from stages.quantization.static import CALIBRATION_BATCH, feeds_of
 
 
 class ReaderOf(CalibrationDataReader):
