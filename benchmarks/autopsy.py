@@ -28,7 +28,7 @@ import onnxruntime
 
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import EMULATOR, run_models
-from benchmarks.rescale import Chain, chains_of, profile, widened
+from benchmarks.rescale import profile, widened
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Model
@@ -48,6 +48,7 @@ from stages.measurement.session import open_session
 from stages.model.build import build_model
 from stages.onnx_graph.export import INPUT, export_onnx
 from stages.quantization.ablation import Calibrated, Cell, grid, write_cell
+from stages.quantization.equalization import Group, find_groups
 from stages.quantization.layer_error import activated_outputs, output_snr_db
 from stages.quantization.rounding import signal_to_noise_db
 
@@ -98,12 +99,12 @@ def published_model(image_size: int) -> onnx.ModelProto:
     return export_onnx(build_model(params, 2), params, ["a", "b"], 18)
 
 
-def activation_spread(model: onnx.ModelProto, chains: Sequence[Chain], batches: list[np.ndarray]
+def activation_spread(model: onnx.ModelProto, groups: Sequence[Group], batches: list[np.ndarray]
                       ) -> list[float]:
-    """The largest activation of the widest channel over that of the median one, for each chain."""
+    """The largest activation of the widest channel over that of the median one, for each group."""
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
-    names = [chain.tensors[-1] for chain in chains]
+    names = [group.quantized[-1] for group in groups]
     opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     session = open_session(opened.SerializeToString())
     largest = [np.max([np.abs(values).max(axis=(0, 2, 3)) for values in outputs], axis=0)
@@ -114,9 +115,9 @@ def activation_spread(model: onnx.ModelProto, chains: Sequence[Chain], batches: 
 
 def spreads(model: onnx.ModelProto, batches: list[np.ndarray]) -> dict[str, list[float]]:
     """Spread of weights, as `profile` has it, and of activations of every chain of `model`."""
-    chains = chains_of(model)
-    return {"weights": [round(float(profile(model, chain).max()), 2) for chain in chains],
-            "activations": activation_spread(model, chains, batches) if chains else []}
+    groups = find_groups(model)
+    return {"weights": [round(float(profile(model, group).max()), 2) for group in groups],
+            "activations": activation_spread(model, groups, batches) if groups else []}
 
 
 def measure_cell(cell: Cell, name: str, source: Calibrated, reference: np.ndarray, run: Run
@@ -224,10 +225,10 @@ def measure(arguments: argparse.Namespace, content: dict[str, Any]) -> None:
     batches, model = run.batches(), onnx.load(run.source)
     published = published_model(run.params.image_size)
     record["published"] = spreads(published, batches)
-    wanted = [profile(published, chain) for chain in chains_of(published)]
+    wanted = [profile(published, group) for group in find_groups(published)]
     reference = predict(load_predictor(run.source, run.params), run.pictures, run.params)
     with TemporaryDirectory() as folder:
-        for power in (0.0, *(POWERS if chains_of(model) else ())):
+        for power in (0.0, *(POWERS if find_groups(model) else ())):
             label = AS_TRAINED if power == 0 else f"spread to the power of {power:g}"
             path = Path(folder) / f"{power:g}.onnx"
             changed = model if power == 0 else widened(model, wanted, power)

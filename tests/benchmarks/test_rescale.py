@@ -7,7 +7,8 @@ import pytest
 from inverted_residual import NARROW, SIDE, network
 from onnx import numpy_helper
 
-from benchmarks.rescale import chains_of, factors, profile, rescale, widened
+from benchmarks.rescale import factors, profile, rescale, widened
+from stages.quantization.equalization import find_groups
 
 ACTIVATIONS = ("SiLU", "Clip", "Relu")
 
@@ -17,22 +18,6 @@ def run(model, seed=1):
     session = onnxruntime.InferenceSession(model.SerializeToString(),
                                            providers=["CPUExecutionProvider"])
     return session.run(None, {"input": batch})[0]
-
-
-@pytest.mark.parametrize(("activation", "expected"), [
-    # The tensors between the stem and the first expansion scale where ReLU lets a factor through.
-    ("SiLU", [{"one_project", "two_project", "sum"}]),
-    ("Clip", [{"one_project", "two_project", "sum"}]),
-    ("Relu", [{"stem", "stem_a"}, {"one_expand", "one_expand_a"},
-              {"one_project", "two_project", "sum"}, {"two_expand", "two_expand_a"}])])
-def test_chains_are_what_a_factor_passes_through(activation, expected):
-    assert [set(chain.tensors) for chain in chains_of(network(activation))] == expected
-
-
-def test_a_residual_chain_has_all_its_producers_and_consumers():
-    chain, = chains_of(network("SiLU"))
-    assert chain.producers == ("one_project", "two_project")
-    assert chain.consumers == ("two_expand", "head")
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -46,19 +31,21 @@ def test_logits_stay_while_the_spread_rises_as_stated(activation):
     expected = run(model)
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(run(twin), expected, atol=1e-4 * np.abs(expected).max())
-    for chain in chains_of(model):
-        assert profile(model, chain).max() < 5
-        assert 20 < profile(twin, chain).max() < 100
+    assert find_groups(model)
+    for group, same in zip(find_groups(model), find_groups(twin), strict=True):
+        assert profile(model, group).max() < 5
+        assert 20 < profile(twin, same).max() < 100
 
 
 @pytest.mark.parametrize("power", [0.5, 1, 2])
 def test_profile_takes_on_the_wanted_one_in_its_own_order(power):
     model = network("SiLU")
-    chain, = chains_of(model)
-    own = profile(model, chain)
+    group, = find_groups(model)
+    own = profile(model, group)
     wanted = np.array([0.5, 0.8, 1, 1, 1.2, 1.5, 2, 4])
     assert len(wanted) == len(own)
-    found = profile(widened(model, [wanted], power), chain)
+    twin = widened(model, [wanted], power)
+    found = profile(twin, *find_groups(twin))
     assert (np.argsort(found) == np.argsort(own)).all()
     quantiles = np.quantile(np.log(wanted), (np.arange(8) + 0.5) / 8)
     expected = np.exp(power * quantiles)
@@ -67,7 +54,7 @@ def test_profile_takes_on_the_wanted_one_in_its_own_order(power):
 
 def test_factors_of_one_change_nothing():
     model = network("SiLU")
-    twin = rescale(model, chains_of(model), [np.ones(NARROW)])
+    twin = rescale(model, [np.ones(NARROW)])
     np.testing.assert_array_equal(run(twin), run(model))
 
 
