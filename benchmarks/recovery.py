@@ -43,7 +43,7 @@ RAW, PAGE = Path("docs/recovery.json"), Path("docs/recovery.md")
 FEW = 64  # calibration pictures; elsewhere, all there are
 QAT = {"steps": 100, "batch_size": 32, "lr": 1e-3, "seed": 0}
 NEAREST = {"calibration": "minmax", "bias_correction": False, "equalization": False,
-           "adaptive_rounding": False, "first_in_float": 0, "qat": None,
+           "adaptive_rounding": False, "cut_flat_tails": False, "first_in_float": 0, "qat": None,
            "calibration_images": None}
 ROUNDING = {"adaptive_rounding": True}
 # Keys that differ from NEAREST.
@@ -53,12 +53,15 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "bias correction": {"bias_correction": True},
     "equalization": {"equalization": True},
     "rounding": ROUNDING,
+    "flat tails": {"cut_flat_tails": True},
     "qat": {"qat": QAT},
     "first layer in float": {"first_in_float": 1},
     "first 2 in float": {"first_in_float": 2},
     "first 3 in float": {"first_in_float": 3},
     "equalization, bias correction": {"equalization": True, "bias_correction": True},
     "equalization, rounding": {"equalization": True, **ROUNDING},
+    "flat tails, equalization, rounding": {"cut_flat_tails": True, "equalization": True,
+                                           **ROUNDING},
     "first 2 in float, equalization": {"first_in_float": 2, "equalization": True},
     "first 2 in float, rounding": {"first_in_float": 2, **ROUNDING},
     "first 2 in float, equalization, rounding": {"first_in_float": 2, "equalization": True,

@@ -86,6 +86,7 @@ class QuantizedVariant:
     bias_correction: bool = MISSING
     equalization: bool = False
     adaptive_rounding: bool = False
+    cut_flat_tails: bool = False
     first_in_float: int = number(0, 1000, default=0)
     qat: QatRecipe | None = None
     reduce_range: bool = False

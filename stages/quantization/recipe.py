@@ -47,6 +47,8 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
             raise UserError(f"{key}.bias_correction: got true, which needs method: static")
         if recipe.equalization:
             raise UserError(f"{key}.equalization: got true, which needs method: static or mixed")
+        if recipe.cut_flat_tails:
+            raise UserError(f"{key}.cut_flat_tails: got true, which needs method: static or mixed")
         if recipe.adaptive_rounding:
             raise UserError(f"{key}.adaptive_rounding: got true, which needs method: static or "
                             "mixed")

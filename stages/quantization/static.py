@@ -23,6 +23,7 @@ from stages.quantization.bias_correction import with_corrected_biases
 from stages.quantization.calibration import calibrate
 from stages.quantization.channel_floor import with_channel_floor
 from stages.quantization.equalization import with_equalized_channels
+from stages.quantization.flat_tails import cut_flat_tails
 from stages.quantization.float_island import with_float_islands
 from stages.quantization.ranges import Range
 from stages.quantization.source import load_float_model
@@ -54,6 +55,8 @@ def calibrated_model(source: Path, params: QuantizedVariant, model: Model,
         float_model = with_equalized_channels(float_model, feeds_of(pictures, model, input_name),
                                               per_channel=params.per_channel)
     ranges = calibrate(float_model, params.calibration, feeds_of(pictures, model, input_name))
+    if params.cut_flat_tails:
+        ranges = cut_flat_tails(float_model, ranges)
     return with_channel_floor(float_model, ranges), ranges
 
 
