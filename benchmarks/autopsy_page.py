@@ -110,7 +110,7 @@ def grid_figure(content: dict[str, Any]) -> Figure:
     for index, (axes, (name, record)) in enumerate(zip(panels, content.items(), strict=True)):
         table = accuracy_grid(record["twins"][AS_TRAINED]["cells"])
         sns.heatmap(table, ax=axes, annot=True, fmt=".1f", vmin=0, vmax=100, cmap="cividis",
-                    cbar=False, linewidths=1, yticklabels=index == 0)
+                    cbar=False, linewidths=1)
         axes.grid(visible=False)
         axes.set(title=name, xlabel="activations", ylabel="weights" if index == 0 else "")
     return figure

@@ -1,0 +1,144 @@
+"""Which activations can't be rounded: one kind of tensor at a time, all else in float.
+
+    python -m benchmarks.activation_kinds NAME [--run FOLDER]
+
+A kind is what writes a tensor and what reads it: Conv > Mul, Sigmoid is what SiLU reads. Each is
+rounded to 256 steps between the least and the largest value that the calibration pictures give it,
+and all together once more with what SiLU reads cut off where that is flat. Raw data goes to
+docs/activation_kinds.json, the tables to docs/collapse.md.
+"""
+
+import argparse
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from benchmarks.autopsy import MOST_DB, Run, open_run
+from stages.config.stage import run_stage
+from stages.files.atomic import write_json
+from stages.files.reading import read_json
+from stages.measurement.predictor import load_predictor, predict
+from stages.onnx_graph.export import INPUT
+from stages.quantization.calibration import calibrate
+from stages.quantization.flat_tails import cut_flat_tails
+from stages.quantization.float_island import with_float_islands
+from stages.quantization.ranges import LEVELS, Range
+from stages.quantization.rounding import signal_to_noise_db, weighted_layers
+from stages.quantization.static import feeds_of
+from stages.reporting.blocks import write_block
+
+RAW, PAGE = Path("docs/activation_kinds.json"), Path("docs/collapse.md")
+SKIPPED = ("Reshape", "Flatten")  # which write what they read
+# What reads a convolution's output and becomes part of it, so that in an INT8 model there is no
+# such tensor. Its row tells what would be if there were one.
+FOLDED = ("Clip", "Relu")
+
+
+def kinds_of(model: onnx.ModelProto) -> dict[str, list[str]]:
+    """Tensors between the nodes of `model` by kind, in the order of the graph."""
+    readers = defaultdict(set)
+    for node in model.graph.node:
+        for name in node.input:
+            readers[name].add(node.op_type)
+    kinds = defaultdict(list)
+    for node in model.graph.node:
+        name = node.output[0]
+        if node.op_type not in SKIPPED and readers[name]:
+            kinds[f"{node.op_type} > {', '.join(sorted(readers[name]))}"].append(name)
+    return kinds
+
+
+def with_rounded(model: onnx.ModelProto, names: Iterable[str], ranges: dict[str, Range]
+                 ) -> onnx.ModelProto:
+    """A copy of `model` that rounds the tensors `names` to LEVELS steps of their ranges.
+
+    Layers stay in float, weights too.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    wanted, nodes = set(names), []
+    for node in result.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = f"{name}_rounded" if name in wanted else name
+        nodes.append(node)
+        name = node.output[0]
+        if name not in wanted:
+            continue
+        lowest, highest = min(ranges[name][0], 0), max(ranges[name][1], 0)
+        step = np.float32((highest - lowest) / (LEVELS - 1)) or np.float32(1)
+        parameters = {f"{name}_step": step, f"{name}_zero": np.uint8(np.round(-lowest / step))}
+        result.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), key)
+                                        for key, value in parameters.items())
+        nodes += [helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}_levels"]),
+                  helper.make_node("DequantizeLinear", [f"{name}_levels", *parameters],
+                                   [f"{name}_rounded"])]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return with_float_islands(result, [node.name for node, _ in weighted_layers(model)])
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """Signal-to-noise ratio of the logits, in dB, and accuracy, by what is rounded."""
+    model = onnx.load(run.source)
+    ranges = calibrate(model, "minmax",
+                       feeds_of(run.dataset.view("calibration"), run.params, INPUT))
+    kinds = kinds_of(model)
+    everything = [name for kind, names in kinds.items() if not kind.endswith(FOLDED)
+                  for name in names]
+    reference = predict(load_predictor(run.source, run.params), run.pictures, run.params)
+    labels = run.dataset.labels[run.positions]
+
+    def row(names: list[str], ranges: dict[str, Range]) -> dict[str, Any]:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            onnx.save(with_rounded(model, names, ranges), path)
+            logits = predict(load_predictor(path, run.params), run.pictures, run.params)
+        return {"tensors": len(names), "lowest": float(min(ranges[name][0] for name in names)),
+                "highest": float(max(ranges[name][1] for name in names)),
+                "logits_snr_db": min(signal_to_noise_db(reference, logits), MOST_DB),
+                "accuracy": float(np.mean(logits.argmax(axis=1) == labels))}
+
+    return {"dataset": run.dataset.name, "model": run.params.name,
+            "image_size": run.params.image_size, "validation_images": len(run.positions),
+            "source_sha256": hashlib.sha256(run.source.read_bytes()).hexdigest(),
+            "float_accuracy": float(np.mean(reference.argmax(axis=1) == labels)),
+            "rounded": {"all": row(everything, ranges),
+                        "all, flat tails cut": row(everything, cut_flat_tails(model, ranges)),
+                        **{kind: row(names, ranges) for kind, names in kinds.items()}}}
+
+
+def table(name: str, record: dict[str, Any]) -> str:
+    """One model's table in Markdown, the worst kind first."""
+    rows = sorted(record["rounded"].items(), key=lambda each: each[1]["logits_snr_db"])
+    lines = [f"| {kind} | {row['tensors']} | {row['lowest']:.1f} to "
+             f"{row['highest']:.1f} | {row['logits_snr_db']:.1f} dB "
+             f"| {100 * row['accuracy']:.1f} % |" for kind, row in rows]
+    return "\n".join([f"{name}: {record['model']} at {record['image_size']} px, "
+                      f"{record['validation_images']} validation pictures of {record['dataset']}, "
+                      f"float accuracy {100 * record['float_accuracy']:.1f} %.", "",
+                      "| rounded | tensors | least to largest value | logits against float | accuracy |",
+                      "| --- | --- | --- | --- | --- |", *lines])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="of the model on the page")
+    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
+    parser.add_argument("--pictures", type=int, default=300, help="of validation, at most")
+    arguments = parser.parse_args()
+    content = read_json(RAW) if RAW.is_file() else {}
+    content[arguments.name] = measure(open_run(arguments.run, arguments.pictures))
+    write_json(RAW, content)
+    write_block(PAGE, "kinds", "\n\n".join(table(*each) for each in content.items()))
+
+
+if __name__ == "__main__":
+    run_stage(main)
