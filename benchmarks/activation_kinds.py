@@ -123,7 +123,8 @@ def table(name: str, record: dict[str, Any]) -> str:
     return "\n".join([f"{name}: {record['model']} at {record['image_size']} px, "
                       f"{record['validation_images']} validation pictures of {record['dataset']}, "
                       f"float accuracy {100 * record['float_accuracy']:.1f} %.", "",
-                      "| rounded | tensors | least to largest value | logits against float | accuracy |",
+                      "| rounded | tensors | least to largest value | logits against float "
+                      "| accuracy |",
                       "| --- | --- | --- | --- | --- |", *lines])
 
 
