@@ -70,10 +70,12 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
         seed: of what is looked at in each picture.
 
     Returns:
-        For each layer its error on held-out rows over that of rounding to the nearest, and the
+        For each quantized layer its error on held-out rows over that of rounding to the nearest, and the
         share of its weights that go the other way.
     """
     layers = layers_to_round(source, set(stored_weights(quantized)))
+    if not layers:
+        return []
     outputs = rows_of_outputs(source, layers, feeds, seed)
     record = []
     for layer in layers:

@@ -90,8 +90,9 @@ def _learn(source: Path, target: Path, recipe: QuantizedVariant, model: Model, d
             return feeds_of(PictureView(dataset.images, taught), model, INPUT)
 
         layers = round_adaptively(graph, prepared, feeds)
-        record.rounding = {**keep_if_better(target, graph, "rounding", logits, reference),
-                           "layers": layers}
+        if layers:  # method mixed may have left all in float
+            record.rounding = {**keep_if_better(target, graph, "rounding", logits, reference),
+                               "layers": layers}
     if recipe.qat:
         graph = onnx.load(target)
         batches = random_batches(dataset.images, dataset.splits["train"], recipe.qat)

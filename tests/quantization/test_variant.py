@@ -77,6 +77,12 @@ def test_rounding_leaves_layers_in_float_alone(made):
     assert len(kept) + len(record.rounding["layers"]) == 6
 
 
+def test_where_all_layers_stay_in_float_there_is_nothing_to_round(made):
+    _, record, snr = made("float", first_in_float=6, adaptive_rounding=True)
+    assert record.rounding == {}
+    assert snr > 20
+
+
 def test_first_layers_stay_in_float(made):
     weights = [set(integers(made(f"first{count}", first_in_float=count)[0]))
                for count in (0, 1, 2)]
