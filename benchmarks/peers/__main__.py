@@ -81,6 +81,7 @@ def main() -> None:
                           options.pictures if subject.trained else None, options.rounds)
     run = {"dataset": dataset.name, "model": subject.params.name,
            "image_size": subject.params.image_size, "weights": subject.params.weights,
+           "activation": subject.params.activation,
            "trained": subject.trained, "calibration_images": len(calibration),
            "test_images": min(options.pictures, len(dataset.splits["test"])),
            "rounds": options.rounds, "system": describe_system(),

@@ -44,7 +44,8 @@ def comparison(name: str, models: dict[str, dict[str, Any]]) -> str:
 def title(run: Run) -> str:
     """What is compared: runs of the same title replace one another."""
     speed = "" if run["trained"] else ", speed alone"
-    return f"{run['model']} at {run['image_size']} px, {run['dataset']}{speed}"
+    swapped = "" if run["activation"] == "keep" else f" with {run['activation']}"
+    return f"{run['model']}{swapped} at {run['image_size']} px, {run['dataset']}{speed}"
 
 
 def pages(runs: list[Run]) -> str:

@@ -70,8 +70,8 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
         seed: of what is looked at in each picture.
 
     Returns:
-        For each quantized layer its error on held-out rows over that of rounding to the nearest, and the
-        share of its weights that go the other way.
+        For each quantized layer its error on held-out rows over that of rounding to the nearest,
+        and the share of its weights that go the other way.
     """
     layers = layers_to_round(source, set(stored_weights(quantized)))
     if not layers:

@@ -45,7 +45,8 @@ def made_up_run(**changes):
         "peer_many": {"kind": "peer", **times([6.0, 6.0], [20.0, 20.0])},
         "peer_none": {"kind": "peer", "failed": "no such operator: A|B"}}
     return {"dataset": "bands", "model": "tiny", "image_size": 16, "weights": "none",
-            "trained": False, "calibration_images": 20, "test_images": 1234, "rounds": 2,
+            "activation": "keep", "trained": False, "calibration_images": 20,
+            "test_images": 1234, "rounds": 2,
             "packages": {"nncf": "3.4.0"}, "models": models,
             "system": {"cpu": {"model": "a CPU", "flags": ["avx2"], "threads_used": 2}},
             **changes}
