@@ -1,16 +1,16 @@
 """What each way to recover accuracy brings to INT8, and what calibration method and size do.
 
-    python -m benchmarks.recovery [--only NAME ...] [--pictures N]
+    python -m benchmarks.recovery NAME [--run FOLDER] [--only CONFIGURATION ...] [--pictures N]
 
-Needs the outputs of prepare and export. Every configuration is the recipe of int8_static with some
-keys changed; its model is judged on validation pictures against the float model. Results go to
-docs/recovery.json one by one, the table to docs/recovery.md; started again, the program goes on
-with what is not there yet, unless the model or the pictures are other ones.
+Needs the outputs of prepare and export, here or in FOLDER. Every configuration is the recipe of
+int8_static with some keys changed; its model is judged on validation pictures against the float
+model. Results go to docs/recovery.json one by one, below NAME, the tables to docs/recovery.md;
+started again, the program goes on with what is not there yet, unless the model or the pictures are
+other ones.
 """
 
 import argparse
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -22,13 +22,22 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from stages.config.errors import UserError
-from stages.config.params import load_params
+from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Params, QuantizedVariant
 from stages.config.stage import run_stage
-from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
+from stages.data.dataset import (
+    IMAGES_FILE,
+    SPLITS_FILE,
+    Dataset,
+    PictureView,
+    evenly,
+    load_dataset,
+)
 from stages.files.atomic import write_json
+from stages.files.reading import read_json
 from stages.measurement.accuracy import compare
 from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.session import thread_count
 from stages.measurement.system import describe_system
 from stages.quantization.ranges import RANGE_OF
 from stages.quantization.recipe import check_recipe
@@ -78,9 +87,9 @@ def recipe_of(base: QuantizedVariant, name: str) -> QuantizedVariant:
     return OmegaConf.merge(OmegaConf.structured(QuantizedVariant), changed)
 
 
-def measure(name: str, params: Params, dataset: Dataset, positions: np.ndarray,
+def measure(name: str, source: Path, params: Params, dataset: Dataset, positions: np.ndarray,
             reference: np.ndarray) -> dict[str, Any]:
-    """Quantize by the configuration `name` and judge it on the pictures at `positions`.
+    """Quantize `source` by the configuration `name`, judged on the pictures at `positions`.
 
     Args:
         reference: the float model's logits of these pictures, (n, classes).
@@ -90,7 +99,7 @@ def measure(name: str, params: Params, dataset: Dataset, positions: np.ndarray,
     with TemporaryDirectory() as folder:
         target = Path(folder) / "model.onnx"
         began = time.perf_counter()
-        record = write_variant(SOURCE, target, recipe, params.model, lambda: dataset,
+        record = write_variant(source, target, recipe, params.model, lambda: dataset,
                                params.quantize.max_drop_pp)
         seconds = time.perf_counter() - began
         logits = predict(load_predictor(target, params.model),
@@ -103,85 +112,84 @@ def measure(name: str, params: Params, dataset: Dataset, positions: np.ndarray,
             "drop_pp": against.drop_pp, "drop_low_pp": low, "drop_high_pp": high,
             "flipped": against.flipped,
             "logits_snr_db": to_db(output_noise(reference, logits)), "seconds": seconds,
+            "threads": thread_count(),
             "rounding": record.rounding, "qat": record.qat}
 
 
-def earlier_results(setup: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The results at `path`, if they are of the same `setup`."""
-    if not path.is_file():
+def earlier_results(name: str, setup: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """The results below `name` of `content`, if they are of the same `setup`."""
+    if name not in content:
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found["setup"] == setup:
-        return found["results"]
-    log.info("%s is of another model or other pictures: starting anew", path)
+    if content[name]["setup"] == setup:
+        return content[name]["results"]
+    log.info("%s: measured on another model or other pictures: starting anew", name)
     return {}
 
 
-def table(content: dict[str, Any]) -> str:
-    """The results in Markdown, in the order of CONFIGURATIONS."""
-    setup = content["setup"]
+def table(model: str, record: dict[str, Any]) -> str:
+    """The results of one model in Markdown, in the order of CONFIGURATIONS."""
+    setup = record["setup"]
     rows = "".join(
         f"| {name} | {row['calibration_images']} | {100 * row['accuracy']:.2f} % "
         f"| {row['drop_pp']:+.2f} ({row['drop_low_pp']:+.2f} to {row['drop_high_pp']:+.2f}) "
-        f"| {row['logits_snr_db']:.2f} dB | {row['flipped']} | {row['seconds']:.0f} |\n"
-        for name in CONFIGURATIONS if (row := content["results"].get(name)))
-    return (f"{setup['dataset']}, {setup['model']} at {setup['image_size']} px, "
+        f"| {row['logits_snr_db']:.2f} dB | {row['flipped']} "
+        f"| {row['seconds']:.0f} ({row['threads']}) |\n"
+        for name in CONFIGURATIONS if (row := record["results"].get(name)))
+    return (f"{model}: {setup['dataset']}, {setup['model']} at {setup['image_size']} px, "
             f"{setup['validation_images']:,} validation pictures, float accuracy "
-            f"{100 * setup['float_accuracy']:.2f} %; {content['system']['cpu']['model']}, "
-            f"{content['system']['cpu']['threads_used']} threads.\n\n"
+            f"{100 * setup['float_accuracy']:.2f} %; {record['system']['cpu']['model']}.\n\n"
             "| int8_static with | calibration pictures | accuracy | drop, points (95 %) "
-            "| logits against float | predictions changed | seconds |\n"
+            "| logits against float | predictions changed | seconds (threads) |\n"
             f"| --- | --- | --- | --- | --- | --- | --- |\n{rows}")
 
 
-def write(content: dict[str, Any], raw: Path, page: Path) -> None:
-    """Write the results to `raw`, and their table to `page` where there is one."""
-    write_json(raw, content)
-    if page.is_file():
-        write_block(page, "recovery", table(content))
-
-
-def run(names: Sequence[str], pictures: int | None, raw: Path, page: Path) -> None:
-    """Measure the configurations `names` that `raw` does not have yet.
+def run(model: str, folder: Path, names: Sequence[str], pictures: int | None) -> None:
+    """Measure the configurations `names` that docs/recovery.json does not have yet below `model`.
 
     Raises:
-        UserError: an output of prepare or export is missing.
+        UserError: an output of prepare or export is missing in `folder`.
     """
-    params = load_params("model", "quantize.max_drop_pp", "quantize.variants.int8_static")
-    dataset = load_dataset()
-    if not SOURCE.is_file():
-        raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
+    params = load_params("model", "quantize.max_drop_pp", "quantize.variants.int8_static",
+                         path=folder / PARAMS_FILE)
+    dataset, source = load_dataset(folder / IMAGES_FILE, folder / SPLITS_FILE), folder / SOURCE
+    if not source.is_file():
+        raise UserError(f"{source}: no such file; run 'dvc repro export'")
     positions = dataset.splits["validation"]
     positions = evenly(positions, pictures or len(positions))
-    reference = predict(load_predictor(SOURCE, params.model),
+    reference = predict(load_predictor(source, params.model),
                         PictureView(dataset.images, positions), params.model)
     setup = {"dataset": dataset.name, "model": params.model.name,
              "image_size": params.model.image_size, "validation_images": len(positions),
-             "float_sha256": hashlib.sha256(SOURCE.read_bytes()).hexdigest(),
+             "float_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
              "float_accuracy": float(np.mean(
                  reference.argmax(axis=1) == dataset.labels[positions]))}
-    results = earlier_results(setup, raw)
+    content = read_json(RAW) if RAW.is_file() else {}
+    results = earlier_results(model, setup, content)
     for number, name in enumerate(names, start=1):
         if name in results:
             log.info("%d of %d, %s: there already", number, len(names), name)
             continue
         log.info("%d of %d, %s ...", number, len(names), name)
-        results[name] = measure(name, params, dataset, positions, reference)
+        results[name] = measure(name, source, params, dataset, positions, reference)
         log.info("%s: drop %+.2f points, logits at %.2f dB, %.0f s", name,
                  results[name]["drop_pp"], results[name]["logits_snr_db"],
                  results[name]["seconds"])
-        write({"setup": setup, "system": describe_system(), "results": results}, raw, page)
+        content[model] = {"setup": setup, "system": describe_system(), "results": results}
+        write_json(RAW, content)
+        write_block(PAGE, "recovery", "\n".join(table(*each) for each in content.items()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), metavar="NAME",
+    parser.add_argument("name", help="of the model on the page")
+    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
+    parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), metavar="CONFIGURATION",
                         default=list(CONFIGURATIONS),
                         help=f"of: {'; '.join(CONFIGURATIONS)} (default: all)")
     parser.add_argument("--pictures", type=int, help="validation pictures, at most (default: all)")
     arguments = parser.parse_args()
-    run(arguments.only, arguments.pictures, RAW, PAGE)
+    run(arguments.name, arguments.run, arguments.only, arguments.pictures)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The comparison of ways to recover accuracy: what it changes, keeps and shows."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,14 +45,15 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recovery.SOURCE.parent.mkdir()
     recovery.SOURCE.write_bytes(b"model")
-    for name, value in {"load_params": lambda *keys: params, "load_dataset": lambda: dataset,
+    for name, value in {"load_params": lambda *keys, path: params,
+                        "load_dataset": lambda *files: dataset,
                         "write_variant": write_variant, "predict": predict,
                         "load_predictor": lambda path, model: path}.items():
         monkeypatch.setattr(recovery, name, value)
-    raw, page = tmp_path / "recovery.json", tmp_path / "recovery.md"
-    page.write_text(PAGE)
-    return SimpleNamespace(raw=raw, page=page, written=written, dataset=dataset,
-                           run=lambda *names: recovery.run(names, None, raw, page))
+    recovery.PAGE.parent.mkdir()
+    recovery.PAGE.write_text(PAGE)
+    return SimpleNamespace(written=written, dataset=dataset, run=lambda *names, model="tiny":
+                           recovery.run(model, Path(), names, None))
 
 
 def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
@@ -60,14 +62,14 @@ def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
     bench.run("minmax", "mse, 64")
     assert [recipe.calibration for recipe, _ in bench.written] == ["minmax", "mse"]
     assert "minmax: there already" in caplog.text
-    content = json.loads(bench.raw.read_text())
+    content = json.loads(recovery.RAW.read_text())["tiny"]
     row = content["results"]["minmax"]
     labels = bench.dataset.labels_of("validation")
     assert row["accuracy"] == content["setup"]["float_accuracy"] == np.mean(labels == 0)
     assert row["drop_pp"] == row["flipped"] == 0
     assert row["drop_low_pp"] == -row["drop_high_pp"] < 0
     assert row["logits_snr_db"] == pytest.approx(10 * np.log10(1.25 / 0.03), abs=0.01)
-    text = bench.page.read_text()
+    text = recovery.PAGE.read_text()
     assert text.index("| minmax | ") < text.index("| mse, 64 | ")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
@@ -79,8 +81,18 @@ def test_another_model_starts_anew(bench, caplog):
     bench.run("minmax")
     recovery.SOURCE.write_bytes(b"other")
     bench.run("equalization")
-    assert list(json.loads(bench.raw.read_text())["results"]) == ["equalization"]
+    assert list(json.loads(recovery.RAW.read_text())["tiny"]["results"]) == ["equalization"]
     assert "starting anew" in caplog.text
+
+
+def test_another_name_stands_beside_the_first(bench):
+    bench.run("minmax")
+    bench.run("rounding", model="other")
+    content = json.loads(recovery.RAW.read_text())
+    assert {name: list(each["results"]) for name, each in content.items()} == {
+        "tiny": ["minmax"], "other": ["rounding"]}
+    text = recovery.PAGE.read_text()
+    assert text.index("tiny: ") < text.index("| minmax |") < text.index("other: ")
 
 
 def test_missing_model_is_told(bench):
