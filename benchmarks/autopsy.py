@@ -114,7 +114,7 @@ def activation_spread(model: onnx.ModelProto, groups: Sequence[Group], batches: 
 
 
 def spreads(model: onnx.ModelProto, batches: list[np.ndarray]) -> dict[str, list[float]]:
-    """Spread of weights, as `profile` has it, and of activations of every chain of `model`."""
+    """Spread of weights, as `profile` has it, and of activations of every group of tensors."""
     groups = find_groups(model)
     return {"weights": [round(float(profile(model, group).max()), 2) for group in groups],
             "activations": activation_spread(model, groups, batches) if groups else []}

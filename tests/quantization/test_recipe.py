@@ -24,6 +24,7 @@ def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", cor
     (recipe("dynamic", calibration="mse"), "calibration", "got 'mse'"),
     (recipe("dynamic", correction=True), "bias_correction", "needs method: static"),
     (recipe("dynamic", equalization=True), "equalization", "needs method: static or mixed"),
+    (recipe("dynamic", cut_flat_tails=True), "cut_flat_tails", "needs method: static or mixed"),
     (recipe("mixed", calibration="mse", max_drop_pp=1, first_in_float=2), "first_in_float",
      "got 2, which needs method: static"),
     (recipe("dynamic", adaptive_rounding=True), "adaptive_rounding", "needs method: static or"),
