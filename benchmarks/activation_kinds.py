@@ -26,6 +26,7 @@ from stages.files.atomic import write_json
 from stages.files.reading import read_json
 from stages.measurement.predictor import load_predictor, predict
 from stages.onnx_graph.export import INPUT
+from stages.onnx_graph.readers import readers_of
 from stages.quantization.calibration import calibrate
 from stages.quantization.flat_tails import cut_flat_tails
 from stages.quantization.float_island import with_float_islands
@@ -43,15 +44,12 @@ FOLDED = ("Clip", "Relu")
 
 def kinds_of(model: onnx.ModelProto) -> dict[str, list[str]]:
     """Tensors between the nodes of `model` by kind, in the order of the graph."""
-    readers = defaultdict(set)
-    for node in model.graph.node:
-        for name in node.input:
-            readers[name].add(node.op_type)
-    kinds = defaultdict(list)
+    readers, kinds = readers_of(model.graph), defaultdict(list)
     for node in model.graph.node:
         name = node.output[0]
-        if node.op_type not in SKIPPED and readers[name]:
-            kinds[f"{node.op_type} > {', '.join(sorted(readers[name]))}"].append(name)
+        if node.op_type not in SKIPPED and name in readers:
+            read_by = sorted({reader.op_type for reader in readers[name]})
+            kinds[f"{node.op_type} > {', '.join(read_by)}"].append(name)
     return kinds
 
 

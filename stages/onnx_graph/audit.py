@@ -7,6 +7,7 @@ import onnx
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from stages.onnx_graph.census import runs_in_float
+from stages.onnx_graph.readers import readers_of
 
 # What ONNX Runtime's quantizer knows how to quantize.
 QUANTIZABLE = {*QDQRegistry, *QLinearOpsRegistry}
@@ -46,12 +47,8 @@ class _Wires:
 
     @classmethod
     def of(cls, graph: onnx.GraphProto) -> "_Wires":
-        readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in graph.node:
-            for name in node.input:
-                readers.setdefault(name, []).append(node)
-        return cls({output: node for node in graph.node for output in node.output}, readers,
-                   {value.name for value in graph.output},
+        return cls({output: node for node in graph.node for output in node.output},
+                   readers_of(graph), {value.name for value in graph.output},
                    {tensor.name for tensor in graph.initializer})
 
     def origin(self, tensor: str) -> str:

@@ -6,35 +6,28 @@ comes to the same. So the range is cut off at a point below which the activation
 ReLU6 needs no such thing: it becomes part of the convolution, whose range is that of its output.
 """
 
-from collections import defaultdict
-
 import numpy as np
 import onnx
 
+from stages.onnx_graph.readers import readers_of, silu_output
 from stages.quantization.ranges import Range
 
-# By the operators that read a tensor, sorted: where their result is within 0.015 of zero from there
-# down (SiLU, whose least value is -0.28), and exactly zero (hard swish).
-FLAT_BELOW = {("Mul", "Sigmoid"): np.float32(-6), ("HardSwish",): np.float32(-3)}
+# From there down SiLU, whose least value is -0.28, is within 0.015 of zero, and hard swish is zero.
+SILU_FLAT, HARD_SWISH_FLAT = np.float32(-6), np.float32(-3)
 
 
 def cut_flat_tails(model: onnx.ModelProto, ranges: dict[str, Range]) -> dict[str, Range]:
     """`ranges` by tensor of the float `model`, cut off where what reads the tensor is flat."""
-    readers = defaultdict(list)
-    for node in model.graph.node:
-        for name in set(node.input):
-            readers[name].append(node)
-    outputs = {value.name for value in model.graph.output}
+    readers = readers_of(model.graph)
     result = dict(ranges)
-    for name in ranges.keys() - outputs:
-        flat = FLAT_BELOW.get(tuple(sorted(node.op_type for node in readers[name])))
-        if flat is not None and _is_activation(readers[name]):
-            lowest, highest = ranges[name]
-            result[name] = max(lowest, flat), max(highest, flat)
+    for name in ranges.keys() - {value.name for value in model.graph.output}:
+        nodes = readers.get(name, [])
+        if silu_output(nodes):
+            flat = SILU_FLAT
+        elif [node.op_type for node in nodes] == ["HardSwish"]:
+            flat = HARD_SWISH_FLAT
+        else:
+            continue
+        lowest, highest = ranges[name]
+        result[name] = max(lowest, flat), max(highest, flat)
     return result
-
-
-def _is_activation(nodes: list[onnx.NodeProto]) -> bool:
-    """Whether `nodes`, where they are two, are a sigmoid and a product with its result."""
-    gates = [node.output[0] for node in nodes if node.op_type == "Sigmoid"]
-    return len(nodes) == 1 or any(gates[0] in node.input for node in nodes)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from stages.measurement.session import open_session
+from stages.onnx_graph.readers import readers_of, silu_output
 from stages.quantization.rounding import weighted_layers
 
 TINY = np.finfo(np.float64).tiny
@@ -24,20 +25,13 @@ def activated_outputs(model: onnx.ModelProto) -> list[str]:
 
     Quantization leaves nothing to look at between a layer and its activation.
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in dict.fromkeys(node.input):
-            readers.setdefault(name, []).append(node)
+    readers = readers_of(model.graph)
 
     def behind(name: str) -> str:
         nodes = readers.get(name, [])
         if len(nodes) == 1 and nodes[0].op_type in ACTIVATIONS:
             return nodes[0].output[0]
-        if sorted(node.op_type for node in nodes) == ["Mul", "Sigmoid"]:  # SiLU
-            gate, product = sorted(nodes, key=lambda node: node.op_type != "Sigmoid")
-            if gate.output[0] in product.input:
-                return product.output[0]
-        return name
+        return silu_output(nodes) or name
 
     return [behind(name) for name in layer_outputs(model)]
 

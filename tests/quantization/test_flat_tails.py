@@ -8,11 +8,10 @@ from onnx import helper
 from scipy.special import expit
 
 from stages.quantization.calibration import calibrate
-from stages.quantization.flat_tails import FLAT_BELOW, cut_flat_tails
+from stages.quantization.flat_tails import HARD_SWISH_FLAT, SILU_FLAT, cut_flat_tails
 from stages.quantization.ranges import LEVELS
 
 WIDE_RANGE = (np.float32(-80), np.float32(40))
-SILU = FLAT_BELOW["Mul", "Sigmoid"]
 
 
 def all_wide(model):
@@ -26,7 +25,7 @@ def test_what_silu_reads_ends_at_its_flat_tail_and_all_else_stays():
     assert before == all_wide(model), "the argument was changed"
     cut = {name for name, (lowest, highest) in ranges.items() if (lowest, highest) != WIDE_RANGE}
     assert cut == {"stem", "one_expand", "one_depthwise", "two_expand", "two_depthwise", "head"}
-    assert {ranges[name] for name in cut} == {(SILU, WIDE_RANGE[1])}
+    assert {ranges[name] for name in cut} == {(SILU_FLAT, WIDE_RANGE[1])}
 
 
 @pytest.mark.parametrize("activation", ["Clip", "Relu"])
@@ -64,9 +63,9 @@ def test_a_range_is_never_widened_nor_turned_round(found, expected):
 
 
 def test_below_the_cut_silu_and_hard_swish_hardly_change():
-    below = np.linspace(-100, -6, 1000)
+    below = np.linspace(-100, SILU_FLAT, 1000)
     assert np.abs(below * expit(below)).max() < 0.015
-    below = np.linspace(-100, FLAT_BELOW["HardSwish",], 1000)
+    below = np.linspace(-100, HARD_SWISH_FLAT, 1000)
     assert not (below * np.clip(below / 6 + 0.5, 0, 1)).any()
 
 
@@ -75,7 +74,7 @@ def test_silu_of_a_rounded_tensor_is_nearer_with_the_cut():
     rng = np.random.default_rng(0)
     feeds = [{"input": 30 * rng.standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)}]
     ranges = calibrate(model, "minmax", iter(feeds))
-    assert ranges["stem"][0] < 2 * SILU
+    assert ranges["stem"][0] < 2 * SILU_FLAT
     model.graph.output.append(helper.make_empty_tensor_value_info("stem"))
     values = onnxruntime.InferenceSession(model.SerializeToString()).run(["stem"], feeds[0])[0]
     del model.graph.output[-1]
