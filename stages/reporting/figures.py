@@ -200,7 +200,7 @@ def experiments(rows: pd.DataFrame, variants: tuple[str, ...], by: list[str]) ->
     """
     of_model = [number for number in MODEL_NUMBERS if rows[number].nunique() > 1]
     colours, lines = _colours(list(variants)), range(len(rows))
-    figure, panels = _axes(13, 2.2 + 0.4 * len(rows), len(VARIANT_NUMBERS) + len(of_model))
+    figure, panels = _axes(13, 3 + 0.4 * len(rows), len(VARIANT_NUMBERS) + len(of_model))
     for axes, number in zip(panels, [*VARIANT_NUMBERS, *of_model], strict=True):
         if number in of_model:
             axes.scatter(rows[number], lines, s=70, color="grey")
