@@ -24,8 +24,8 @@ from benchmarks.autopsy import MOST_DB, Run, open_run
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.files.reading import read_json
-from stages.measurement.predictor import load_predictor, predict
-from stages.onnx_graph.export import INPUT
+from stages.measurement.predictor import load_onnx, predict
+from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.readers import readers_of
 from stages.quantization.calibration import calibrate
 from stages.quantization.flat_tails import cut_flat_tails
@@ -90,14 +90,14 @@ def measure(run: Run) -> dict[str, Any]:
     kinds = kinds_of(model)
     everything = [name for kind, names in kinds.items() if not kind.endswith(FOLDED)
                   for name in names]
-    reference = predict(load_predictor(run.source, run.params), run.pictures, run.params)
+    reference = predict(load_onnx(run.source), run.pictures, run.params)
     labels = run.dataset.labels[run.positions]
 
     def row(names: list[str], ranges: dict[str, Range]) -> dict[str, Any]:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(with_rounded(model, names, ranges), path)
-            logits = predict(load_predictor(path, run.params), run.pictures, run.params)
+            logits = predict(load_onnx(path), run.pictures, run.params)
         return {"tensors": len(names), "lowest": float(min(ranges[name][0] for name in names)),
                 "highest": float(max(ranges[name][1] for name in names)),
                 "logits_snr_db": min(signal_to_noise_db(reference, logits), MOST_DB),

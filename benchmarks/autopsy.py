@@ -42,11 +42,12 @@ from stages.data.dataset import (
     load_dataset,
 )
 from stages.files.atomic import write_json
-from stages.measurement.predictor import load_predictor, model_input, predict
+from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.preflight import cpu_fields
 from stages.measurement.session import open_session
 from stages.model.build import build_model
-from stages.onnx_graph.export import INPUT, export_onnx
+from stages.onnx_graph.export import export_onnx
+from stages.onnx_graph.names import INPUT
 from stages.quantization.ablation import Calibrated, Cell, grid, write_cell
 from stages.quantization.equalization import Group, find_groups
 from stages.quantization.layer_error import activated_outputs, output_snr_db
@@ -126,7 +127,7 @@ def measure_cell(cell: Cell, name: str, source: Calibrated, reference: np.ndarra
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cell.onnx"
         write_cell(cell, source, path)
-        logits = predict(load_predictor(path, run.params), run.pictures, run.params)
+        logits = predict(load_onnx(path), run.pictures, run.params)
         result = {"accuracy": float(np.mean(logits.argmax(axis=1)
                                             == run.dataset.labels[run.positions])),
                   "same_class": float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1))),
@@ -164,7 +165,7 @@ def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], 
     if not missing:
         return
     source = Calibrated.of(path, run.params, run.dataset.view("calibration"), INPUT)
-    reference = predict(load_predictor(path, run.params), run.pictures, run.params)
+    reference = predict(load_onnx(path), run.pictures, run.params)
     for name, cell in missing.items():
         twin["cells"][name] = measure_cell(cell, name, source, reference, run)
         save()
@@ -226,14 +227,14 @@ def measure(arguments: argparse.Namespace, content: dict[str, Any]) -> None:
     published = published_model(run.params.image_size)
     record["published"] = spreads(published, batches)
     wanted = [profile(published, group) for group in find_groups(published)]
-    reference = predict(load_predictor(run.source, run.params), run.pictures, run.params)
+    reference = predict(load_onnx(run.source), run.pictures, run.params)
     with TemporaryDirectory() as folder:
         for power in (0.0, *(POWERS if find_groups(model) else ())):
             label = AS_TRAINED if power == 0 else f"spread to the power of {power:g}"
             path = Path(folder) / f"{power:g}.onnx"
             changed = model if power == 0 else widened(model, wanted, power)
             onnx.save(changed, path)
-            logits = predict(load_predictor(path, run.params), run.pictures, run.params)
+            logits = predict(load_onnx(path), run.pictures, run.params)
             twin = record["twins"].setdefault(label, {"cells": {}})
             twin |= {"power": power, "spread": spreads(changed, batches),
                      "float_logits_change": float(np.abs(logits - reference).max()

@@ -23,7 +23,7 @@ from stages.config.schema import Model
 from stages.data.dataset import PictureView
 from stages.files.atomic import write_csv
 from stages.measurement.cold_start import peak_memory_bytes
-from stages.onnx_graph.export import INPUT
+from stages.onnx_graph.names import INPUT
 from stages.quantization.calibration import OPERATORS, calibrate
 from stages.quantization.ranges import RANGE_OF
 from stages.quantization.static import feeds_of

@@ -31,7 +31,7 @@ from stages.config.schema import Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
 from stages.files.atomic import write_json
-from stages.measurement.predictor import load_predictor, model_input, predict
+from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.preflight import cpu_fields
 from stages.quantization.recipe import record_recipe
 from stages.quantization.variant import write_variant
@@ -170,7 +170,7 @@ def main() -> None:
             return path
 
         def accuracy(name: str) -> float:
-            logits = predict(load_predictor(path_of(name), params.model),
+            logits = predict(load_onnx(path_of(name)),
                              dataset.view("validation"), params.model)
             return float(np.mean(logits.argmax(axis=1) == dataset.labels_of("validation")))
 

@@ -36,7 +36,7 @@ from stages.data.dataset import (
 from stages.files.atomic import write_json
 from stages.files.reading import read_json
 from stages.measurement.accuracy import compare
-from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.predictor import load_onnx, predict
 from stages.measurement.session import thread_count
 from stages.measurement.system import describe_system
 from stages.quantization.ranges import RANGE_OF
@@ -102,7 +102,7 @@ def measure(name: str, source: Path, params: Params, dataset: Dataset, positions
         record = write_variant(source, target, recipe, params.model, lambda: dataset,
                                params.quantize.max_drop_pp)
         seconds = time.perf_counter() - began
-        logits = predict(load_predictor(target, params.model),
+        logits = predict(load_onnx(target),
                          PictureView(dataset.images, positions), params.model)
     labels = dataset.labels[positions]
     against = compare(labels, reference.argmax(axis=1), logits.argmax(axis=1))
@@ -156,7 +156,7 @@ def run(model: str, folder: Path, names: Sequence[str], pictures: int | None) ->
         raise UserError(f"{source}: no such file; run 'dvc repro export'")
     positions = dataset.splits["validation"]
     positions = evenly(positions, pictures or len(positions))
-    reference = predict(load_predictor(source, params.model),
+    reference = predict(load_onnx(source),
                         PictureView(dataset.images, positions), params.model)
     setup = {"dataset": dataset.name, "model": params.model.name,
              "image_size": params.model.image_size, "validation_images": len(positions),

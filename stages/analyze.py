@@ -14,8 +14,8 @@ from stages.config.schema import Model
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, evenly, load_dataset
 from stages.files.atomic import write_csv, write_json
-from stages.measurement.predictor import load_predictor, model_input, predict
-from stages.onnx_graph.export import INPUT
+from stages.measurement.predictor import load_onnx, model_input, predict
+from stages.onnx_graph.names import INPUT
 from stages.quantization.ablation import Calibrated, Cell, write_cell
 from stages.quantization.layer_error import output_snr_db
 from stages.quantization.rounding import (
@@ -77,7 +77,7 @@ def main() -> None:
         for name, cell in RECIPES.items():
             path = Path(folder) / "cell.onnx"
             write_cell(cell, source, path)
-            predicted = predict(load_predictor(path, params), pictures, params).argmax(axis=1)
+            predicted = predict(load_onnx(path), pictures, params).argmax(axis=1)
             accuracies[name] = float(np.mean(predicted == labels))
             log.info("%s: validation accuracy %.4f", name, accuracies[name])
     table = layer_table(model, dataset, params)

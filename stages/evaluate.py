@@ -8,13 +8,23 @@ import numpy as np
 import pandas as pd
 
 from stages.config.params import load_params
+from stages.config.schema import Model
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.measurement.accuracy import accuracy_by_class, accuracy_interval
-from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.predictor import load_onnx, predict
+from stages.measurement.session import Predictor
 
 log = logging.getLogger(__name__)
+
+
+def _load(path: Path, model: Model) -> Predictor:
+    if path.suffix != ".pt":
+        return load_onnx(path)
+    from stages.measurement.torch_predictor import load_torch  # seconds that ONNX does without
+
+    return load_torch(path, model)
 
 
 def main() -> None:
@@ -23,7 +33,7 @@ def main() -> None:
     variant = parser.parse_args().variant
     params = load_params("model", f"variants.{variant}")
     dataset = load_dataset()
-    predictor = load_predictor(Path(params.variants[variant]), params.model)
+    predictor = _load(Path(params.variants[variant]), params.model)
     parts = []
     for split in ("validation", "test"):
         logits = predict(predictor, dataset.view(split), params.model)

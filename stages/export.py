@@ -10,7 +10,8 @@ from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import replacing, write_json
-from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.predictor import load_onnx, predict
+from stages.measurement.torch_predictor import load_torch
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from stages.onnx_graph.census import operator_counts
 from stages.onnx_graph.cost import multiply_accumulates
@@ -29,9 +30,8 @@ def main() -> None:
     proto = export_onnx(model, params.model, classes, params.export.opset)
     with replacing(ONNX_FILE) as partial:
         onnx.save(proto, partial)
-        result = parity(predict(load_predictor(CHECKPOINT_FILE, params.model), pictures,
-                                params.model),
-                        predict(load_predictor(partial, params.model), pictures, params.model))
+        result = parity(*(predict(predictor, pictures, params.model) for predictor in (
+            load_torch(CHECKPOINT_FILE, params.model), load_onnx(partial))))
         if not agrees(result, params.export.max_abs_diff):
             raise UserError(f"export: logits differ from PyTorch's by {result['max_abs_diff']:.2g}"
                             f" (export.max_abs_diff is {params.export.max_abs_diff}), and "

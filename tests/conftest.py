@@ -12,7 +12,8 @@ from synthetic import CLASSES, LITE0, lite0, make_dataset, model_params, random_
 
 from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset
-from stages.onnx_graph.export import INPUT, export_onnx
+from stages.onnx_graph.export import export_onnx
+from stages.onnx_graph.names import INPUT
 from stages.quantization.dynamic import quantize_dynamically
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)

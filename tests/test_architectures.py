@@ -20,7 +20,8 @@ from stages.model.build import build_model
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.clean import clean
-from stages.onnx_graph.export import INPUT, export_onnx
+from stages.onnx_graph.export import export_onnx
+from stages.onnx_graph.names import INPUT
 from stages.quantization.variant import write_variant
 
 SIDE = 32

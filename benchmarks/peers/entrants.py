@@ -15,8 +15,8 @@ from benchmarks.peers.runtimes import OpenVinoModel, size_mb
 from benchmarks.peers.subject import FLOAT, Subject
 from stages.config.errors import UserError
 from stages.config.schema import Model
-from stages.measurement.predictor import Predictor, load_predictor
-from stages.measurement.session import ONNX_ERRORS
+from stages.measurement.predictor import load_onnx
+from stages.measurement.session import ONNX_ERRORS, Predictor
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _enter(kind: str, path: Path, properties: dict[str, str], model: Model, inpu
         predictor(inputs)
         run_by = f"OpenVINO ({predictor.precision})"
     else:
-        predictor = load_predictor(path, model)
+        predictor = load_onnx(path)
         predictor(inputs)
         run_by = "ONNX Runtime"
     return Entrant({"kind": kind, "run_by": run_by, "size_mb": size_mb(path)}, predictor)

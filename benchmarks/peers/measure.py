@@ -12,7 +12,8 @@ from benchmarks.peers.table import BATCH_SIZE, SEVERAL, SINGLE
 from stages.config.schema import Model
 from stages.data.dataset import Dataset, PictureView, evenly
 from stages.measurement.accuracy import accuracy_interval, compare
-from stages.measurement.predictor import Predictor, model_input, predict
+from stages.measurement.predictor import model_input, predict
+from stages.measurement.session import Predictor
 from stages.measurement.timing import interleaved
 
 log = logging.getLogger(__name__)

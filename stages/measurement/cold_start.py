@@ -40,11 +40,11 @@ def start(path: Path, picture: np.ndarray, provider: str) -> dict[str, float]:
     """Load the model at `path`, run it once on float32 (1, 3, S, S), and tell what that cost."""
     if path.suffix == ".pt":
         from stages.config.params import load_params
-        from stages.measurement.predictor import load_predictor
+        from stages.measurement.torch_predictor import load_torch
 
         params = load_params("model").model
         began = time.perf_counter()
-        predictor = load_predictor(path, params)
+        predictor = load_torch(path, params)
     else:
         began = time.perf_counter()
         predictor = predictor_of(open_session(path, thread_count(), provider))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from stages.config.errors import UserError
 from stages.config.schema import Params
-from stages.measurement.predictor import load_torch
 from stages.measurement.scenarios import Contender
 from stages.measurement.session import open_session, predictor_of, require_provider
+from stages.measurement.torch_predictor import load_torch
 from stages.model.checkpoint import CHECKPOINT_FILE
 
 

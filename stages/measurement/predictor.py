@@ -1,4 +1,4 @@
-"""One way to run a model, whatever it is stored as."""
+"""Running a model on pictures; opening an ONNX model for that."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,50 +9,22 @@ import torch
 from stages.config.schema import Model
 from stages.measurement.preflight import warn_if_saturating
 from stages.measurement.session import Predictor, open_session, predictor_of, thread_count
-from stages.model.checkpoint import load_checkpoint
 from stages.model.preprocess import preprocess
 
 EVALUATION_BATCH = 64
 
 
-def load_predictor(path: Path, params: Model) -> Predictor:
-    """Load a checkpoint (.pt) or an ONNX model to run on the CPU with all its cores.
+def load_onnx(path: Path) -> Predictor:
+    """Load an ONNX model to run on the CPU with all its cores.
 
     A quantized model that loses accuracy on this CPU is warned of.
 
     Raises:
-        UserError: the file is missing or not such a model.
+        UserError: the file is missing or no such model.
     """
-    if path.suffix == ".pt":
-        return load_torch(path, params, "channels_last")
     session = open_session(path, thread_count())
     warn_if_saturating(path, session.get_modelmeta().custom_metadata_map)
     return predictor_of(session)
-
-
-def load_torch(path: Path, params: Model, mode: str) -> Predictor:
-    """Load a checkpoint to run with all cores.
-
-    Args:
-        mode: eager (memory as it comes), channels_last, or compile (channels_last, and
-            torch.compile at the first run).
-
-    Raises:
-        UserError: the file is missing or no such checkpoint.
-    """
-    layout = torch.contiguous_format if mode == "eager" else torch.channels_last
-    model = load_checkpoint(path, params)[0].to(memory_format=layout)
-    if mode == "compile":
-        model = torch.compile(model)
-    torch.set_num_threads(thread_count())
-    return lambda batch: _run_torch(model, batch, layout)
-
-
-def _run_torch(model: torch.nn.Module, batch: np.ndarray, layout: torch.memory_format
-               ) -> np.ndarray:
-    with torch.inference_mode():
-        inputs = torch.from_numpy(batch).contiguous(memory_format=layout)
-        return model(inputs).numpy()
 
 
 def model_input(pictures: np.ndarray, params: Model) -> np.ndarray:

@@ -18,11 +18,11 @@ from torch import nn
 from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.onnx_graph.clean import clean
+from stages.onnx_graph.names import INPUT, OUTPUT
 from stages.onnx_graph.padding import fix_same_padding
 
 log = logging.getLogger(__name__)
 
-INPUT, OUTPUT = "input", "logits"
 OLDEST_DYNAMO_OPSET = 18
 STDOUT = 1  # its file descriptor
 

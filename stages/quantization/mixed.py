@@ -27,8 +27,8 @@ import onnx
 from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset, PictureView, evenly
 from stages.measurement.accuracy import Comparison, compare
-from stages.measurement.predictor import load_predictor, predict
-from stages.onnx_graph.export import INPUT
+from stages.measurement.predictor import load_onnx, predict
+from stages.onnx_graph.names import INPUT
 from stages.quantization.ranges import Range
 from stages.quantization.sensitivity import (
     Layer,
@@ -164,7 +164,7 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
         quantize_to_ranges(prepared, ranges, path, recipe, feeds, exclude)
 
     def logits(pictures: PictureView, path: Path) -> np.ndarray:
-        return predict(load_predictor(path, model), pictures, model)
+        return predict(load_onnx(path), pictures, model)
 
     def classes(path: Path) -> np.ndarray:
         return logits(validation, path).argmax(axis=1)

@@ -12,8 +12,8 @@ import onnx
 from stages.config.allocator import keep_freed_memory
 from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset, PictureView
-from stages.measurement.predictor import load_predictor, predict
-from stages.onnx_graph.export import INPUT
+from stages.measurement.predictor import load_onnx, predict
+from stages.onnx_graph.names import INPUT
 from stages.quantization.adaptive_rounding import round_adaptively
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.improvement import held_out, keep_if_better
@@ -80,7 +80,7 @@ def _learn(source: Path, target: Path, recipe: QuantizedVariant, model: Model, d
     sample = PictureView(dataset.images, judges)
 
     def logits(path: Path) -> np.ndarray:
-        return predict(load_predictor(path, model), sample, model)
+        return predict(load_onnx(path), sample, model)
 
     reference = logits(source)
     if recipe.adaptive_rounding:
@@ -96,7 +96,6 @@ def _learn(source: Path, target: Path, recipe: QuantizedVariant, model: Model, d
     if recipe.qat:
         graph = onnx.load(target)
         batches = random_batches(dataset.images, dataset.splits["train"], recipe.qat)
-        losses = fine_tune(graph, prepared, load_predictor(source, model), batches, recipe.qat,
-                           model)
+        losses = fine_tune(graph, prepared, load_onnx(source), batches, recipe.qat, model)
         record.qat = {**keep_if_better(target, graph, "qat", logits, reference),
                       "first_loss": losses[0], "last_loss": losses[-1]}

@@ -23,7 +23,7 @@ from stages.training.augment import augment
 from stages.training.early_stopping import EarlyStopping
 from stages.training.freeze import freeze
 from stages.training.loader import make_loader
-from stages.training.precision import keep_depthwise_float32
+from stages.training.precision import emulates_bfloat16, keep_depthwise_float32
 from stages.training.resume import STATE_FILE, load_state, save_state
 
 log = logging.getLogger(__name__)
@@ -72,8 +72,12 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
             frozen, or the loss is not finite.
     """
     settings = params.train
+    precision = settings.precision
+    if precision == "bf16" and emulates_bfloat16():
+        log.warning("train.precision: bf16 is emulated on this CPU, and slow; trains in fp32")
+        precision = "fp32"
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(),
-                              mixed_precision="bf16" if settings.precision == "bf16" else "no",
+                              mixed_precision="bf16" if precision == "bf16" else "no",
                               dataloader_config=DataLoaderConfiguration(split_batches=True))
     check_settings(settings, dataset, accelerator.num_processes)
     averaged = AveragedModel(model, use_buffers=True,

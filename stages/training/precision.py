@@ -1,4 +1,4 @@
-"""bfloat16 where it wins: everywhere but in depthwise convolutions.
+"""bfloat16 where it wins: on devices that compute in it, and not in depthwise convolutions.
 
 On a CPU the backward pass of a depthwise convolution is slower in bfloat16 than in float32, by
 more than autocast gains there.
@@ -16,6 +16,17 @@ class _Float32Forward:
     def forward(self, x: torch.Tensor) -> Any:
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
+
+
+def emulates_bfloat16() -> bool:
+    """Whether bfloat16 would be slower here than float32: an x86 CPU without instructions for it.
+
+    EfficientNet-Lite0 trains seven times slower in it on an AVX2 CPU (docs/training.md).
+    """
+    if torch.accelerator.is_available():
+        return False
+    told = torch.cpu.get_capabilities()
+    return told["architecture"] == "x86_64" and not (told["avx512_bf16"] or told["amx_bf16"])
 
 
 def keep_depthwise_float32(model: nn.Module) -> None:

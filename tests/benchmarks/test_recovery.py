@@ -48,7 +48,7 @@ def bench(tmp_path, monkeypatch):
     for name, value in {"load_params": lambda *keys, path: params,
                         "load_dataset": lambda *files: dataset,
                         "write_variant": write_variant, "predict": predict,
-                        "load_predictor": lambda path, model: path}.items():
+                        "load_onnx": lambda path: path}.items():
         monkeypatch.setattr(recovery, name, value)
     recovery.PAGE.parent.mkdir()
     recovery.PAGE.write_text(PAGE)

@@ -12,7 +12,7 @@ from tiny_model import SIDE, write_body
 
 from stages.config.schema import Params
 from stages.measurement.contenders import contenders
-from stages.measurement.predictor import load_torch
+from stages.measurement.torch_predictor import load_torch
 from stages.model.checkpoint import save_checkpoint
 
 CPU = "CPUExecutionProvider"

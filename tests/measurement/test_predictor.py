@@ -6,14 +6,14 @@ from onnx import helper
 from synthetic import CLASSES, TINY, logits_of, random_batch, random_pictures
 
 from stages.config.errors import UserError
-from stages.measurement.predictor import (
-    EVALUATION_BATCH,
-    load_predictor,
-    model_input,
-    predict,
-)
+from stages.measurement.predictor import EVALUATION_BATCH, load_onnx, model_input, predict
+from stages.measurement.torch_predictor import load_torch
 from stages.model.checkpoint import save_checkpoint
 from stages.model.preprocess import preprocess
+
+
+def load(path, params):
+    return load_torch(path, params) if path.suffix == ".pt" else load_onnx(path)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_both_kinds_say_what_the_model_says(files, count):
     batch = random_batch(count, 32)
     expected = logits_of(model, batch)
     for name in ("model.pt", "model.onnx"):
-        logits = load_predictor(folder / name, params)(batch)
+        logits = load(folder / name, params)(batch)
         assert (type(logits), logits.dtype) == (np.ndarray, np.float32)
         np.testing.assert_allclose(logits, expected, atol=1e-4)
 
@@ -41,7 +41,7 @@ def test_both_kinds_say_what_the_model_says(files, count):
 def test_predict_gives_every_picture_its_logits(files, name, count):
     folder, params, model = files
     pictures = random_pictures(count, 12, 12)
-    logits = predict(load_predictor(folder / name, params), pictures, params)
+    logits = predict(load(folder / name, params), pictures, params)
     batch = preprocess(torch.from_numpy(pictures), 32, params.mean, params.std)
     assert logits.shape == (count, len(CLASSES))
     np.testing.assert_allclose(logits, logits_of(model, batch.numpy()), atol=1e-4)
@@ -57,7 +57,7 @@ def test_model_input_is_contiguous_float32(files):
 def test_missing_file(files, name):
     folder, params, _ = files
     with pytest.raises(UserError, match=rf"{name}: no such file; run 'dvc repro"):
-        load_predictor(folder / name, params)
+        load(folder / name, params)
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.onnx"])
@@ -71,7 +71,7 @@ def test_file_of_something_else(files, name, content):
         content = (folder / {"model.pt": "model.onnx", "model.onnx": "model.pt"}[name]).read_bytes()
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"{name}: (not an ONNX model|damaged)") as caught:
-        load_predictor(path, params)
+        load(path, params)
     assert "\n" not in str(caught.value)
 
 
@@ -100,9 +100,9 @@ def spoil_type(model):
 
 @pytest.mark.parametrize("spoil", [spoil_operator, spoil_input, spoil_version, spoil_type])
 def test_graph_that_cannot_be_run(files, spoil):
-    folder, params, _ = files
+    folder, _, _ = files
     model = onnx.load(folder / "model.onnx")
     spoil(model)
     onnx.save(model, folder / "model.onnx")
     with pytest.raises(UserError, match=r"model\.onnx: not an ONNX model that can be run"):
-        load_predictor(folder / "model.onnx", params)
+        load_onnx(folder / "model.onnx")

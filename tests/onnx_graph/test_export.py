@@ -19,7 +19,8 @@ from synthetic import (
 
 from stages.config.errors import UserError
 from stages.onnx_graph.census import operator_counts
-from stages.onnx_graph.export import INPUT, OUTPUT, agrees, export_onnx, parity
+from stages.onnx_graph.export import agrees, export_onnx, parity
+from stages.onnx_graph.names import INPUT, OUTPUT
 
 OPSETS = [13, 18]
 MODELS = [(TINY, 32, "timm"), (LITE0, 32, "timm"), ("efficientnet_b0", 64, "torchvision")]

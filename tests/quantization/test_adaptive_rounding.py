@@ -8,7 +8,7 @@ from synthetic import model_params
 from test_equalization import SIDE, bottlenecks
 
 from stages.config.schema import QuantizedVariant
-from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.adaptive_rounding import (
     HELD_OUT,
     Problem,
@@ -156,11 +156,11 @@ def test_logits_come_nearer_to_the_float_model(case, dataset, tmp_path):
         elif tensor.name.endswith("_quantized_scale"):
             tensor.CopyFrom(numpy_helper.from_array(array * np.float32(16), tensor.name))
     pictures = dataset.pictures("validation")
-    reference = predict(load_predictor(source, params), pictures, params)
+    reference = predict(load_onnx(source), pictures, params)
 
     def error(model, name):
         onnx.save(model, tmp_path / name)
-        logits = predict(load_predictor(tmp_path / name, params), pictures, params)
+        logits = predict(load_onnx(tmp_path / name), pictures, params)
         return np.square(logits - reference).mean()
 
     before = error(coarse, "before.onnx")

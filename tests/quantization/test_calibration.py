@@ -9,7 +9,7 @@ from onnxruntime.quantization import MinMaxCalibrater
 from refusals import refusal
 from synthetic import TINY, random_batch
 
-from stages.onnx_graph.export import INPUT
+from stages.onnx_graph.names import INPUT
 from stages.quantization.calibration import OPERATORS, OneBatch, calibrate, record
 from stages.quantization.histogram import BINS
 from stages.quantization.ranges import PERCENTILE, RANGE_OF

@@ -5,7 +5,7 @@ from onnx import numpy_helper
 from synthetic import TINY, lite0, model_params
 
 from stages.config.schema import QuantizedVariant
-from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.census import operator_counts
 from stages.quantization.dynamic import quantize_dynamically
 
@@ -69,7 +69,7 @@ def test_metadata_stays(source):
 
 def test_predictions_stay(lite0_files, dataset):
     pictures, (_, params) = dataset.images, lite0()
-    expected, actual = (predict(load_predictor(lite0_files[name], params), pictures, params)
+    expected, actual = (predict(load_onnx(lite0_files[name]), pictures, params)
                         for name in ("fp32", "dynamic"))
     assert np.corrcoef(expected.ravel(), actual.ravel())[0, 1] > 0.9
     assert len(lite0_files["dynamic"].read_bytes()) < 0.3 * len(lite0_files["fp32"].read_bytes())

@@ -9,7 +9,7 @@ from static_model import quantize_statically
 from synthetic import CLASSES, make_dataset, model_params
 
 from stages.config.schema import QuantizedVariant
-from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.equalization import (
     by_input,
     channel_statistics,
@@ -172,13 +172,13 @@ def test_quantized_model_comes_nearer_to_the_float_one(tmp_path):
     dataset, params = make_dataset(), model_params(image_size=SIDE)
     source = tmp_path / "fp32.onnx"
     onnx.save(bottlenecks(), source)
-    reference = predict(load_predictor(source, params), dataset.images, params)
+    reference = predict(load_onnx(source), dataset.images, params)
     reached = {}
     for equalization in (False, True):
         target = tmp_path / f"{equalization}.onnx"
         quantize_statically(source, target, QuantizedVariant(
             "static", "QInt8", "QUInt8", True, "minmax", False, equalization=equalization),
             params, dataset.pictures("calibration"), "input")
-        logits = predict(load_predictor(target, params), dataset.images, params)
+        logits = predict(load_onnx(target), dataset.images, params)
         reached[equalization] = to_db(output_noise(reference, logits))
     assert reached[True] > reached[False] + 3

@@ -8,7 +8,7 @@ from synthetic import CLASSES, make_dataset, model_params
 
 from stages.config.schema import QuantizedVariant
 from stages.measurement.accuracy import Comparison
-from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph
 from stages.quantization.mixed import Accuracy, Bound, fewest, quantize_mixed, search
@@ -114,7 +114,7 @@ def case(tmp_path_factory):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     dataset, params = make_dataset(), model_params(image_size=SIDE)
     onnx.save(model, source)
-    logits = predict(load_predictor(source, params), dataset.images, params)
+    logits = predict(load_onnx(source), dataset.images, params)
     # Every class is to be seen.
     model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(-logits.mean(axis=0), "shift"))
     onnx.save(model, source)
@@ -142,7 +142,7 @@ def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
                 float_nodes(executed_graph(target))]
     assert in_float == ["Max", "Conv"]
     source, dataset, params = case
-    reached = [predict(load_predictor(path, params), dataset.pictures("validation"),
+    reached = [predict(load_onnx(path), dataset.pictures("validation"),
                        params).argmax(axis=1) for path in (source, target)]
     assert len(set(reached[0])) == len(CLASSES)
     assert np.mean(reached[0] != reached[1]) <= 0.2

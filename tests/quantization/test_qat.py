@@ -9,8 +9,8 @@ from static_model import quantize_statically
 from synthetic import LITE0, TINY, model_params
 
 from stages.config.schema import QatRecipe, QuantizedVariant
-from stages.measurement.predictor import load_predictor, model_input
-from stages.onnx_graph.export import INPUT
+from stages.measurement.predictor import load_onnx, model_input
+from stages.onnx_graph.names import INPUT
 from stages.quantization.qat import QdqNetwork, fine_tune, random_batches
 
 RECIPE = QatRecipe(steps=12, batch_size=16, lr=1e-3, seed=0)
@@ -51,7 +51,7 @@ def tuned(files, dataset, recipe=RECIPE, teacher=None):
     source, path, quantized, params = files
     result = onnx.ModelProto()
     result.CopyFrom(quantized)
-    losses = fine_tune(result, source, teacher or load_predictor(path, params),
+    losses = fine_tune(result, source, teacher or load_onnx(path),
                        random_batches(dataset.images, dataset.splits["train"], recipe), recipe,
                        params)
     return result, losses
@@ -101,7 +101,7 @@ def test_writing_back_what_was_read_changes_nothing(files):
 def test_tuning_brings_the_graph_nearer_to_the_float_model(lite0_files, dataset):
     params = model_params(LITE0, 32)
     source, before = (onnx.load(lite0_files[key]) for key in ("fp32", "static"))
-    after, teacher = onnx.load(lite0_files["static"]), load_predictor(lite0_files["fp32"], params)
+    after, teacher = onnx.load(lite0_files["static"]), load_onnx(lite0_files["fp32"])
     losses = fine_tune(after, source, teacher,
                        random_batches(dataset.images, dataset.splits["train"], RECIPE), RECIPE,
                        params)

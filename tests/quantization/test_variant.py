@@ -8,7 +8,7 @@ from synthetic import model_params
 from test_equalization import SIDE, bottlenecks
 
 from stages.config.schema import QatRecipe, QuantizedVariant
-from stages.measurement.predictor import load_predictor, predict
+from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.sensitivity import output_noise, to_db
 from stages.quantization.variant import write_variant
 
@@ -20,7 +20,7 @@ def made(dataset, tmp_path_factory):
     source = folder / "fp32.onnx"
     onnx.save(bottlenecks(), source)
     pictures = dataset.pictures("validation")
-    reference = predict(load_predictor(source, params), pictures, params)
+    reference = predict(load_onnx(source), pictures, params)
 
     def make(name, **switches):
         target = folder / f"{name}.onnx"
@@ -28,7 +28,7 @@ def made(dataset, tmp_path_factory):
             "method": "static", "weight_type": "QInt8", "activation_type": "QUInt8",
             "per_channel": True, "calibration": "minmax", "bias_correction": False, **switches})
         record = write_variant(source, target, recipe, params, lambda: dataset, 100.0)
-        logits = predict(load_predictor(target, params), pictures, params)
+        logits = predict(load_onnx(target), pictures, params)
         return target, record, to_db(output_noise(reference, logits))
     return make
 

@@ -244,8 +244,9 @@ def test_crop_padding_must_fit_the_pictures(dataset, crop_padding, fits):
             train(Net(), dataset, params, "run")
 
 
-def test_bfloat16_learns_too(dataset, reference):
+def test_bfloat16_learns_too(dataset, reference, monkeypatch):
     """Training runs in bfloat16 but for depthwise convolutions; what is left is float32."""
+    monkeypatch.setattr(loop, "emulates_bfloat16", lambda: False)
     types, model = set(), Net()
     for layer in (3, 6):
         model[layer].register_forward_hook(lambda module, args, output: types.add(
@@ -256,6 +257,18 @@ def test_bfloat16_learns_too(dataset, reference):
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
     assert history.epochs[history.best_epoch - 1]["val.accuracy"] > 0.9
     assert history.epochs != reference.history.epochs
+
+
+def test_bfloat16_that_would_be_emulated_is_float32_and_said_so(dataset, monkeypatch, caplog):
+    monkeypatch.setattr(loop, "emulates_bfloat16", lambda: True)
+    float32 = finished(dataset, training_params(epochs=1))
+    discard_state()
+    assert not caplog.messages
+    AcceleratorState._reset_state(reset_partial_state=True)
+    asked = finished(dataset, training_params(epochs=1, precision="bf16"))
+    assert asked.bytes == float32.bytes
+    assert caplog.messages == [
+        "train.precision: bf16 is emulated on this CPU, and slow; trains in fp32"]
 
 
 def test_mirroring_is_taken_from_the_data_section(dataset, reference):

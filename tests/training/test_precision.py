@@ -6,7 +6,24 @@ import torch
 from synthetic import LITE0, TINY, logits_of, model_params, random_batch, random_model
 from torch import nn
 
-from stages.training.precision import keep_depthwise_float32
+from stages.training.precision import emulates_bfloat16, keep_depthwise_float32
+
+
+@pytest.mark.parametrize(("capabilities", "accelerator", "emulated"), [
+    ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, False, True),
+    ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, True, False),
+    ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False, False),
+    ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, False, False),
+    ({"architecture": "aarch64"}, False, False)])
+def test_where_bfloat16_is_emulated(monkeypatch, capabilities, accelerator, emulated):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    assert emulates_bfloat16() is emulated
+
+
+def test_the_real_cpu_answers():
+    assert torch.cpu.get_capabilities()["architecture"]
+    assert emulates_bfloat16() in (True, False)
 
 
 def is_depthwise(module):
