@@ -10,7 +10,7 @@ from stages.measurement.preflight import (
     cpu_flags,
     integer_unit,
     products_saturate,
-    recommended_types,
+    recommended_preset,
 )
 
 
@@ -18,17 +18,13 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     flags, machine = cpu_flags(), platform.machine()
     unit, saturates = integer_unit(flags, machine), products_saturate()
-    types = recommended_types(unit, saturates)
     sums = "cut off beyond 16 bits" if saturates else "exact"
-    values = " ".join(f"-S quantize.variants.int8_mixed.{key}={str(value).lower()}"
-                      if isinstance(value, bool) else
-                      f"-S quantize.variants.int8_mixed.{key}={value}"
-                      for key, value in types.items())
+    preset = recommended_preset(unit, saturates)
     sys.stdout.write(f"CPU                 {cpu_fields().get('model name') or machine}\n"
                      f"instruction sets    {', '.join(flags) or 'not told by this system'}\n"
                      f"INT8 unit           {unit}\n"
                      f"sums of products    {sums}\n"
-                     f"recipe that suits   dvc exp run {values}\n")
+                     f"recipes that suit   dvc exp run -S quantize={preset}\n")
 
 
 if __name__ == "__main__":

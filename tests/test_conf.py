@@ -11,6 +11,7 @@ SECTIONS = tuple(Params.__dataclass_fields__)
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 DATA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+RECIPES = sorted(path.stem for path in (ROOT / "conf" / "quantize").glob("*.yaml"))
 
 
 def compose(target, *overrides):
@@ -25,9 +26,22 @@ def test_params_yaml_is_the_composition(tmp_path):
 
 @pytest.mark.parametrize("override", [
     *(f"experiment={name}" for name in EXPERIMENTS), *(f"data={name}" for name in DATA),
-    *(f"model={name}" for name in MODELS)])
+    *(f"model={name}" for name in MODELS), *(f"quantize={name}" for name in RECIPES)])
 def test_every_preset_is_accepted_by_the_schema(tmp_path, override):
     load_params(*SECTIONS, path=compose(tmp_path / "params.yaml", override))
+
+
+@pytest.mark.parametrize(("preset", "activation_type", "reduce_range"), [
+    ("int8", "QUInt8", False), ("int8_reduced_range", "QUInt8", True),
+    ("int8_signed", "QInt8", False)])
+def test_recipes_of_a_cpu_differ_in_their_types_alone(tmp_path, preset, activation_type,
+                                                      reduce_range):
+    plain, suited = (load_params("quantize", path=compose(
+        tmp_path / f"{name}.yaml", f"quantize={name}")).quantize for name in ("int8", preset))
+    for recipe in plain.variants.values():
+        if recipe.method != "dynamic":
+            recipe.activation_type, recipe.reduce_range = activation_type, reduce_range
+    assert suited == plain
 
 
 def test_experiment_overrides_the_defaults_and_a_value_overrides_the_experiment(tmp_path):

@@ -75,14 +75,14 @@ def products_saturate() -> bool:
     return not np.array_equal(product, left.astype(np.int32) @ right.astype(np.int32))
 
 
-def recommended_types(unit: str, saturates: bool) -> dict[str, str | bool]:
-    """Keys of a recipe that suit a CPU: U8S8, of reduced range where it saturates; on Arm S8S8.
+def recommended_preset(unit: str, saturates: bool) -> str:
+    """The file of conf/quantize whose recipes suit a CPU.
 
-    Reduced range loses a bit of every weight, and some accuracy with it.
+    U8S8, of reduced range where sums are cut off, which loses a bit of every weight; on Arm S8S8.
     """
-    on_arm = unit == "Arm dot product"
-    return {"activation_type": "QInt8" if on_arm else "QUInt8", "weight_type": "QInt8",
-            "reduce_range": saturates and not on_arm}
+    if unit == "Arm dot product":
+        return "int8_signed"
+    return "int8_reduced_range" if saturates else "int8"
 
 
 def warn_if_saturating(path: Path, metadata: Mapping[str, str]) -> None:

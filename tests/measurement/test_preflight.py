@@ -15,7 +15,7 @@ from stages.measurement.preflight import (
     cpu_flags,
     integer_unit,
     products_saturate,
-    recommended_types,
+    recommended_preset,
     warn_if_saturating,
 )
 
@@ -67,13 +67,12 @@ def test_products_are_exact_where_the_flags_say_so_and_saturate_where_they_do(mo
     assert products_saturate() is True
 
 
-@pytest.mark.parametrize(("unit", "saturates", "activations", "reduced"), [
-    ("VNNI", False, "QUInt8", False), ("AMX", False, "QUInt8", False),
-    ("unknown", False, "QUInt8", False), ("AVX2", True, "QUInt8", True),
-    ("unknown", True, "QUInt8", True), ("Arm dot product", False, "QInt8", False)])
-def test_types_that_suit(unit, saturates, activations, reduced):
-    assert recommended_types(unit, saturates) == {
-        "activation_type": activations, "weight_type": "QInt8", "reduce_range": reduced}
+@pytest.mark.parametrize(("unit", "saturates", "preset"), [
+    ("VNNI", False, "int8"), ("AMX", False, "int8"), ("unknown", False, "int8"),
+    ("AVX2", True, "int8_reduced_range"), ("unknown", True, "int8_reduced_range"),
+    ("Arm dot product", False, "int8_signed")])
+def test_preset_that_suits(unit, saturates, preset):
+    assert recommended_preset(unit, saturates) == preset
 
 
 @pytest.mark.parametrize(("recipe", "saturates", "warned"), [
