@@ -4,7 +4,7 @@
 
 Every loop trains the same model on the same pictures (those that `dvc repro prepare` left), in a
 process of its own, for an epoch to warm up and one that is timed. Rounds run all loops in random
-order. Raw data goes to docs/train_throughput.json, the table to docs/training.md.
+order. Raw data goes to docs/train_throughput.json, by CPU, the tables to docs/training.md.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial as bind
 from pathlib import Path
 from statistics import median
 
@@ -33,10 +34,12 @@ from stages.config.schema import Model, Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, load_dataset
 from stages.files.atomic import write_json
+from stages.files.reading import read_json
 from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
 from stages.reporting.blocks import write_block
+from stages.reporting.tables import cpu_label
 from stages.training.loop import train
 
 log = logging.getLogger(__name__)
@@ -46,9 +49,11 @@ STEPS = 10
 LR = 1e-4
 MODEL = Model(library="timm", name="tf_efficientnet_lite0", weights="imagenet", activation="keep",
               image_size=0, mean=[0.5] * 3, std=[0.5] * 3)
+RECIPE = Path("conf/experiment/cifar10.yaml")
 # (loop, picture size, batch); the first of a size is what the others are compared with.
-LOOPS = (("newcomer", 224, 32), ("train stage", 224, 32),
-         ("channels_last, fp32, pictures in memory", 128, 64), ("train stage", 128, 64))
+LOOPS = (("newcomer", 224, 32), ("train stage", 224, 32), ("train stage, frozen", 224, 32),
+         ("channels_last, fp32, pictures in memory", 128, 64), ("train stage", 128, 64),
+         ("train stage, frozen", 128, 64))
 
 
 def model_at(size: int) -> Model:
@@ -91,7 +96,7 @@ def in_memory(dataset: Dataset, size: int, batch: int) -> float:
         TensorDataset(pictures, torch.from_numpy(dataset.labels[positions])), batch, shuffle=True))
 
 
-def train_stage(dataset: Dataset, size: int, batch: int) -> float:
+def train_stage(dataset: Dataset, size: int, batch: int, frozen: list[str]) -> float:
     """What the train stage runs, augmentation and averaging of weights included."""
     dataset.splits["train"] = dataset.splits["train"][:STEPS * batch]
     dataset.splits["validation"] = dataset.splits["validation"][:2]
@@ -99,8 +104,8 @@ def train_stage(dataset: Dataset, size: int, batch: int) -> float:
         "data": {"horizontal_flip": True}, "model": model_at(size), "train": {
             "launcher": "python", "seed": 0, "epochs": 2, "batch_size": batch, "lr": LR,
             "weight_decay": 0.02, "label_smoothing": 0.1, "ema_decay": 0.99, "crop_padding": 1,
-            "cutout": 2, "start_image_size": size, "frozen": [], "precision": "bf16", "patience": 9,
-            "min_delta": 0.0}})
+            "cutout": 2, "start_image_size": size, "frozen": frozen, "precision": "bf16",
+            "patience": 9, "min_delta": 0.0}})
     keep_freed_memory()
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False
@@ -108,7 +113,9 @@ def train_stage(dataset: Dataset, size: int, batch: int) -> float:
     return history.images[1] / history.step_seconds[1]
 
 
-FUNCTIONS = {"newcomer": newcomer, "train stage": train_stage,
+FUNCTIONS = {"newcomer": newcomer, "train stage": bind(train_stage, frozen=[]),
+             "train stage, frozen": bind(
+                 train_stage, frozen=list(OmegaConf.load(RECIPE).train.frozen)),
              "channels_last, fp32, pictures in memory": in_memory}
 
 
@@ -143,6 +150,14 @@ def table(results: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def told(run: dict) -> str:
+    """A run of this program: what was measured on what, and its table."""
+    system, rounds = run["system"], len(run["loops"][0]["images_per_second"])
+    return (f"{run['dataset']}, {MODEL.name}, {run['steps']} steps a run, {rounds} rounds; "
+            f"{cpu_label(system['cpu'])}, {system['cpu']['threads_used']} threads; "
+            f"torch {system['packages']['torch']}.\n\n{table(run['loops'])}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -160,13 +175,11 @@ def main() -> None:
         return
     results = measure_all(arguments.rounds)
     system = describe_system()
-    write_json(RAW, {"dataset": dataset.name, "steps": STEPS, "system": system,
-                     "loops": results})
-    write_block(PAGE, "throughput",
-                f"{dataset.name}, {MODEL.name}, {STEPS} steps a run, "
-                f"{arguments.rounds} rounds; {system['cpu']['model']}, "
-                f"{torch.get_num_threads()} threads; torch {torch.__version__}.\n\n"
-                f"{table(results)}")
+    runs = read_json(RAW) if RAW.is_file() else {}
+    runs[cpu_label(system["cpu"])] = {"dataset": dataset.name, "steps": STEPS, "system": system,
+                                      "loops": results}
+    write_json(RAW, runs)
+    write_block(PAGE, "throughput", "\n".join(map(told, runs.values())))
     print(table(results))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.subject import FLOAT
+from stages.reporting.tables import cpu_label
 
 # Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
 SINGLE, SEVERAL = "single_ms", "batch_ms"
@@ -63,7 +64,7 @@ def section(run: Run) -> str:
     sentences = "".join(f"- {comparison(name, models)}\n" for name, model in models.items()
                         if model["kind"] == "ours")
     return (f"### {title(run)}\n\n{what}; {run['calibration_images']:,} calibration pictures; "
-            f"{cpu['model']} ({', '.join(cpu['flags'][-2:]) or cpu['architecture']}), "
+            f"{cpu_label(cpu)}, "
             f"{cpu['threads_used']} threads, {run['rounds']} rounds; {versions}.\n\n"
             f"{HEADER}{rows}\n{sentences}")
 

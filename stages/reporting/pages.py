@@ -8,7 +8,7 @@ from jinja2.exceptions import UndefinedError
 
 from stages.config.errors import UserError
 from stages.files.atomic import replacing
-from stages.reporting.tables import speedup
+from stages.reporting.tables import cpu_label, speedup
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -68,8 +68,6 @@ def other_machine(measured: dict[str, Any], here: dict[str, Any]) -> str | None:
     """A warning when `measured`, the cpu of system.json, is not the CPU described by `here`."""
     if all(measured[key] == here[key] for key in ("model", "architecture", "cores", "flags")):
         return None
-    there, now = (f"{cpu['model']}, {cpu['cores']} cores"
-                  f" ({', '.join(cpu['flags'][-2:]) or cpu['architecture']})"
-                  for cpu in (measured, here))
+    there, now = (f"{cpu_label(cpu)}, {cpu['cores']} cores" for cpu in (measured, here))
     return (f"The timings were taken on another CPU ({there}) than this page was made on ({now}). "
             "Run 'make bench' to measure them here.")

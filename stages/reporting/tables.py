@@ -14,13 +14,17 @@ def result_table(summary: dict[str, Any], system: dict[str, Any]) -> str:
     rows = "".join(_row(name, row, tail, name == summary["selected"]["variant"])
                    for name, row in summary["variants"].items())
     cpu, packages = system["cpu"], system["packages"]
-    isa = ", ".join(cpu["flags"][-2:]) or cpu["architecture"]
     return (f"{summary['dataset']}, {summary['model']} at {summary['image_size']} px, "
-            f"{summary['test_images']:,} test pictures; {cpu['model']} ({isa}), "
+            f"{summary['test_images']:,} test pictures; {cpu_label(cpu)}, "
             f"{cpu['threads_used']} threads, {summary['latency_runs']} runs of one picture; "
             f"torch {packages['torch']}, onnxruntime {packages['onnxruntime']}.\n\n"
             f"{HEADER.format(tail=tail)}{rows}\nSelected: **{summary['selected']['variant']}**, "
             f"{summary['selected']['reason']}.\n")
+
+
+def cpu_label(cpu: dict[str, Any]) -> str:
+    """Model and latest instruction sets of a cpu of system.json."""
+    return f"{cpu['model']} ({', '.join(cpu['flags'][-2:]) or cpu['architecture']})"
 
 
 def latency_percentiles(summary: dict[str, Any]) -> list[int]:

@@ -37,7 +37,7 @@ def test_same_machine_gives_no_warning():
                                     {"cores": 4}, {"flags": ["avx2"]}], ids=lambda c: next(iter(c)))
 def test_another_machine_is_told(change):
     warning = other_machine({**CPU, **change}, CPU)
-    assert "A CPU, 2 cores (avx512f, avx512_vnni)" in warning
+    assert "A CPU (avx512f, avx512_vnni), 2 cores" in warning
     assert "make bench" in warning
 
 
