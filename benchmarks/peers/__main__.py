@@ -5,8 +5,8 @@
 
 All models are calibrated on the same pictures and run on the same threads in one process, in an
 order that every round draws anew. Raw data goes to docs/peers.json, the tables to docs/peers.md;
-a run takes the place of an earlier one of the same model, size and data. A peer that fails is a
-line of the table.
+a run takes the place of an earlier one of the same model, size, data and CPU. A peer that fails is
+a line of the table.
 """
 
 import argparse

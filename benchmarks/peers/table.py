@@ -43,10 +43,11 @@ def comparison(name: str, models: dict[str, dict[str, Any]]) -> str:
 
 
 def title(run: Run) -> str:
-    """What is compared: runs of the same title replace one another."""
+    """What is compared, and where: runs of the same title replace one another."""
     speed = "" if run["trained"] else ", speed alone"
     swapped = "" if run["activation"] == "keep" else f" with {run['activation']}"
-    return f"{run['model']}{swapped} at {run['image_size']} px, {run['dataset']}{speed}"
+    return (f"{run['model']}{swapped} at {run['image_size']} px, {run['dataset']}{speed}; "
+            f"{cpu_label(run['system']['cpu'])}")
 
 
 def pages(runs: list[Run]) -> str:
@@ -64,7 +65,6 @@ def section(run: Run) -> str:
     sentences = "".join(f"- {comparison(name, models)}\n" for name, model in models.items()
                         if model["kind"] == "ours")
     return (f"### {title(run)}\n\n{what}; {run['calibration_images']:,} calibration pictures; "
-            f"{cpu_label(cpu)}, "
             f"{cpu['threads_used']} threads, {run['rounds']} rounds; {versions}.\n\n"
             f"{HEADER}{rows}\n{sentences}")
 

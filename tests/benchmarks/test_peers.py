@@ -106,10 +106,13 @@ def test_every_row_has_as_many_cells_as_the_header():
 def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
     raw = tmp_path / "peers.json"
     raw.with_suffix(".md").write_text("top\n<!-- peers -->\n<!-- /peers -->\nend\n")
-    for size, rounds in ((16, 2), (32, 3), (16, 4)):
-        publish(made_up_run(image_size=size, rounds=rounds), raw)
+    elsewhere = {"cpu": {"model": "another CPU", "flags": ["avx2"], "threads_used": 2}}
+    for changes in ({"image_size": 16, "rounds": 2}, {"image_size": 32, "rounds": 3},
+                    {"image_size": 16, "rounds": 5, "system": elsewhere},
+                    {"image_size": 16, "rounds": 4}):
+        publish(made_up_run(**changes), raw)
     runs = json.loads(raw.read_text())
-    assert [(run["image_size"], run["rounds"]) for run in runs] == [(32, 3), (16, 4)]
+    assert [(run["image_size"], run["rounds"]) for run in runs] == [(32, 3), (16, 5), (16, 4)]
     page = raw.with_suffix(".md").read_text()
     assert pages(runs) in page
     assert page.startswith("top\n")
