@@ -129,3 +129,11 @@ def test_fresh_clone_has_nothing_to_reproduce(tmp_path):
                             env={**os.environ, "DVC_NO_ANALYTICS": "1"})
     assert "Running stage" not in result.stdout + result.stderr
     assert "up to date" in result.stdout + result.stderr
+
+
+def test_stages_that_run_onnx_models_alone_start_without_the_model_libraries():
+    """They take seconds to import, in every one of a dozen processes."""
+    code = ("import sys, stages.analyze, stages.deploy, stages.evaluate, stages.quantize; "
+            "print({'timm', 'torchvision'} & set(sys.modules))")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          check=True).stdout == "set()\n"
