@@ -8,6 +8,7 @@ What is to be said of a run beside its numbers stands in docs/results/NAME/NOTE.
 
 import argparse
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -61,10 +62,11 @@ def keep_run(name: str, command: str) -> None:
 
 
 def refresh_pages() -> None:
-    """Put the present run's tables, and each published run's, between their markers."""
+    """Put the present run's tables between their markers, and each published run's that has any."""
     write_block(README, "results", table_of(METRICS))
-    for folder in sorted(path.parent for path in RESULTS.glob("*/summary.json")):
-        write_block(README, f"results {folder.name}", table_of(folder))
+    shown = re.findall(r"<!-- results (\S+) -->", README.read_text(encoding="utf-8"))
+    for name in shown:
+        write_block(README, f"results {name}", table_of(RESULTS / name))
     write_block(COLLAPSE, "collapse", recipe_table(read_json(METRICS / "analysis.json")))
 
 

@@ -1,5 +1,7 @@
 """Keeping a run, in a folder with the repository's own metrics."""
 
+import sys
+
 import pytest
 from report_files import copy_metrics
 
@@ -34,3 +36,16 @@ def test_note_is_kept_when_the_run_is_published_again(folder):
     page = (folder / "README.md").read_text()
     assert page.count(NOTE) == 1
     assert f"(summary.json).\n\n{NOTE}\n{publish.table_of(folder)}" in page
+
+
+def test_a_run_is_shown_in_the_pages_that_have_its_markers_and_in_no_other(folder, monkeypatch):
+    publish.COLLAPSE.parent.mkdir(exist_ok=True)
+    publish.COLLAPSE.write_text("<!-- collapse -->\n<!-- /collapse -->\n")
+    markers = "<!-- results -->\n<!-- /results -->\n"
+    publish.README.write_text(markers + "<!-- results run -->\n<!-- /results run -->\n")
+    for name in ("run", "other"):
+        monkeypatch.setattr(sys, "argv", ["publish", name])
+        publish.main()
+    assert (folder.parent / "other" / "README.md").is_file()
+    assert publish.README.read_text().count(publish.table_of(folder)) == 2
+    assert "other" not in publish.README.read_text()
