@@ -32,6 +32,7 @@ from stages.files.atomic import write_json
 from stages.measurement.system import describe_system
 from stages.quantization.mixed import VALIDATION_PICTURES
 from stages.reporting.blocks import write_block
+from stages.reporting.tables import cpu_label
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ def main() -> None:
         PAGE, "stage cost",
         f"JPEG pictures of {options.image_size} px, {options.counts[0]:,} and "
         f"{options.counts[1]:,} of them, tf_efficientnet_lite0 at {options.image_size} px, one "
-        f"epoch, {QAT_STEPS} steps of QAT; {system['cpu']['model']}, "
+        f"epoch, {QAT_STEPS} steps of QAT; {cpu_label(system['cpu'])}, "
         f"{system['cpu']['threads_used']} threads.\n\n{told}")
     print(told)
 
