@@ -170,8 +170,7 @@ def main() -> None:
             return path
 
         def accuracy(name: str) -> float:
-            logits = predict(load_onnx(path_of(name)),
-                             dataset.view("validation"), params.model)
+            logits = predict(load_onnx(path_of(name)), dataset.view("validation"), params.model)
             return float(np.mean(logits.argmax(axis=1) == dataset.labels_of("validation")))
 
         if "chosen" not in content:

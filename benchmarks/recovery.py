@@ -102,8 +102,7 @@ def measure(name: str, source: Path, params: Params, dataset: Dataset, positions
         record = write_variant(source, target, recipe, params.model, lambda: dataset,
                                params.quantize.max_drop_pp)
         seconds = time.perf_counter() - began
-        logits = predict(load_onnx(target),
-                         PictureView(dataset.images, positions), params.model)
+        logits = predict(load_onnx(target), PictureView(dataset.images, positions), params.model)
     labels = dataset.labels[positions]
     against = compare(labels, reference.argmax(axis=1), logits.argmax(axis=1))
     low, high = against.drop_interval_pp()
@@ -156,8 +155,7 @@ def run(model: str, folder: Path, names: Sequence[str], pictures: int | None) ->
         raise UserError(f"{source}: no such file; run 'dvc repro export'")
     positions = dataset.splits["validation"]
     positions = evenly(positions, pictures or len(positions))
-    reference = predict(load_onnx(source),
-                        PictureView(dataset.images, positions), params.model)
+    reference = predict(load_onnx(source), PictureView(dataset.images, positions), params.model)
     setup = {"dataset": dataset.name, "model": params.model.name,
              "image_size": params.model.image_size, "validation_images": len(positions),
              "float_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
