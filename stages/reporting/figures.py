@@ -51,10 +51,10 @@ def latency_by_run(runs: pd.DataFrame) -> Figure:
     sns.lineplot(runs.melt("run", var_name="variant", value_name="ms"), x="run", y="ms",
                  hue="variant", palette=_colours(list(medians.index)), ax=axes, lw=1)
     axes.set(yscale="log", xlabel="timed run", ylabel="one picture, ms (log scale)",
-             title="Latency by run, variants interleaved")
+             title="Latency by run, and its median; interleaved")
     axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     handles, labels = axes.get_legend_handles_labels()
-    _legend_below(axes, handles, [f"{name} (median {medians[name]:.2f} ms)" for name in labels])
+    _legend_below(axes, handles, [f"{name}: {medians[name]:.2f} ms" for name in labels])
     return figure
 
 
@@ -150,7 +150,8 @@ def accuracy_against_latency(variants: dict[str, dict[str, float]]) -> Figure:
         axes.errorbar(row["latency_p50_ms"], accuracy, yerr=[[low], [high]], color=colours[name],
                       capsize=3, lw=1)
         axes.scatter(row["latency_p50_ms"], accuracy, s=40 * row["size_mb"], color=colours[name],
-                     alpha=0.6, label=f"{name}, {row['size_mb']:.1f} MB", zorder=2)
+                     alpha=0.6, label=f"{name}, {row['size_mb']:.1f} MB", zorder=2,
+                     clip_on=False)  # a large circle at 100 % reaches over the edge
     best = [variants[name] for name in pareto_front(variants)]
     axes.plot([row["latency_p50_ms"] for row in best], [100 * row["accuracy"] for row in best],
               color="grey", ls="--", lw=1, zorder=1)

@@ -72,7 +72,7 @@ def test_a_line_for_each_variant_with_its_median():
     expected = [RUNS[name].tolist() for name in NAMES]
     np.testing.assert_allclose(drawn, expected)
     told = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert told == [f"{name} (median {RUNS[name].median():.2f} ms)" for name in NAMES]
+    assert told == [f"{name}: {RUNS[name].median():.2f} ms" for name in NAMES]
 
 
 def test_two_bars_for_each_variant():
