@@ -37,7 +37,7 @@ report: setup
 
 test: setup
 	ruff check .
-	python -m pytest
+	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-browser: setup
 	pip install --quiet -r tests/browser/requirements.txt

@@ -1,23 +1,43 @@
 """What is dear to make and shared: exported and quantized models, one for the whole session."""
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from hypothesis import settings
 from static_model import quantize_statically
 from synthetic import CLASSES, LITE0, lite0, make_dataset, model_params, random_model
 
 from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset
+from stages.measurement.pinning import CAN_PIN, cores
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
 from stages.quantization.dynamic import quantize_dynamically
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+LONGEST = "test_pipeline.py"  # half of a worker's time
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each of pytest-xdist's workers takes cores of its own: threads of two would wait in turns."""
+    if hasattr(config, "workerinput") and CAN_PIN:
+        number = int(config.workerinput["workerid"].removeprefix("gw"))
+        share = cores()[number::config.workerinput["workercount"]] or cores()
+        os.sched_setaffinity(0, share)
+        torch.set_num_threads(len(share))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
+
 
 Case = tuple[object, Model, onnx.ModelProto]
 
