@@ -7,8 +7,11 @@
 Measured are the model of a finished run and its twins, whose bottleneck channels are made as
 unequal as those of EfficientNet-Lite0's published ImageNet weights, and more so, at equal float
 logits (benchmarks.rescale). Each cell is written to docs/collapse.json when it is done, and one
-that stands there is not measured again: a run that was stopped goes on. `--emulate` adds the
-accuracy on a CPU that `qemu-x86_64` (Debian's package qemu-user) emulates.
+that stands there is not measured again: a run that was stopped goes on.
+
+What a CPU without VNNI cuts off is measured by itself. On a CPU with VNNI `--emulate` runs integer
+models on one that `qemu-x86_64` (Debian's package qemu-user) emulates as well. On a CPU without
+VNNI the grid's sums are made in float, between the same roundings, and the integers run beside.
 """
 
 import argparse
@@ -17,7 +20,8 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,8 +47,9 @@ from stages.data.dataset import (
 )
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
-from stages.measurement.preflight import cpu_fields
+from stages.measurement.preflight import products_saturate
 from stages.measurement.session import open_session
+from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
@@ -52,6 +57,7 @@ from stages.quantization.ablation import Calibrated, Cell, grid, write_cell
 from stages.quantization.equalization import Group, find_groups
 from stages.quantization.layer_error import activated_outputs, output_snr_db
 from stages.quantization.rounding import signal_to_noise_db
+from stages.reporting.tables import cpu_label
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +132,7 @@ def measure_cell(cell: Cell, name: str, source: Calibrated, reference: np.ndarra
     """Accuracy of one cell, and the error of its logits and, for LAYER_CELLS, of its layers."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cell.onnx"
-        write_cell(cell, source, path)
+        write_cell(cell, source, path, sums_in_float=products_saturate())
         logits = predict(load_onnx(path), run.pictures, run.params)
         result = {"accuracy": float(np.mean(logits.argmax(axis=1)
                                             == run.dataset.labels[run.positions])),
@@ -144,18 +150,34 @@ def _db(value: float) -> float | None:
 
 
 def measure_emulated(cell: Cell, source: Calibrated, run: Run, cpu: str) -> dict[str, float]:
-    """Accuracy of one model on the same pictures, on this CPU and on the emulated `cpu`."""
-    labels = run.dataset.labels[run.positions]
+    """Accuracy of one integer model on this CPU, which has VNNI, and on `cpu`, which has not."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         np.save(folder / "inputs.npy", model_input(run.pictures[:], run.params))
         write_cell(cell, source, folder / "cell.onnx")
         run_models(folder, "native", [])
         run_models(folder, "emulated", [EMULATOR, "-cpu", cpu])
-        here, there = (np.load(folder / f"{place}_cell.npy") for place in ("native", "emulated"))
-    return {"accuracy": float(np.mean(here.argmax(axis=1) == labels)),
-            "emulated_accuracy": float(np.mean(there.argmax(axis=1) == labels)),
-            "max_logit_change": float(np.abs(here - there).max())}
+        return compare(run, *(np.load(folder / f"{place}_cell.npy")
+                              for place in ("native", "emulated")))
+
+
+def measure_native(cell: Cell, source: Calibrated, run: Run) -> dict[str, float]:
+    """Accuracy of one model with its sums in float, and as integers on this CPU without VNNI."""
+    logits = []
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "cell.onnx"
+        for sums_in_float in (True, False):
+            write_cell(cell, source, path, sums_in_float=sums_in_float)
+            logits.append(predict(load_onnx(path), run.pictures, run.params))
+    return compare(run, *logits)
+
+
+def compare(run: Run, exact: np.ndarray, cut_off: np.ndarray) -> dict[str, float]:
+    """Logits of the same pictures with and without VNNI, float32 (n, classes)."""
+    labels = run.dataset.labels[run.positions]
+    return {"accuracy": float(np.mean(exact.argmax(axis=1) == labels)),
+            "cut_off_accuracy": float(np.mean(cut_off.argmax(axis=1) == labels)),
+            "max_logit_change": float(np.abs(exact - cut_off).max())}
 
 
 def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], None],
@@ -174,10 +196,11 @@ def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], 
                  twin["cells"][name]["logits_snr_db"])
 
 
-def emulated_cells() -> dict[str, Cell]:
-    """What could differ by CPU: integer arithmetic."""
+def integer_cells(*, with_dynamic: bool) -> dict[str, Cell]:
+    """What could differ by CPU: static cells, and the models of quantize_dynamic."""
     return {name: cell for name, cell in grid().items()
-            if cell.shipped or (cell.activations == "static" and cell.weights != "float")}
+            if (cell.shipped and with_dynamic)
+            or (cell.activations == "static" and cell.weights != "float")}
 
 
 def record_of(name: str, run: Run, content: dict[str, Any]) -> dict[str, Any]:
@@ -186,13 +209,13 @@ def record_of(name: str, run: Run, content: dict[str, Any]) -> dict[str, Any]:
              "activation": run.params.activation, "image_size": run.params.image_size,
              "validation_images": len(run.positions),
              "source_sha256": hashlib.sha256(run.source.read_bytes()).hexdigest(),
-             "cpu": cpu_fields().get("model name", ""), "onnxruntime": onnxruntime.__version__}
+             "cpu": cpu_label(describe_system()["cpu"]), "onnxruntime": onnxruntime.__version__}
     old = content.get(name, {})
     if {key: old.get(key) for key in facts} != facts:
         if old:
             log.info("%s: measured on another model, other pictures or another machine; anew",
                      name)
-        content[name] = {**facts, "twins": {}, "emulated": {}}
+        content[name] = {**facts, "twins": {}, "cut_off": {}}
     return content[name]
 
 
@@ -202,9 +225,12 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help="of the model on the page; none: draw alone")
     parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
     parser.add_argument("--pictures", type=int, default=300, help="of validation, at most")
-    parser.add_argument("--emulate", metavar="CPU", help="a CPU of QEMU, Haswell say")
+    parser.add_argument("--emulate", metavar="CPU",
+                        help="a CPU of QEMU without VNNI, Haswell say; not needed on such a CPU")
     parser.add_argument("--emulated-pictures", type=int, default=100, help="of these, at most")
     arguments = parser.parse_args()
+    if arguments.emulate and products_saturate():
+        raise UserError("--emulate: this CPU has no VNNI itself; leave it out")
     if arguments.emulate and not shutil.which(EMULATOR):
         raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
     content = json.loads(DATA.read_text(encoding="utf-8")) if DATA.is_file() else {}
@@ -240,26 +266,34 @@ def measure(arguments: argparse.Namespace, content: dict[str, Any]) -> None:
                      "float_logits_change": float(np.abs(logits - reference).max()
                                                   / np.abs(reference).max())}
             measure_twin(twin, path, run, save, f"{arguments.name}, {label}")
-    if arguments.emulate:
-        emulate(arguments, run, record, save)
+    if products_saturate():
+        measure_cut_off(record, run, "this CPU", integer_cells(with_dynamic=False),
+                        measure_native, save)
+    elif cpu := arguments.emulate:
+        few = replace(run, positions=evenly(run.positions, arguments.emulated_pictures))
+        measure_cut_off(record, few, f"{cpu}, emulated", integer_cells(with_dynamic=True),
+                        partial(measure_emulated, cpu=cpu), save)
 
 
-def emulate(arguments: argparse.Namespace, run: Run, record: dict[str, Any],
-            save: Callable[[], None]) -> None:
-    """Measure the cells on the emulated CPU that `record` lacks, one process for each."""
-    few = Run(run.source, run.params, run.dataset,
-              evenly(run.positions, arguments.emulated_pictures))
-    facts = {"cpu": arguments.emulate, "images": len(few.positions)}
-    if {key: record["emulated"].get(key) for key in facts} != facts:
-        record["emulated"] = {**facts, "cells": {}}
-    cells = record["emulated"]["cells"]
+def measure_cut_off(record: dict[str, Any], run: Run, by: str, cells: dict[str, Cell],
+                    measure: Callable[[Cell, Calibrated, Run], dict[str, float]],
+                    save: Callable[[], None]) -> None:
+    """Measure the cells with and without VNNI that `record` lacks.
+
+    Args:
+        by: what cuts off, for the page.
+    """
+    facts = {"by": by, "images": len(run.positions)}
+    if {key: record["cut_off"].get(key) for key in facts} != facts:
+        record["cut_off"] = {**facts, "cells": {}}
+    found = record["cut_off"]["cells"]
     source = Calibrated.of(run.source, run.params, run.dataset.view("calibration"), INPUT)
-    for name, cell in emulated_cells().items():
-        if name not in cells:
-            cells[name] = measure_emulated(cell, source, few, arguments.emulate)
+    for name, cell in cells.items():
+        if name not in found:
+            found[name] = measure(cell, source, run)
             save()
-            log.info("%s on %s: accuracy %.4f", name, arguments.emulate,
-                     cells[name]["emulated_accuracy"])
+            log.info("%s, cut off by %s: accuracy %.4f", name, by,
+                     found[name]["cut_off_accuracy"])
 
 
 if __name__ == "__main__":

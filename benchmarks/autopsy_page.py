@@ -74,13 +74,12 @@ def grid_table(cells: dict[str, dict[str, Any]]) -> str:
                       "| --- | --- | --- | --- |", *lines])
 
 
-def emulated_table(record: dict[str, Any]) -> str:
-    """Accuracy by cell on this CPU and on the emulated one, in Markdown."""
-    emulated = record["emulated"]
-    lines = [f"| {name} | {100 * row['accuracy']:.1f} % | {100 * row['emulated_accuracy']:.1f} % "
-             f"| {row['max_logit_change']:.3f} |" for name, row in emulated["cells"].items()]
-    return "\n".join([f"| on {emulated['images']} of these pictures | this CPU "
-                      f"| {emulated['cpu']}, emulated | largest change of a logit |",
+def cut_off_table(cut_off: dict[str, Any]) -> str:
+    """Accuracy by cell with and without VNNI, in Markdown."""
+    lines = [f"| {name} | {100 * row['accuracy']:.1f} % | {100 * row['cut_off_accuracy']:.1f} % "
+             f"| {row['max_logit_change']:.3f} |" for name, row in cut_off["cells"].items()]
+    return "\n".join([f"| on {cut_off['images']} of these pictures | as with VNNI "
+                      f"| without ({cut_off['by']}) | largest change of a logit |",
                       "| --- | --- | --- | --- |", *lines])
 
 
@@ -99,8 +98,8 @@ def markdown(content: dict[str, Any]) -> str:
             parts += [f"Twins: float logits differ by at most {change:.1e} of the largest one; "
                       f"Lite0 as published has {max(published['weights']):.3g}× / "
                       f"{max(published['activations']):.3g}×.", twin_table(record)]
-        if record["emulated"].get("cells"):
-            parts.append(emulated_table(record))
+        if record["cut_off"].get("cells"):
+            parts.append(cut_off_table(record["cut_off"]))
     return "\n\n".join(parts)
 
 

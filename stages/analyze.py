@@ -15,6 +15,7 @@ from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, evenly, load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
+from stages.measurement.preflight import products_saturate
 from stages.onnx_graph.names import INPUT
 from stages.quantization.ablation import Calibrated, Cell, write_cell
 from stages.quantization.layer_error import output_snr_db
@@ -44,6 +45,9 @@ RECIPES = {
     "weights per tensor QUInt8, activations dynamic": Cell("per tensor", "dynamic", "QUInt8",
                                                            shipped=True),
 }
+# This CPU's own part, where it cuts off sums of integers; the recipes are computed without that.
+PER_CHANNEL = "weights per channel, activations static"
+CUT_OFF = "weights per channel, static, sums cut off"
 
 
 def layer_table(model: onnx.ModelProto, dataset: Dataset, params: Model) -> pd.DataFrame:
@@ -71,12 +75,16 @@ def main() -> None:
     dataset, model = load_dataset(), onnx.load(SOURCE)
     labels, pictures = (evenly(part, MAX_PICTURES) for part in (
         dataset.labels_of("validation"), dataset.pictures("validation")))
+    cuts_off = products_saturate()
+    cells = {name: (cell, cuts_off) for name, cell in RECIPES.items()}
+    if cuts_off:
+        cells[CUT_OFF] = RECIPES[PER_CHANNEL], False
     accuracies = {}
     source = Calibrated.of(SOURCE, params, dataset.view("calibration"), INPUT)
     with tempfile.TemporaryDirectory() as folder:
-        for name, cell in RECIPES.items():
+        for name, (cell, sums_in_float) in cells.items():
             path = Path(folder) / "cell.onnx"
-            write_cell(cell, source, path)
+            write_cell(cell, source, path, sums_in_float=sums_in_float)
             predicted = predict(load_onnx(path), pictures, params).argmax(axis=1)
             accuracies[name] = float(np.mean(predicted == labels))
             log.info("%s: validation accuracy %.4f", name, accuracies[name])

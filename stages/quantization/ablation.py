@@ -88,17 +88,27 @@ def name_of(cell: Cell) -> str:
             f"{' (quantize_dynamic)' if cell.shipped else ''}")
 
 
-def write_cell(cell: Cell, source: Calibrated, target: Path) -> None:
-    """Write `source`, quantized as `cell` says, to `target`."""
+def write_cell(cell: Cell, source: Calibrated, target: Path, *, sums_in_float: bool = False
+               ) -> None:
+    """Write `source`, quantized as `cell` says, to `target`.
+
+    Args:
+        sums_in_float: where activations are static, layers multiply and add in float what was
+            rounded. The model is slower and says the same, also on a CPU that cuts off the sums
+            of integers (stages.measurement.preflight).
+    """
     if cell.shipped:
         quantize_dynamically(source.path, target, QuantizedVariant(
             "dynamic", cell.weight_type, "QUInt8", False, "none", False))
     elif cell.activations == "static":
         write_qdq(source.model, source.ranges, target, cell.recipe)
+        model = onnx.load(target)
         if cell.weights == "float":
-            names = [node.name for node, _ in weighted_layers(source.model)]
-            onnx.save(with_float_islands(with_float_weights(onnx.load(target), source.model),
-                                         names), target)
+            model = with_float_weights(model, source.model)
+        if cell.weights == "float" or sums_in_float:
+            model = with_float_islands(model, [node.name for node, _
+                                               in weighted_layers(source.model)])
+        onnx.save(model, target)
     else:
         model = onnx.load(source.path)
         if cell.weights != "float":

@@ -92,11 +92,40 @@ def test_a_run_that_was_stopped_measures_only_what_is_missing(folder, monkeypatc
     assert len(measured) == 17, "other pictures: measured anew"
 
 
-def test_emulated_cells_are_those_with_integer_arithmetic():
-    cells = autopsy.emulated_cells()
+def test_integer_cells_are_those_with_integer_arithmetic():
+    cells = autopsy.integer_cells(with_dynamic=True)
     assert name_of(Cell("float", "static")) not in cells
     assert {cell.activations for cell in cells.values()} == {"static", "dynamic"}
     assert len(cells) == 9
+    assert {cell.activations for cell in autopsy.integer_cells(with_dynamic=False).values()} == {
+        "static"}
+
+
+@pytest.mark.parametrize("cuts_off", [False, True])
+def test_a_cpu_without_vnni_measures_its_own_part(folder, monkeypatch, cuts_off):
+    """The grid with sums in float there, and the integer model beside."""
+    monkeypatch.setattr(autopsy, "products_saturate", lambda: cuts_off)
+    written, write = [], autopsy.write_cell
+
+    def spy(cell, source, target, *, sums_in_float=False):
+        written.append((name_of(cell), sums_in_float))
+        write(cell, source, target, sums_in_float=sums_in_float)
+
+    monkeypatch.setattr(autopsy, "write_cell", spy)
+    record = run(monkeypatch, "small", "--run", "run")["small"]
+    static = name_of(Cell("per channel", "static"))
+    page = (folder / "docs/collapse.md").read_text(encoding="utf-8")
+    in_grid = [(name, cuts_off) for name in CELLS] * 2
+    if not cuts_off:
+        assert written == in_grid
+        assert record["cut_off"] == {}
+        assert "as with VNNI" not in page
+        return
+    assert written == [*in_grid, (static, True), (static, False)]
+    assert list(record["cut_off"]["cells"]) == [static]
+    assert record["cut_off"]["cells"][static]["accuracy"] == \
+        record["twins"]["as trained"]["cells"][static]["accuracy"]
+    assert "| as with VNNI | without (this CPU) |" in page
 
 
 def test_drawing_alone_needs_something_measured(folder, monkeypatch):
@@ -107,8 +136,15 @@ def test_drawing_alone_needs_something_measured(folder, monkeypatch):
 
 def test_missing_emulator_is_named_with_its_package(folder, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(autopsy, "products_saturate", lambda: False)
     monkeypatch.setattr(sys, "argv", ["autopsy", "small", "--emulate", "Haswell"])
     assert "comes with the package qemu-user" in refusal(autopsy.main)
+
+
+def test_nothing_is_emulated_on_a_cpu_without_vnni(folder, monkeypatch):
+    monkeypatch.setattr(autopsy, "products_saturate", lambda: True)
+    monkeypatch.setattr(sys, "argv", ["autopsy", "small", "--emulate", "Haswell"])
+    assert refusal(autopsy.main) == "--emulate: this CPU has no VNNI itself; leave it out"
 
 
 def test_grid_has_a_place_for_every_cell():

@@ -27,16 +27,19 @@ def source(tmp_path_factory):
 
 @pytest.fixture
 def write(source, tmp_path):
-    def write(*cell, **options):
+    def write(*cell, sums_in_float=False, **options):
         target = tmp_path / "cell.onnx"
-        write_cell(Cell(*cell, **options), source, target)
+        write_cell(Cell(*cell, **options), source, target, sums_in_float=sums_in_float)
         return target
     return write
 
 
-def logits(path, count=16, seed=0):
-    batch = np.random.default_rng(seed).uniform(-2, 2, (count, 3, SIDE, SIDE)).astype(np.float32)
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+def logits(path, fused=True):
+    batch = np.random.default_rng(0).uniform(-2, 2, (16, 3, SIDE, SIDE)).astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(
         None, {"input": batch})[0]
 
 
@@ -114,6 +117,21 @@ def test_more_rounding_loses_more(source, write):
     found = [snr(source, write("per channel", activations, reduced=reduced))
              for activations, reduced in (("float", False), ("float", True), ("static", True))]
     assert all(better > worse for better, worse in pairwise(found)), found
+
+
+def test_sums_in_float_round_the_same_and_add_no_integers(source, write):
+    """Against the same cell with nothing fused, which multiplies in float too; and 7 bits, whose
+    integer sums are exact on any CPU."""
+    target = write("per channel", "static", sums_in_float=True)
+    assert "QLinearConv" not in operator_counts(executed_graph(target))
+    found = logits(target)
+    target = write("per channel", "static")
+    assert "QLinearConv" in operator_counts(executed_graph(target))
+    assert signal_to_noise_db(logits(target, fused=False), found) > 50
+    integers, floats = (logits(write("per channel", "static", reduced=True, sums_in_float=flag))
+                        for flag in (False, True))
+    assert signal_to_noise_db(integers, floats) > 50
+    assert signal_to_noise_db(logits(source.path), floats) < 45
 
 
 def test_every_cell_runs(source, write):

@@ -1,6 +1,7 @@
 import pytest
 from refusals import refusal
 
+from stages.analyze import CUT_OFF, RECIPES
 from stages.reporting.pages import cell, chance, other_machine, percent, points, render
 
 CPU = {"model": "A CPU", "architecture": "x86_64", "cores": 2, "threads_used": 2,
@@ -49,3 +50,14 @@ def test_value_that_metrics_lack_is_named():
     message = refusal(render, "collapse.txt", {"analysis": {"accuracy": {"float": 0.5}}})
     assert "weights per tensor, activations float" in message
     assert message.endswith("run 'dvc repro'")
+
+
+@pytest.mark.parametrize("cuts_off", [False, True])
+def test_sums_that_the_cpu_cuts_off_are_told_where_it_does(cuts_off):
+    accuracy = {recipe: 0.99 for recipe in RECIPES}
+    text = render("collapse.txt", {"analysis": {
+        "accuracy": accuracy | ({CUT_OFF: 0.123} if cuts_off else {}),
+        "widest_channel_spread": 9.0,
+        "last_layer_snr_db": {"per_tensor": 0.0, "per_channel": 20.0}}})
+    assert ("to 12.3 %; recipes without that loss: quantize=int8_reduced_range" in text) is cuts_off
+    assert ("VNNI" in text) is cuts_off

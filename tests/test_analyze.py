@@ -1,0 +1,55 @@
+"""The stage analyze on a small network, as if the CPU cut off sums of integers and as if not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from inverted_residual import SIDE, network
+from omegaconf import OmegaConf
+from refusals import refusal
+from synthetic import make_dataset, model_params
+
+from stages import analyze
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """What the stages before it leave."""
+    dataset = make_dataset(60)
+    for name in ("models", "data", "metrics", "plots"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    onnx.save(network("SiLU"), analyze.SOURCE)
+    OmegaConf.save({"model": model_params(image_size=SIDE)}, "params.yaml")
+    np.save("data/images.npy", dataset.images)
+    Path("data/splits.json").write_text(json.dumps({
+        "name": dataset.name, "classes": dataset.classes, "labels": dataset.labels.tolist(),
+        "splits": {key: part.tolist() for key, part in dataset.splits.items()}}))
+    return tmp_path
+
+
+@pytest.mark.parametrize("cuts_off", [False, True])
+def test_what_the_cpu_cuts_off_is_a_recipe_of_its_own(folder, monkeypatch, cuts_off):
+    written = []
+
+    def write(cell, source, target, *, sums_in_float):
+        written.append((cell, sums_in_float))
+        analyze_write(cell, source, target, sums_in_float=sums_in_float)
+
+    analyze_write = analyze.write_cell
+    monkeypatch.setattr(analyze, "write_cell", write)
+    monkeypatch.setattr(analyze, "products_saturate", lambda: cuts_off)
+    analyze.main()
+    accuracy = json.loads(Path("metrics/analysis.json").read_text())["accuracy"]
+    own = [analyze.CUT_OFF] if cuts_off else []
+    assert list(accuracy) == [*analyze.RECIPES, *own]
+    assert written[:len(analyze.RECIPES)] == [(cell, cuts_off) for cell in analyze.RECIPES.values()]
+    assert written[len(analyze.RECIPES):] == [(analyze.RECIPES[analyze.PER_CHANNEL], False)
+                                              for _ in own]
+
+
+def test_without_a_float_model(folder):
+    analyze.SOURCE.unlink()
+    assert refusal(analyze.main) == "models/onnx_fp32.onnx: no such file; run 'dvc repro export'"
