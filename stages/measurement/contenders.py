@@ -1,6 +1,7 @@
 """What is timed against each other: the variants, and baselines beside them."""
 
 import functools
+import logging
 import os
 import shutil
 from functools import partial as bind
@@ -13,15 +14,19 @@ from stages.measurement.session import open_session, predictor_of, require_provi
 from stages.measurement.torch_predictor import load_torch
 from stages.model.checkpoint import CHECKPOINT_FILE
 
+log = logging.getLogger(__name__)
+
 
 def contenders(params: Params) -> dict[str, Contender]:
     """Those that params.yaml names, by name.
 
     Variants run on the first of `benchmark.providers`; each further one adds every ONNX variant
-    as <variant>@<provider>, and `benchmark.torch_modes` adds torch_<mode>.
+    as <variant>@<provider>, but for those that it refuses, and `benchmark.torch_modes` adds
+    torch_<mode>.
 
     Raises:
-        UserError: a provider that is not installed; no C++ compiler for torch.compile.
+        UserError: a provider that is not installed or refuses every model; no C++ compiler for
+            torch.compile.
     """
     first, *further = params.benchmark.providers
     for provider in (first, *further):
@@ -33,13 +38,28 @@ def contenders(params: Params) -> dict[str, Contender]:
     for provider in further:
         label = provider.removesuffix("ExecutionProvider")
         found |= {f"{name}@{label}": _onnx(path, provider)
-                  for name, path in onnx.items()}
+                  for name, path in _accepted(onnx, provider).items()}
     for mode in params.benchmark.torch_modes:
         if mode == "compile" and not _compiler():
             raise UserError("benchmark.torch_modes: compile needs a C++ compiler, and there is "
                             "none; install g++, or leave compile out")
         found[f"torch_{mode}"] = _torch(CHECKPOINT_FILE, params, mode)
     return found
+
+
+def _accepted(models: dict[str, Path], provider: str) -> dict[str, Path]:
+    """Those of `models` that `provider` can run; the others are warned of."""
+    refusals: dict[str, UserError] = {}
+    for name, path in models.items():
+        try:
+            open_session(path, provider=provider)
+        except UserError as refused:
+            refusals[name] = refused
+    if models and len(refusals) == len(models):
+        raise next(iter(refusals.values()))
+    for name, refused in refusals.items():
+        log.warning("%s is not timed on %s: %s", name, provider, refused)
+    return {name: path for name, path in models.items() if name not in refusals}
 
 
 def _onnx(path: Path, provider: str) -> Contender:

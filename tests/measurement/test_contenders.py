@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -10,7 +11,9 @@ from refusals import refusal
 from synthetic import CLASSES, TINY, model_params, random_batch, random_model
 from tiny_model import SIDE, write_body
 
+from stages.config.errors import UserError
 from stages.config.schema import Params
+from stages.measurement import contenders as contenders_module
 from stages.measurement.contenders import contenders
 from stages.measurement.torch_predictor import load_torch
 from stages.model.checkpoint import save_checkpoint
@@ -48,11 +51,40 @@ def test_pytorch_is_loaded_once_and_a_session_each_time(params):
     assert found["onnx_fp32"].load(1) is not found["onnx_fp32"].load(1)
 
 
-def test_each_further_provider_adds_the_onnx_variants(params, monkeypatch):
+@pytest.fixture
+def npu(params, monkeypatch):
+    """A second provider; npu.refuse(name, ...) has it refuse the models of these names."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU, "FastProvider",
                                                                          "NPUExecutionProvider"])
     params.benchmark.providers = [CPU, "NPUExecutionProvider"]
-    assert list(contenders(params)) == ["torch_fp32", "onnx_fp32", "onnx_fp32@NPU", "torch_eager"]
+    params.variants.int8 = "models/int8.onnx"
+    shutil.copy("models/onnx_fp32.onnx", "models/int8.onnx")
+
+    def refuse(*names):
+        def open_session(path, threads=0, provider=CPU):
+            if provider != CPU and path.stem in names:
+                raise UserError(f"{path}: refused")
+        monkeypatch.setattr(contenders_module, "open_session", open_session)
+    return SimpleNamespace(refuse=refuse)
+
+
+def test_each_further_provider_adds_the_onnx_variants(params, npu):
+    npu.refuse()
+    assert list(contenders(params)) == ["torch_fp32", "onnx_fp32", "int8", "onnx_fp32@NPU",
+                                        "int8@NPU", "torch_eager"]
+
+
+def test_a_variant_that_a_further_provider_refuses_is_left_out_and_told(params, npu, caplog):
+    npu.refuse("int8")
+    assert list(contenders(params)) == ["torch_fp32", "onnx_fp32", "int8", "onnx_fp32@NPU",
+                                        "torch_eager"]
+    assert caplog.messages == [
+        "int8 is not timed on NPUExecutionProvider: models/int8.onnx: refused"]
+
+
+def test_a_provider_that_refuses_every_variant_is_an_error(params, npu):
+    npu.refuse("int8", "onnx_fp32")
+    assert refusal(contenders, params) == "models/onnx_fp32.onnx: refused"
 
 
 def test_absent_provider_is_refused_with_those_installed(params):
