@@ -3,6 +3,7 @@
 # make report  write report.html and docs/report.md from the metrics
 # make bench   measure latency, throughput and memory again on this machine
 # make test-browser  look at the pages in Chromium, which has to be installed
+# make publish NAME=run COMMAND='dvc exp run ...'  keep the present run as docs/results/run
 # make peers   compare with the INT8 models of other toolkits, in an environment of its own
 # make help    this list
 
@@ -60,4 +61,4 @@ peers: $(PEERS)/.installed
 	$(PEERS)/bin/python -m benchmarks.peers $(ARGS)
 
 publish: setup
-	python -m stages.publish $(NAME)
+	python -m stages.publish $(NAME) $(if $(COMMAND),--command "$(COMMAND)")

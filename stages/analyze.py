@@ -12,7 +12,7 @@ from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model
 from stages.config.stage import run_stage
-from stages.data.dataset import Dataset, evenly, load_dataset
+from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.preflight import products_saturate
@@ -52,7 +52,8 @@ CUT_OFF = "weights per channel, static, sums cut off"
 
 def layer_table(model: onnx.ModelProto, dataset: Dataset, params: Model) -> pd.DataFrame:
     """Each layer's spread of channels, and the error of its weights and of its output, in dB."""
-    pictures = evenly(dataset.pictures("calibration"), BATCH * BATCHES)
+    pictures = PictureView(dataset.images,
+                           evenly(dataset.splits["calibration"], BATCH * BATCHES))
     batches = [model_input(pictures[start:start + BATCH], params)
                for start in range(0, len(pictures), BATCH)]
     weights = weights_of(model)
@@ -73,8 +74,8 @@ def main() -> None:
     if not SOURCE.is_file():
         raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
     dataset, model = load_dataset(), onnx.load(SOURCE)
-    labels, pictures = (evenly(part, MAX_PICTURES) for part in (
-        dataset.labels_of("validation"), dataset.pictures("validation")))
+    positions = evenly(dataset.splits["validation"], MAX_PICTURES)
+    labels, pictures = dataset.labels[positions], PictureView(dataset.images, positions)
     cuts_off = products_saturate()
     cells = {name: (cell, cuts_off) for name, cell in RECIPES.items()}
     if cuts_off:

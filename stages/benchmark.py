@@ -43,8 +43,7 @@ def cold_starts(params: Params, picture: np.ndarray) -> dict[str, dict[str, floa
     with TemporaryDirectory() as folder:
         file = Path(folder) / "picture.npy"
         np.save(file, picture)
-        return {name: cold_start(Path(path), file, params.benchmark.providers[0])
-                for name, path in params.variants.items()}
+        return {name: cold_start(Path(path), file) for name, path in params.variants.items()}
 
 
 def by_run(series: dict[str, Passes]) -> pd.DataFrame:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing, write_csv
 from stages.files.reading import read_note
-from stages.reporting.experiments import VARIANTS, experiment_row, markdown
+from stages.reporting.experiments import experiment_row, markdown
 from stages.reporting.figures import experiments, save
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,17 @@ def main() -> None:
     parser.add_argument("experiments", nargs="+", help="names as in 'dvc exp list', or commits")
     parser.add_argument("--by", action="append", required=True, metavar="KEY",
                         help="a parameter that was varied; may be given more than once")
+    parser.add_argument("--variant", action="append", metavar="NAME",
+                        help="shown beside onnx_fp32; may be given more than once (int8_static)")
     arguments = parser.parse_args()
-    rows = pd.DataFrame([experiment_row(rev, arguments.by) for rev in arguments.experiments])
+    variants = [REFERENCE, *(arguments.variant or ["int8_static"])]
+    rows = pd.DataFrame([experiment_row(rev, arguments.by, variants)
+                         for rev in arguments.experiments])
     told = markdown(rows.drop(columns="machine"))
     folder = RESULTS / arguments.name
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "experiments.csv", rows)
-    save(experiments(rows, VARIANTS, arguments.by), folder / "experiments.png")
+    save(experiments(rows, variants, arguments.by), folder / "experiments.png")
     with replacing(folder / "README.md") as partial:
         partial.write_text(
             f"# {arguments.name}\n\nMade by `python -m stages.compare {shlex.join(sys.argv[1:])}`; "

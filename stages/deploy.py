@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from stages.config.errors import UserError
 from stages.config.params import load_params
-from stages.config.schema import Params
+from stages.config.schema import Params, QuantizedVariant
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, Dataset, load_dataset
 from stages.deployment import golden
@@ -51,8 +51,6 @@ def facts(params: Params, variant: str, dataset: Dataset, opset: int) -> dict[st
     """What goes into the metadata; it changes only when the model does."""
     plain = OmegaConf.to_container(params)
     recipe = plain["quantize"]["variants"].get(variant)
-    positions = recipe and calibration_positions(dataset.splits["calibration"],
-                                                 params.quantize.variants[variant]).tolist()
     evaluation = read_json(METRICS / "evaluate" / f"{variant}.json")
     made_by = {key: plain[key] for key in ("data", "model", "train", "export")}
     return {
@@ -61,12 +59,20 @@ def facts(params: Params, variant: str, dataset: Dataset, opset: int) -> dict[st
                    "opset": opset, **{key: plain["model"][key] for key in (
                        "library", "name", "image_size", "mean", "std")}},
         "accuracy": {key: evaluation[key] for key in ACCURACY},
-        "calibration": recipe and {
-            **recipe, "images": len(positions), "positions_sha256": sha256_of_value(positions)},
+        "calibration": recipe and {**recipe, **calibrated_on(params.quantize.variants[variant],
+                                                             dataset)},
         "parameters_sha256": sha256_of_value({**made_by, "recipe": recipe}),
         "data_sha256": sha256_of_files(IMAGES_FILE, SPLITS_FILE),
         "fp32_sha256": sha256_of_files(Path(params.variants[FP32])),
         "variant_sha256": sha256_of_files(Path(params.variants[variant]))}
+
+
+def calibrated_on(recipe: QuantizedVariant, dataset: Dataset) -> dict[str, Any]:
+    """How many pictures `recipe` calibrates on, and which; dynamic quantization takes none."""
+    if recipe.method == "dynamic":
+        return {"images": 0}
+    positions = calibration_positions(dataset.splits["calibration"], recipe).tolist()
+    return {"images": len(positions), "positions_sha256": sha256_of_value(positions)}
 
 
 def executed_nodes(path: Path) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def main() -> None:
             load_torch(CHECKPOINT_FILE, params.model), load_onnx(partial))))
         if not agrees(result, params.export.max_abs_diff):
             raise UserError(f"export: logits differ from PyTorch's by {result['max_abs_diff']:.2g}"
-                            f" (export.max_abs_diff is {params.export.max_abs_diff}), and "
+                            f" (export.max_abs_diff is {params.export.max_abs_diff}); "
                             f"{result['argmax_agreement']:.2%} of the classes agree")
     write_json(METRICS_FILE, {"opset": params.export.opset, **result,
                               "size_mb": ONNX_FILE.stat().st_size / 1e6,

@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
@@ -26,7 +25,7 @@ from stages.reporting.confusions import (
     png_uri,
     with_examples,
 )
-from stages.reporting.pages import other_machine, write_page
+from stages.reporting.pages import other_machine, require_one_run, write_page
 from stages.reporting.summary import mistakes
 from stages.reporting.tables import recipe_table, training_sentence
 
@@ -48,11 +47,7 @@ def gather() -> dict[str, Any]:
     """What both pages tell, from metrics/, plots/ and params.yaml, which are in git."""
     params = load_params("data", "model", "train", "export", "quantize", "benchmark", "variants")
     summary = read_json(METRICS / "summary.json")
-    told = [summary.get(key) for key in ("dataset", "model", "image_size")]
-    wanted = [params.data.name, params.model.name, params.model.image_size]
-    if told != wanted:
-        raise UserError(f"metrics/summary.json: is of {told}, {PARAMS_FILE} is of {wanted}; "
-                        "run 'dvc repro'")
+    require_one_run(summary, params)
     selected = summary["selected"]["variant"]
     evaluations = {name: read_json(METRICS / "evaluate" / f"{name}.json")
                    for name in summary["variants"]}

@@ -14,7 +14,7 @@ from stages.data.dataset import IMAGES_FILE, write_images, write_splits
 from stages.data.digits import read_digits
 from stages.data.imagefolder import read_imagefolder
 from stages.data.listing import Listing
-from stages.data.splits import refuse_copies, split
+from stages.data.splits import check_copies, split
 from stages.files.atomic import replacing
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def main() -> None:
                    calibration_size=params.calibration_size, seed=params.seed)
     with replacing(IMAGES_FILE) as partial:
         write_images(listing, params.resolution, partial)
-        refuse_copies(np.load(partial, mmap_mode="r"), splits)
+        check_copies(np.load(partial, mmap_mode="r"), splits)
     write_splits(params.name, listing, splits)
     log.info("%s: %d classes, %s", params.name, len(listing.classes),
              ", ".join(f"{len(part)} {name}" for name, part in splits.items()))

@@ -3,6 +3,7 @@
     python -m stages.publish                      # refresh the tables of the pages
     python -m stages.publish NAME --command TEXT  # also keep the present run as docs/results/NAME
 
+The pages' own tables are of the default experiment, on digits; a run of another leaves them alone.
 What is to be said of a run beside its numbers stands in docs/results/NAME/NOTE.md, if anywhere.
 """
 
@@ -12,10 +13,12 @@ import re
 import shutil
 from pathlib import Path
 
+from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
 from stages.files.reading import read_json, read_note
 from stages.reporting.blocks import write_block
+from stages.reporting.pages import require_one_run
 from stages.reporting.tables import recipe_table, result_table, training_sentence
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,8 @@ README = Path("README.md")
 COLLAPSE = Path("docs/collapse.md")
 METRICS = Path("metrics")
 RESULTS = Path("docs/results")
+DEFAULT = "digits"
+MADE_BY = re.compile(r"^Made by `(.+)`, kept by", re.M)
 KEPT = ("params.yaml", "metrics/summary.json", "metrics/comparison.json", "metrics/system.json",
         "metrics/benchmark.json", "metrics/export.json", "metrics/analysis.json",
         "metrics/training_time.json", "metrics/training/metrics.json", "plots/training.png",
@@ -42,10 +47,17 @@ def table_of(folder: Path) -> str:
     return result_table(read_json(folder / "summary.json"), read_json(folder / "system.json"))
 
 
-def keep_run(name: str, command: str) -> None:
-    """Copy the present run's parameters, metrics and figures to docs/results/<name>."""
+def keep_run(name: str, command: str | None) -> None:
+    """Copy the present run's parameters, metrics and figures to docs/results/<name>.
+
+    Args:
+        command: that made the run; None keeps what the page says, "dvc repro" on a new one.
+    """
     folder = RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "README.md"
+    told = page.is_file() and MADE_BY.search(page.read_text(encoding="utf-8"))
+    command = command or (told[1] if told else "dvc repro")
     for source in map(Path, KEPT):
         target = "training.json" if source.parent.name == "training" else source.name
         shutil.copyfile(source, folder / target)
@@ -53,7 +65,7 @@ def keep_run(name: str, command: str) -> None:
                                  read_json(folder / "training_time.json"))
     recipes = recipe_table(read_json(folder / "analysis.json"))
     figures = "\n".join(f"![{caption}]({file})\n" for file, caption in CAPTIONS.items())
-    with replacing(folder / "README.md") as partial:
+    with replacing(page) as partial:
         partial.write_text(
             f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
             f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
@@ -62,20 +74,25 @@ def keep_run(name: str, command: str) -> None:
 
 
 def refresh_pages() -> None:
-    """Put the present run's tables between their markers, and each published run's that has any."""
-    write_block(README, "results", table_of(METRICS))
-    shown = re.findall(r"<!-- results (\S+) -->", README.read_text(encoding="utf-8"))
-    for name in shown:
+    """Put tables between their markers: the present run's, and each published run's that has any.
+    """
+    if (dataset := read_json(METRICS / "summary.json")["dataset"]) == DEFAULT:
+        write_block(README, "results", table_of(METRICS))
+        write_block(COLLAPSE, "collapse", recipe_table(read_json(METRICS / "analysis.json")))
+    else:
+        log.info("%s and %s show %s; this run is of %s and leaves their tables alone", README,
+                 COLLAPSE, DEFAULT, dataset)
+    for name in re.findall(r"<!-- results (\S+) -->", README.read_text(encoding="utf-8")):
         write_block(README, f"results {name}", table_of(RESULTS / name))
-    write_block(COLLAPSE, "collapse", recipe_table(read_json(METRICS / "analysis.json")))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", help="folder below docs/results for the present run")
-    parser.add_argument("--command", default="dvc repro", help="the command that made the run")
+    parser.add_argument("--command", help="the command that made the run, for its page")
     arguments = parser.parse_args()
+    require_one_run(read_json(METRICS / "summary.json"), load_params("data", "model"))
     if arguments.name:
         keep_run(arguments.name, arguments.command)
         log.info("%s: kept", RESULTS / arguments.name)

@@ -12,7 +12,7 @@ from stages.config.allocator import keep_freed_memory
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.stage import run_stage
-from stages.data.dataset import SPLITS_FILE, load_dataset
+from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
 from stages.files.atomic import write_json
 from stages.model.build import build_model, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
@@ -54,7 +54,7 @@ def main() -> None:
     torch.manual_seed(params.train.seed)
     model = build_model(params.model, len(dataset.classes))
     history = train(model, dataset, params,
-                    fingerprint(OmegaConf.to_yaml(params), SPLITS_FILE))
+                    fingerprint(OmegaConf.to_yaml(params), SPLITS_FILE, IMAGES_FILE))
     processes = PartialState()
     if not processes.is_main_process:
         return

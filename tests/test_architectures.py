@@ -4,6 +4,7 @@ The larger ones are slow: `python -m pytest -m slow tests/test_architectures.py`
 """
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from refusals import refusal
 from static_model import quantize_statically
 from synthetic import CLASSES, logits_of, make_dataset, model_params, random_batch, random_model
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import QatRecipe, QuantizedVariant
 from stages.measurement.predictor import model_input
 from stages.model.build import build_model
 from stages.onnx_graph.audit import float_nodes
@@ -102,6 +103,33 @@ def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(tmp_path, 
     in_float = [entry["name"] for entry in told
                 if entry["operator"] in {"Conv", "FusedConv", "Gemm", "MaxPool"}]
     assert in_float == IN_FLOAT.get((name, opset), [])
+
+
+@pytest.mark.parametrize(("library", "name", "opset"), [
+    ("torchvision", "resnet18", 13), ("torchvision", "mobilenet_v3_small", 13)])
+def test_convolutional_families_are_fine_tuned(tmp_path, library, name, opset):
+    _, params, proto = export(library, name, opset)
+    source, target = tmp_path / "float.onnx", tmp_path / "tuned.onnx"
+    onnx.save(proto, source)
+    dataset = make_dataset(80)
+    record = write_variant(source, target, replace(STATIC, qat=QatRecipe(8, 16, 1e-3, 0)), params,
+                           lambda: dataset, 100.0)
+    assert record.qat["last_loss"] < record.qat["first_loss"]
+
+
+def test_a_family_that_can_not_be_fine_tuned_is_quantized_as_it_is(tmp_path, caplog):
+    _, params, proto = export("timm", "test_convnext", 18)
+    source, tuned, plain = (tmp_path / f"{name}.onnx" for name in ("float", "tuned", "plain"))
+    onnx.save(proto, source)
+    dataset = make_dataset(40)
+    for recipe, target in ((replace(STATIC, qat=QatRecipe(2, 4, 1e-3, 0)), tuned),
+                           (STATIC, plain)):
+        record = write_variant(source, target, recipe, params, lambda: dataset, 100.0)
+        assert record.qat.get("kept", False) is False
+    assert tuned.read_bytes() == plain.read_bytes()
+    told = [message for message in caplog.messages if message.startswith("qat: operator")]
+    assert len(told) == 1
+    assert "LayerNormalization" in told[0]
 
 
 @pytest.mark.slow

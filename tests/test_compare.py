@@ -9,7 +9,7 @@ import pytest
 import yaml
 from refusals import ROOT
 
-from stages.reporting.experiments import VARIANTS
+VARIANTS = ("onnx_fp32", "int8_static", "int8_qat")
 
 
 def run(folder, *command):
@@ -57,6 +57,10 @@ def repository(tmp_path_factory):
                                                "metrics/system.json"]}))
     commit(folder, "small", "b0", 4_000_000)
     commit(folder, "large", "b3", 11_000_000)
+    git(folder, "checkout", "-qb", "unfinished")
+    git(folder, "rm", "-q", "metrics/summary.json")
+    git(folder, "commit", "-qm", "unfinished")
+    git(folder, "checkout", "-q", "large")
     return folder
 
 
@@ -80,6 +84,14 @@ def test_table_has_a_row_for_each_experiment(repository):
     assert (folder / "experiments.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_other_variants_take_the_place_of_int8_static(repository):
+    assert run(repository, "-m", "stages.compare", "tuned", "--by", "model.name", "--variant",
+               "int8_qat", "small").returncode == 0
+    columns = pd.read_csv(repository / "docs/results/tuned/experiments.csv").columns
+    assert [name.split()[0] for name in columns if name.endswith(" ms")] == ["onnx_fp32",
+                                                                             "int8_qat"]
+
+
 def test_note_is_kept(repository):
     folder = repository / "docs/results/noted"
     write(folder / "NOTE.md", "B3 is starved.\n")
@@ -91,7 +103,10 @@ def test_note_is_kept(repository):
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (["--by", "model.name", "absent"], "absent: "),
-    (["--by", "model.depth", "small"], "small: has no 'depth'")])
+    (["--by", "model.depth", "small"], "small: has no 'model.depth' in its parameters"),
+    (["--by", "model.name.first", "small"], "small: has no 'model.name.first' in its parameters"),
+    (["--by", "model.name", "--variant", "int4", "small"], "small: has no 'int4'"),
+    (["--by", "model.name", "unfinished"], "unfinished: ")])
 def test_what_is_not_there(repository, arguments, told):
     result = run(repository, "-m", "stages.compare", "none", *arguments)
     assert result.returncode == 1

@@ -1,8 +1,10 @@
 """Keeping a run, in a folder with the repository's own metrics."""
 
 import sys
+from pathlib import Path
 
 import pytest
+from refusals import refusal
 from report_files import copy_metrics
 
 from stages import publish
@@ -36,6 +38,40 @@ def test_note_is_kept_when_the_run_is_published_again(folder):
     page = (folder / "README.md").read_text()
     assert page.count(NOTE) == 1
     assert f"(summary.json).\n\n{NOTE}\n{publish.table_of(folder)}" in page
+
+
+def test_the_command_is_kept_unless_another_is_told(folder):
+    for command, told in ((None, "dvc repro"), ("dvc exp run -S 'a=[b,c]'",) * 2,
+                          (None, "dvc exp run -S 'a=[b,c]'"), ("make repro",) * 2):
+        publish.keep_run("run", command)
+        assert f"\n\nMade by `{told}`, kept by" in (folder / "README.md").read_text()
+
+
+def write_pages():
+    publish.COLLAPSE.parent.mkdir(exist_ok=True)
+    publish.COLLAPSE.write_text("<!-- collapse -->\nold\n<!-- /collapse -->\n")
+    publish.README.write_text("<!-- results -->\nold\n<!-- /results -->\n")
+
+
+def test_a_run_of_other_pictures_leaves_the_default_ones_tables(folder, monkeypatch):
+    write_pages()
+    for path, old, new in ((publish.METRICS / "summary.json", '"digits"', '"flowers"'),
+                           (Path("params.yaml"), "name: digits", "name: flowers")):
+        path.write_text(path.read_text().replace(old, new))
+    monkeypatch.setattr(sys, "argv", ["publish"])
+    publish.main()
+    for page in (publish.README, publish.COLLAPSE):
+        assert "old" in page.read_text()
+
+
+def test_metrics_of_another_run_than_the_parameters_are_not_published(folder, monkeypatch):
+    write_pages()
+    path = Path("params.yaml")
+    path.write_text(path.read_text().replace("image_size: 64", "image_size: 96"))
+    monkeypatch.setattr(sys, "argv", ["publish", "run"])
+    assert refusal(publish.main).startswith("metrics/summary.json: is of ['digits', ")
+    assert not folder.exists()
+    assert "old" in publish.README.read_text()
 
 
 def test_a_run_is_shown_in_the_pages_that_have_its_markers_and_in_no_other(folder, monkeypatch):

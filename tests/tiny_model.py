@@ -75,7 +75,8 @@ def facts(**changes: Any) -> dict[str, Any]:
                      "accuracy_ci95_high": 0.945, "validation_images": 30,
                      "validation_accuracy": 0.9},
         "calibration": {"method": "static", "weight_type": "QInt8", "activation_type": "QUInt8",
-                        "per_channel": True, "images": 20, "positions_sha256": "0" * 64},
+                        "per_channel": True, "reduce_range": False, "qat": None, "images": 20,
+                        "positions_sha256": "0" * 64},
         **{f"{name}_sha256": digit * 64 for name, digit in
            (("parameters", "1"), ("data", "2"), ("fp32", "3"), ("variant", "4"))}, **changes}
 

@@ -63,6 +63,8 @@ class Archive:
         for entry in self._checked_entries():
             name = "/".join(_safe_parts(entry, self.path))
             if not entry.is_folder and name in wanted:
+                if entry.size > MAX_MEMBER_BYTES:
+                    raise self._bomb(entry)
                 try:
                     content = entry.read()
                 except DAMAGE as error:
@@ -74,12 +76,15 @@ class Archive:
         try:
             for entry in self._entries():
                 total += entry.size
-                if entry.size > MAX_MEMBER_BYTES or total > limit:
-                    raise UserError(f"{self.path}: member '{entry.name}' unpacks to more than a "
-                                    "data set of pictures holds; refused as a decompression bomb")
+                if total > limit:
+                    raise self._bomb(entry)
                 yield entry
         except DAMAGE as error:
             raise self._damaged(error) from None
+
+    def _bomb(self, entry: "_Entry") -> UserError:
+        return UserError(f"{self.path}: member '{entry.name}' unpacks to more than a data set of "
+                         "pictures holds; refused as a decompression bomb")
 
     def _damaged(self, error: BaseException, name: str = "") -> UserError:
         where = f", member '{name}'" if name else ""

@@ -1,11 +1,14 @@
 """Dividing a data set: train, validation, test, and calibration held out of train."""
 
 import hashlib
+import logging
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from stages.config.errors import UserError
+
+log = logging.getLogger(__name__)
 
 SPLIT_NAMES = ("train", "validation", "test", "calibration")
 
@@ -41,8 +44,10 @@ def split(labels: np.ndarray, is_test: np.ndarray | None, classes: list[str], *,
     return {name: np.sort(part) for name, part in zip(SPLIT_NAMES, parts, strict=True)}
 
 
-def refuse_copies(images: np.ndarray, splits: dict[str, np.ndarray]) -> None:
+def check_copies(images: np.ndarray, splits: dict[str, np.ndarray]) -> None:
     """Hold calibration apart from the test split by content too: archives hold copies.
+
+    Copies of test pictures in train or validation, which flatter every accuracy, are warned of.
 
     Args:
         images: uint8, shape (N, H, W, 3), read one by one.
@@ -51,12 +56,18 @@ def refuse_copies(images: np.ndarray, splits: dict[str, np.ndarray]) -> None:
         UserError: a calibration picture is in the test split, byte for byte.
     """
     of_test = {_digest(images[position]) for position in splits["test"]}
-    copies = [position for position in splits["calibration"]
-              if _digest(images[position]) in of_test]
-    if copies:
-        raise UserError(f"{len(copies)} of {len(splits['calibration'])} calibration pictures are "
-                        f"in the test split too, byte for byte (the first is picture {copies[0]}); "
+    copies = {name: [position for position in splits[name]
+                     if _digest(images[position]) in of_test]
+              for name in SPLIT_NAMES if name != "test"}
+    if found := copies.pop("calibration"):
+        raise UserError(f"{len(found)} of {len(splits['calibration'])} calibration pictures are "
+                        f"in the test split too, byte for byte (the first is picture {found[0]}); "
                         "remove the copies from the archive, or change data.seed")
+    for name, found in copies.items():
+        if found:
+            log.warning("%d of %d %s pictures are in the test split too, byte for byte (the first "
+                        "is picture %d): accuracy on it is flattered", len(found),
+                        len(splits[name]), name, found[0])
 
 
 def _digest(picture: np.ndarray) -> bytes:

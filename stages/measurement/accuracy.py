@@ -80,6 +80,14 @@ class Comparison:
         return -gain.drop_upper_pp(0.975), self.drop_upper_pp(0.975)
 
 
+def pictures_needed(max_drop_pp: float, confidence: float = 0.95) -> float:
+    """The least number of pictures on which a drop can be shown to be within `max_drop_pp` points.
+
+    That of `Comparison.drop_upper_pp` without a flip; infinite for a bound of zero.
+    """
+    return max(1, np.ceil(100 * norm.ppf(confidence) / max_drop_pp) - 2) if max_drop_pp else np.inf
+
+
 def compare(labels: np.ndarray, reference: np.ndarray, predicted: np.ndarray) -> Comparison:
     """Compare predicted classes with a reference's; all int, shape (n,)."""
     right, reference_right = predicted == labels, reference == labels

@@ -14,7 +14,7 @@ from statistics import median
 
 import numpy as np
 
-from stages.measurement.session import CPU, open_session, predictor_of, thread_count
+from stages.measurement.session import open_session, predictor_of, thread_count
 
 STATUS = Path("/proc/self/status")
 KIB = 1024
@@ -36,7 +36,7 @@ def peak_memory_bytes(status: Path = STATUS) -> int:
     return peak if sys.platform == "darwin" else peak * KIB
 
 
-def start(path: Path, picture: np.ndarray, provider: str) -> dict[str, float]:
+def start(path: Path, picture: np.ndarray) -> dict[str, float]:
     """Load the model at `path`, run it once on float32 (1, 3, S, S), and tell what that cost."""
     if path.suffix == ".pt":
         from stages.config.params import load_params
@@ -47,7 +47,7 @@ def start(path: Path, picture: np.ndarray, provider: str) -> dict[str, float]:
         predictor = load_torch(path, params)
     else:
         began = time.perf_counter()
-        predictor = predictor_of(open_session(path, thread_count(), provider))
+        predictor = predictor_of(open_session(path, thread_count()))
     loaded = time.perf_counter()
     predictor(picture)
     return {"load_ms": 1e3 * (loaded - began),
@@ -55,7 +55,7 @@ def start(path: Path, picture: np.ndarray, provider: str) -> dict[str, float]:
             "peak_memory_mb": peak_memory_bytes() / 1e6}
 
 
-def cold_start(path: Path, picture: Path, provider: str) -> dict[str, float]:
+def cold_start(path: Path, picture: Path) -> dict[str, float]:
     """Medians of what `start` tells in STARTS new processes; in fewer when they are slow.
 
     No further one is started after ENOUGH_S: most of a PyTorch process's time is its imports, which
@@ -67,8 +67,7 @@ def cold_start(path: Path, picture: Path, provider: str) -> dict[str, float]:
     Returns:
         `load_ms`, `first_run_ms`, `peak_memory_mb`, and `starts`: how many processes there were.
     """
-    command = [sys.executable, "-m", "stages.measurement.cold_start", str(path), str(picture),
-               provider]
+    command = [sys.executable, "-m", "stages.measurement.cold_start", str(path), str(picture)]
     told: list[dict[str, float]] = []
     began = time.perf_counter()
     while not told or (len(told) < STARTS and time.perf_counter() - began < ENOUGH_S):
@@ -81,9 +80,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="an ONNX model or a checkpoint")
     parser.add_argument("picture", type=Path, help="a .npy file, float32 (1, 3, S, S)")
-    parser.add_argument("provider", nargs="?", default=CPU)
     arguments = parser.parse_args()
-    print(json.dumps(start(arguments.model, np.load(arguments.picture), arguments.provider)))
+    print(json.dumps(start(arguments.model, np.load(arguments.picture))))
 
 
 if __name__ == "__main__":

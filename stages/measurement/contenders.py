@@ -7,10 +7,18 @@ import shutil
 from functools import partial as bind
 from pathlib import Path
 
+import numpy as np
+
 from stages.config.errors import UserError
 from stages.config.schema import Params
 from stages.measurement.scenarios import Contender
-from stages.measurement.session import open_session, predictor_of, require_provider
+from stages.measurement.session import (
+    CPU,
+    ONNX_ERRORS,
+    open_session,
+    predictor_of,
+    require_provider,
+)
 from stages.measurement.torch_predictor import load_torch
 from stages.model.checkpoint import CHECKPOINT_FILE
 
@@ -20,25 +28,28 @@ log = logging.getLogger(__name__)
 def contenders(params: Params) -> dict[str, Contender]:
     """Those that params.yaml names, by name.
 
-    Variants run on the first of `benchmark.providers`; each further one adds every ONNX variant
-    as <variant>@<provider>, but for those that it refuses, and `benchmark.torch_modes` adds
-    torch_<mode>.
+    Variants run on the CPU, as where their accuracy is measured; each further one of
+    `benchmark.providers` adds every ONNX variant as <variant>@<provider>, but for those that it
+    refuses, and `benchmark.torch_modes` adds torch_<mode>.
 
     Raises:
-        UserError: a provider that is not installed or refuses every model; no C++ compiler for
-            torch.compile.
+        UserError: the CPU's provider is not the first; a provider that is not installed or refuses
+            every model; no C++ compiler for torch.compile.
     """
     first, *further = params.benchmark.providers
-    for provider in (first, *further):
+    if first != CPU:
+        raise UserError(f"benchmark.providers: the first is {first}, and must be {CPU}, which "
+                        "accuracy and selection are of; name others behind it")
+    for provider in further:
         require_provider(provider)
     paths = {name: Path(path) for name, path in params.variants.items()}
     onnx = {name: path for name, path in paths.items() if path.suffix != ".pt"}
-    found = {name: _onnx(path, first) if name in onnx else _torch(path, params)
+    found = {name: _onnx(path, CPU) if name in onnx else _torch(path, params)
              for name, path in paths.items()}
     for provider in further:
         label = provider.removesuffix("ExecutionProvider")
         found |= {f"{name}@{label}": _onnx(path, provider)
-                  for name, path in _accepted(onnx, provider).items()}
+                  for name, path in _accepted(onnx, provider, params.model.image_size).items()}
     for mode in params.benchmark.torch_modes:
         if mode == "compile" and not _compiler():
             raise UserError("benchmark.torch_modes: compile needs a C++ compiler, and there is "
@@ -47,16 +58,20 @@ def contenders(params: Params) -> dict[str, Contender]:
     return found
 
 
-def _accepted(models: dict[str, Path], provider: str) -> dict[str, Path]:
-    """Those of `models` that `provider` can run; the others are warned of."""
-    refusals: dict[str, UserError] = {}
+def _accepted(models: dict[str, Path], provider: str, image_size: int) -> dict[str, Path]:
+    """Those of `models` that `provider` can run; the others are warned of.
+
+    Each is run once: some providers fail no sooner.
+    """
+    picture, refusals = np.zeros((1, 3, image_size, image_size), np.float32), {}
     for name, path in models.items():
         try:
-            open_session(path, provider=provider)
-        except UserError as refused:
-            refusals[name] = refused
+            predictor_of(open_session(path, provider=provider))(picture)
+        except (UserError, *ONNX_ERRORS) as error:
+            refusals[name] = str(error).splitlines()[0]
     if models and len(refusals) == len(models):
-        raise next(iter(refusals.values()))
+        raise UserError(f"benchmark.providers: {provider} can run no variant; the first says: "
+                        f"{next(iter(refusals.values()))}")
     for name, refused in refusals.items():
         log.warning("%s is not timed on %s: %s", name, provider, refused)
     return {name: path for name, path in models.items() if name not in refusals}

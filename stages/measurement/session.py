@@ -19,8 +19,10 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 CPU = "CPUExecutionProvider"
 QUIET = 3  # errors and what is worse
 # What ONNX Runtime raises on a file that is no model, or one that it can't run.
-ONNX_ERRORS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
-               ort_errors.InvalidProtobuf, ort_errors.NotImplemented, ort_errors.RuntimeException)
+ONNX_ERRORS = (ort_errors.EPFail, ort_errors.EngineError, ort_errors.Fail,
+               ort_errors.InvalidArgument, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf,
+               ort_errors.ModelRequiresCompilation, ort_errors.NotFound,
+               ort_errors.NotImplemented, ort_errors.RuntimeException)
 
 
 def thread_count() -> int:

@@ -97,8 +97,9 @@ def parity(expected: np.ndarray, actual: np.ndarray) -> dict[str, float]:
 
 
 def agrees(result: dict[str, float], max_abs_diff: float) -> bool:
-    """Whether `parity` found every class the same and no logit off by more than `max_abs_diff`.
+    """Whether `parity` found no logit off by more than `max_abs_diff`.
 
-    A difference that is not a number is no agreement.
+    Classes then differ at most where the two largest logits are within twice that. A difference
+    that is not a number is no agreement.
     """
-    return result["max_abs_diff"] <= max_abs_diff and result["argmax_agreement"] == 1
+    return result["max_abs_diff"] <= max_abs_diff

@@ -26,7 +26,7 @@ import onnx
 
 from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset, PictureView, evenly
-from stages.measurement.accuracy import Comparison, compare
+from stages.measurement.accuracy import Comparison, compare, pictures_needed
 from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.names import INPUT
 from stages.quantization.ranges import Range
@@ -70,15 +70,33 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Bound:
-    """Of a drop in accuracy, in percentage points: as it is seen, and at 95 % confidence."""
+    """Of a drop in accuracy, in percentage points: as it is seen, and at 95 % confidence.
+
+    tested_pp: None where there are too few pictures to show anything at that confidence.
+    """
 
     seen_pp: float
-    tested_pp: float
+    tested_pp: float | None
 
     def holds(self, comparison: Comparison) -> bool:
         """Whether the drop is within both."""
-        return (comparison.drop_pp <= self.seen_pp
-                and comparison.drop_upper_pp() <= self.tested_pp)
+        return comparison.drop_pp <= self.seen_pp and (
+            self.tested_pp is None or comparison.drop_upper_pp() <= self.tested_pp)
+
+    def __str__(self) -> str:
+        tested = ("; too few pictures to test it" if self.tested_pp is None
+                  else f", and within {self.tested_pp} at 95 %")
+        return f"the drop on validation is within {self.seen_pp} points{tested}"
+
+
+def bound_for(seen_pp: float, tested_pp: float, pictures: int) -> Bound:
+    """The bound on a drop seen on `pictures`; warns where these are too few for `tested_pp`."""
+    if pictures >= (needed := pictures_needed(tested_pp)):
+        return Bound(seen_pp, tested_pp)
+    log.warning("%d validation pictures are too few to show a drop within %s points at 95 %% "
+                "(quantize.max_drop_pp), which takes %.0f; only the drop as it is seen is bounded",
+                pictures, tested_pp, needed)
+    return Bound(seen_pp, None)
 
 
 def fewest(count: int, enough: Callable[[int], bool]) -> int:
@@ -127,9 +145,7 @@ def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, referenc
 
     kept = order[:fewest(len(layers), enough)]
     macs = sum(layer.macs for layer in layers)
-    within = (f"the drop on validation is within {bound.seen_pp} points, and within "
-              f"{bound.tested_pp} at 95 %")
-    reason = f"all quantized, {within}" if not kept else f"the fewest with which {within}"
+    reason = f"{'the fewest with which' if kept else 'all quantized,'} {bound}"
     return [layers[index] for index in kept], {
         "max_drop_pp": bound.seen_pp, "max_drop_upper_pp": bound.tested_pp,
         "validation_images": len(accuracy.labels),
@@ -173,6 +189,7 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
     layers = in_groups(layers_of(prepared), recipe.layers_per_group or 1)
     with TemporaryDirectory() as folder:
         kept, record = search(layers, quantize, partial(logits, sample), logits(sample, source),
-                              accuracy, Bound(recipe.max_drop_pp, tested_drop_pp), Path(folder))
+                              accuracy, bound_for(recipe.max_drop_pp, tested_drop_pp,
+                                                 len(positions)), Path(folder))
     quantize(target, nodes_of(kept))
     return record

@@ -47,6 +47,9 @@ class QdqNetwork(nn.Module):
 
     def __init__(self, quantized: onnx.ModelProto, source: onnx.ModelProto) -> None:
         super().__init__()
+        if unknown := not_tunable(quantized):
+            raise UserError(f"qat: operator {', '.join(unknown)} can't be fine-tuned; "
+                            "leave qat out of this variant")
         self.nodes = list(quantized.graph.node)
         self.input = quantized.graph.input[0].name
         self.output = quantized.graph.output[0].name
@@ -70,11 +73,6 @@ class QdqNetwork(nn.Module):
         for name, attribute in self.names.items():
             self.register_parameter(attribute, nn.Parameter(
                 (learned[name] / self.units[name]).float()))
-        unknown = {node.op_type for node in self.nodes} - OPERATORS.keys() - {
-            "QuantizeLinear", "DequantizeLinear"}
-        if unknown:
-            raise UserError(f"qat: operator {', '.join(sorted(unknown))} can't be fine-tuned; "
-                            "leave qat out of this variant")
 
     def _units(self) -> dict[str, torch.Tensor]:
         """What a parameter is counted in, so that one learning rate suits all.
@@ -180,6 +178,12 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
 
 
+def not_tunable(quantized: onnx.ModelProto) -> list[str]:
+    """The operators of a QDQ graph that fine-tuning does not know, in order."""
+    return sorted({node.op_type for node in quantized.graph.node} - OPERATORS.keys()
+                  - {"QuantizeLinear", "DequantizeLinear"})
+
+
 def _convolution(inputs: list, options: dict) -> torch.Tensor:
     picture, weight, *bias = inputs
     top, left, bottom, right = options.get("pads", (0, 0, 0, 0))
@@ -189,6 +193,18 @@ def _convolution(inputs: list, options: dict) -> torch.Tensor:
     return functional.conv2d(picture, weight, bias[0] if bias else None,
                              options.get("strides", 1), (top, left),
                              options.get("dilations", 1), options.get("group", 1))
+
+
+def _max_pool(inputs: list, options: dict) -> torch.Tensor:
+    top, left, bottom, right = options.get("pads", (0, 0, 0, 0))
+    picture = functional.pad(inputs[0], (left, right, top, bottom), value=-torch.inf)
+    return functional.max_pool2d(picture, options["kernel_shape"], options.get("strides", 1),
+                                 dilation=options.get("dilations", 1),
+                                 ceil_mode=bool(options.get("ceil_mode", 0)))
+
+
+def _hard_sigmoid(inputs: list, options: dict) -> torch.Tensor:
+    return (options.get("alpha", 0.2) * inputs[0] + options.get("beta", 0.5)).clamp(0, 1)
 
 
 def _gemm(inputs: list, options: dict) -> torch.Tensor:
@@ -220,6 +236,9 @@ OPERATORS: dict[str, Callable[[list, dict], torch.Tensor]] = {
     "Mul": lambda inputs, _: inputs[0] * inputs[1],
     "Relu": lambda inputs, _: inputs[0].relu(),
     "Sigmoid": lambda inputs, _: inputs[0].sigmoid(),
+    "HardSigmoid": _hard_sigmoid,
+    "MaxPool": _max_pool,
+    "Concat": lambda inputs, options: torch.cat(inputs, options["axis"]),
     "HardSwish": lambda inputs, _: functional.hardswish(inputs[0]),
     "Flatten": lambda inputs, options: inputs[0].flatten(options.get("axis", 1)),
     "GlobalAveragePool": lambda inputs, _: inputs[0].mean((2, 3), keepdim=True),

@@ -1,5 +1,6 @@
 """A quantized variant by its recipe, from the float model to the file."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,11 +19,13 @@ from stages.quantization.adaptive_rounding import round_adaptively
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.improvement import held_out, keep_if_better
 from stages.quantization.mixed import quantize_mixed
-from stages.quantization.qat import fine_tune, random_batches
+from stages.quantization.qat import fine_tune, not_tunable, random_batches
 from stages.quantization.ranges import Range
 from stages.quantization.recipe import calibration_positions
 from stages.quantization.sensitivity import layers_of, nodes_of
 from stages.quantization.static import calibrated_model, feeds_of, quantize_to_ranges
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -95,6 +98,11 @@ def _learn(source: Path, target: Path, recipe: QuantizedVariant, model: Model, d
                                "layers": layers}
     if recipe.qat:
         graph = onnx.load(target)
+        if unknown := not_tunable(graph):
+            reason = f"operator {', '.join(unknown)} can't be fine-tuned"
+            log.warning("qat: %s; the model stays as it was quantized", reason)
+            record.qat = {"kept": False, "reason": reason}
+            return
         batches = random_batches(dataset.images, dataset.splits["train"], recipe.qat)
         losses = fine_tune(graph, prepared, load_onnx(source), batches, recipe.qat, model)
         record.qat = {**keep_if_better(target, graph, "qat", logits, reference),

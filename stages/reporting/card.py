@@ -129,11 +129,19 @@ def _calibration(recipe: dict[str, Any] | None) -> str:
                 "activations found at run time.")
     return (f"Quantized to INT8 ({recipe['method']}: weights {recipe['weight_type']}, activations "
             f"{recipe['activation_type']}), calibrated on {recipe['images']:,} pictures held out "
-            "of training.")
+            f"of training{_fine_tuned(recipe['qat'])}.")
+
+
+def _fine_tuned(qat: dict[str, Any] | None) -> str:
+    if not qat:
+        return ""
+    return f", and fine-tuned for {qat['steps']} steps on pictures of training without their labels"
 
 
 def _cpu_limit(recipe: dict[str, Any] | None) -> str:
-    if not recipe or recipe["method"] == "dynamic":
+    """None for recipes whose sums fit 16 bits, or that ONNX Runtime adds in 32 on any CPU."""
+    if (not recipe or recipe["method"] == "dynamic" or recipe["reduce_range"]
+            or recipe["weight_type"] == "QUInt8"):
         return ""
     return ("- On an x86 CPU without VNNI, INT8 products may saturate and accuracy may drop; "
             "verify tells.\n")

@@ -8,19 +8,18 @@ from dvc.exceptions import DvcException
 from scmrepo.exceptions import SCMError
 
 from stages.config.errors import UserError
-from stages.config.schema import REFERENCE
 
 SUMMARY, EXPORT = "metrics/summary.json", "metrics/export.json"
 TRAINING, SYSTEM = "metrics/training/metrics.json", "metrics/system.json"
-VARIANTS = (REFERENCE, "int8_static")
 
 
-def experiment_row(rev: str, by: list[str]) -> dict[str, Any]:
+def experiment_row(rev: str, by: list[str], variants: list[str]) -> dict[str, Any]:
     """One experiment: the parameters `by`, and the numbers that are compared.
 
     Args:
         rev: a branch, a commit or an experiment's name.
         by: dotted keys of params.yaml.
+        variants: whose numbers these are, beside the model's own.
 
     Raises:
         UserError: no such revision, parameter or metrics in it.
@@ -37,11 +36,11 @@ def experiment_row(rev: str, by: list[str]) -> dict[str, Any]:
             "epochs": training["epochs"], "parameters, M": training["parameters"] / 1e6,
             "MACs, M": export["macs"] / 1e6,
             **{f"{variant} {label}": summary["variants"][variant][key] * factor
-               for variant in VARIANTS for label, key, factor in (
+               for variant in variants for label, key, factor in (
                    ("accuracy, %", "accuracy", 100), ("ms", "latency_p50_ms", 1),
                    ("images/s", "throughput_img_s", 1), ("MB", "size_mb", 1))},
             "machine": f"{cpu['model']}, {cpu['threads_used']} threads"}
-    except (DvcException, SCMError) as error:
+    except (DvcException, SCMError, FileNotFoundError) as error:
         raise UserError(f"{rev}: {str(error).splitlines()[0]}; see 'dvc exp list'") from None
     except KeyError as error:
         raise UserError(f"{rev}: has no {error} in its parameters or metrics; run the experiment "
@@ -49,9 +48,12 @@ def experiment_row(rev: str, by: list[str]) -> dict[str, Any]:
 
 
 def _value(params: dict[str, Any], key: str) -> Any:
+    value = params
     for part in key.split("."):
-        params = params[part]
-    return params
+        if not isinstance(value, dict) or part not in value:
+            raise KeyError(key)
+        value = value[part]
+    return value
 
 
 def markdown(rows: pd.DataFrame) -> str:

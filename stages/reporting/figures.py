@@ -193,7 +193,7 @@ def collapse(accuracy: dict[str, float], layers: pd.DataFrame) -> Figure:
     return figure
 
 
-def experiments(rows: pd.DataFrame, variants: tuple[str, ...], by: list[str]) -> Figure:
+def experiments(rows: pd.DataFrame, variants: list[str], by: list[str]) -> Figure:
     """A line for each experiment and a panel for each number, those of the variants side by side.
 
     `rows` has a column for each parameter of `by` and of MODEL_NUMBERS, which are left out where

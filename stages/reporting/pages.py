@@ -7,6 +7,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from jinja2.exceptions import UndefinedError
 
 from stages.config.errors import UserError
+from stages.config.params import PARAMS_FILE
+from stages.config.schema import Params
 from stages.files.atomic import replacing
 from stages.reporting.tables import cpu_label, speedup
 
@@ -62,6 +64,19 @@ def write_page(path: Path, template: str, facts: dict[str, Any]) -> None:
     text = render(template, facts)
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def require_one_run(summary: dict[str, Any], params: Params) -> None:
+    """Hold metrics/summary.json to the parameters beside it.
+
+    Raises:
+        UserError: it is of another data set, model or picture size.
+    """
+    told = [summary.get(key) for key in ("dataset", "model", "image_size")]
+    wanted = [params.data.name, params.model.name, params.model.image_size]
+    if told != wanted:
+        raise UserError(f"metrics/summary.json: is of {told}, {PARAMS_FILE} is of {wanted}; "
+                        "run 'dvc repro'")
 
 
 def other_machine(measured: dict[str, Any], here: dict[str, Any]) -> str | None:

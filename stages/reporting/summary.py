@@ -6,7 +6,12 @@ from typing import Any
 import pandas as pd
 
 from stages.config.schema import REFERENCE
-from stages.measurement.accuracy import Comparison, calibration_error, compare
+from stages.measurement.accuracy import (
+    Comparison,
+    calibration_error,
+    compare,
+    pictures_needed,
+)
 
 # Share of speed by which two runs of one benchmark differ.
 TIE = 0.05
@@ -98,9 +103,13 @@ def select(rows: dict[str, dict[str, float]], against: dict[str, dict[str, dict[
         told = "; ".join(
             f"{name}: drop up to {against[name]['validation']['drop_upper_pp']:.2f} points, "
             f"{_times(row)} as fast" for name, row in candidates.items())
+        images, needed = against[REFERENCE]["validation"]["images"], pictures_needed(max_drop_pp)
+        few = "" if images >= needed else (
+            f"; {images} validation pictures are too few to show such a drop at 95 %, which takes "
+            f"{needed:.0f}")
         return {"variant": REFERENCE,
                 "reason": f"no variant is surely faster with a drop within {max_drop_pp} points "
-                          f"({told})"}
+                          f"({told}){few}"}
     fastest = max(row["speedup_latency"] for row in good.values())
     level = [key for key, row in good.items() if row["speedup_latency"] >= fastest * (1 - TIE)]
     name = min(level, key=lambda key: against[key]["validation"]["drop_upper_pp"])

@@ -91,8 +91,10 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
     model, optimizer, loader, validation = accelerator.prepare(
         raw, optimizer, make_loader(dataset, "train", settings.batch_size, shuffle),
         make_loader(dataset, "validation", EVALUATION_BATCH * accelerator.num_processes))
-    scheduler = OneCycleLR(optimizer, settings.lr, total_steps=settings.epochs * len(loader),
-                           pct_start=WARMUP_SHARE)
+    steps = settings.epochs * len(loader)
+    # OneCycleLR divides by the steps of its warm-up less one.
+    scheduler = OneCycleLR(optimizer, settings.lr, total_steps=steps,
+                           pct_start=WARMUP_SHARE if steps * WARMUP_SHARE != 1 else 2 / steps)
     averaged.module.to(accelerator.device, memory_format=torch.channels_last)
     criterion = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
     stopping = EarlyStopping(settings.patience, settings.min_delta)

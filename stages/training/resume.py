@@ -15,9 +15,13 @@ log = logging.getLogger(__name__)
 STATE_FILE = Path("models/unfinished_training.pt")
 
 
-def fingerprint(params: str, splits: Path) -> str:
-    """Names a run: its parameters, as text, and its data."""
-    return hashlib.sha256(params.encode() + splits.read_bytes()).hexdigest()
+def fingerprint(params: str, *data: Path) -> str:
+    """Names a run: its parameters, as text, and the files of its data."""
+    name = hashlib.sha256(params.encode())
+    for path in data:
+        with path.open("rb") as file:
+            name.update(hashlib.file_digest(file, "sha256").digest())
+    return name.hexdigest()
 
 
 def save_state(run: str, state: dict[str, Any], path: Path = STATE_FILE) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from refusals import refusal
 
 from stages.config.errors import UserError
-from stages.data.splits import SPLIT_NAMES, refuse_copies, split
+from stages.data.splits import SPLIT_NAMES, check_copies, split
 
 SETTINGS = {"validation_fraction": 0.2, "test_fraction": 0.25, "calibration_size": 6, "seed": 0}
 
@@ -144,16 +144,28 @@ PARTS = {"train": np.arange(4), "validation": np.arange(4, 6), "test": np.arange
 
 
 def test_a_calibration_picture_that_copies_one_of_test_is_refused_by_number():
-    message = refusal(refuse_copies, pictures_with((10, 7), (11, 6)), PARTS)
+    message = refusal(check_copies, pictures_with((10, 7), (11, 6)), PARTS)
     assert "2 of 3 calibration pictures" in message
     assert "the first is picture 10" in message
 
 
 def test_copies_elsewhere_are_none_of_calibrations_business():
-    refuse_copies(pictures_with((10, 0), (5, 7), (11, 9)), PARTS)
+    check_copies(pictures_with((10, 0), (5, 7), (11, 9)), PARTS)
     almost = pictures_with((10, 7))
     almost[10, 0, 0, 0] ^= 1
-    refuse_copies(almost, PARTS)
+    check_copies(almost, PARTS)
+
+
+def test_copies_of_test_pictures_to_train_on_are_told(caplog):
+    check_copies(pictures_with((0, 6), (3, 7), (5, 7)), PARTS)
+    assert caplog.messages == [
+        "2 of 4 train pictures are in the test split too, byte for byte (the first is picture 0): "
+        "accuracy on it is flattered",
+        "1 of 2 validation pictures are in the test split too, byte for byte (the first is picture "
+        "5): accuracy on it is flattered"]
+    caplog.clear()
+    check_copies(pictures_with((1, 0), (4, 0), (8, 7)), PARTS)
+    assert caplog.messages == [], "copies within a split, or of what is not test"
 
 
 def test_the_least_that_is_enough_is_accepted():

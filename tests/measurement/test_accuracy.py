@@ -11,6 +11,7 @@ from stages.measurement.accuracy import (
     accuracy_interval,
     calibration_error,
     compare,
+    pictures_needed,
 )
 
 Z = 1.959963984540054  # of the normal distribution at 97.5 %
@@ -113,6 +114,17 @@ def test_no_flips_in_few_pictures_are_not_certainty():
     few, many = (Comparison(n, 0, 0, 0).drop_upper_pp() for n in (50, 50_000))
     assert few > 1
     assert 0 < many < 0.01
+
+
+@given(st.floats(0.05, 30), st.sampled_from([0.8, 0.95]))
+def test_pictures_needed_are_the_fewest_that_can_do(bound, confidence):
+    needed = int(pictures_needed(bound, confidence))
+    assert Comparison(needed, 0, 0, 0).drop_upper_pp(confidence) <= bound
+    assert needed == 1 or Comparison(needed - 1, 0, 0, 0).drop_upper_pp(confidence) > bound
+
+
+def test_no_number_of_pictures_shows_a_drop_of_nothing():
+    assert pictures_needed(0.0) == np.inf
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])

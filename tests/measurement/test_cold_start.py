@@ -10,7 +10,6 @@ from tiny_model import SIDE, write_body
 
 from stages.measurement import cold_start as module
 from stages.measurement.cold_start import cold_start, peak_memory_bytes
-from stages.measurement.session import CPU
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def files(tmp_path):
 def test_costs_of_an_onnx_model(files, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(module, "STARTS", 1)
-    costs = cold_start(*files, CPU)
+    costs = cold_start(*files)
     assert set(costs) == {"load_ms", "first_run_ms", "peak_memory_mb", "starts"}
     assert 10 < costs["peak_memory_mb"] < 1000
     assert costs["load_ms"] > 0
@@ -49,12 +48,12 @@ def start_of(monkeypatch):
     (60, {"load_ms": 9, "starts": 1})], ids=["quick", "slow", "very slow"])
 def test_median_of_several_starts_and_of_fewer_slow_ones(start_of, seconds, expected):
     start_of(seconds)
-    assert cold_start("model", "picture", CPU) == expected
+    assert cold_start("model", "picture") == expected
 
 
 def test_an_onnx_model_is_run_without_pytorch(files):
     code = ("import sys, numpy; from pathlib import Path; from stages.measurement.cold_start "
-            f"import start; start(Path({str(files[0])!r}), numpy.load({str(files[1])!r}), {CPU!r})"
+            f"import start; start(Path({str(files[0])!r}), numpy.load({str(files[1])!r}))"
             "; print(sorted({'torch', 'timm', 'onnx', 'pandas'} & set(sys.modules)))")
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                             check=True)

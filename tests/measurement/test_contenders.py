@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from omegaconf import OmegaConf
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from refusals import refusal
 from synthetic import CLASSES, TINY, model_params, random_batch, random_model
 from tiny_model import SIDE, write_body
@@ -60,10 +61,23 @@ def npu(params, monkeypatch):
     params.variants.int8 = "models/int8.onnx"
     shutil.copy("models/onnx_fp32.onnx", "models/int8.onnx")
 
-    def refuse(*names):
+    def refuse(*names, when="opened"):
+        original = contenders_module.open_session
+
         def open_session(path, threads=0, provider=CPU):
             if provider != CPU and path.stem in names:
-                raise UserError(f"{path}: refused")
+                return names_refused(path)
+            return original(path, threads)
+
+        def names_refused(path):
+            if when == "opened":
+                raise UserError(f"{path}: refused\nwith more lines")
+            session = original(path)
+            return SimpleNamespace(get_inputs=session.get_inputs, run=fails)
+
+        def fails(*arguments):
+            raise ort_errors.EPFail("refused")
+
         monkeypatch.setattr(contenders_module, "open_session", open_session)
     return SimpleNamespace(refuse=refuse)
 
@@ -74,17 +88,28 @@ def test_each_further_provider_adds_the_onnx_variants(params, npu):
                                         "int8@NPU", "torch_eager"]
 
 
-def test_a_variant_that_a_further_provider_refuses_is_left_out_and_told(params, npu, caplog):
-    npu.refuse("int8")
+@pytest.mark.parametrize(("when", "told"), [("opened", "models/int8.onnx: refused"),
+                                            ("run", "refused")])
+def test_a_variant_that_a_further_provider_refuses_is_left_out_and_told(params, npu, caplog, when,
+                                                                        told):
+    npu.refuse("int8", when=when)
     assert list(contenders(params)) == ["torch_fp32", "onnx_fp32", "int8", "onnx_fp32@NPU",
                                         "torch_eager"]
-    assert caplog.messages == [
-        "int8 is not timed on NPUExecutionProvider: models/int8.onnx: refused"]
+    assert caplog.messages == [f"int8 is not timed on NPUExecutionProvider: {told}"]
 
 
 def test_a_provider_that_refuses_every_variant_is_an_error(params, npu):
     npu.refuse("int8", "onnx_fp32")
-    assert refusal(contenders, params) == "models/onnx_fp32.onnx: refused"
+    assert refusal(contenders, params) == (
+        "benchmark.providers: NPUExecutionProvider can run no variant; the first says: "
+        "models/onnx_fp32.onnx: refused")
+
+
+def test_accuracy_and_speed_are_of_one_provider(params, npu):
+    params.benchmark.providers = ["NPUExecutionProvider", CPU]
+    assert refusal(contenders, params) == (
+        "benchmark.providers: the first is NPUExecutionProvider, and must be "
+        "CPUExecutionProvider, which accuracy and selection are of; name others behind it")
 
 
 def test_absent_provider_is_refused_with_those_installed(params):

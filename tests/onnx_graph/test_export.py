@@ -147,6 +147,7 @@ def test_parity_by_hand():
 
 @pytest.mark.parametrize(("first", "second", "expected"), [
     ([[1, 2]], [[1, 2.01]], True), ([[1, 2]], [[1, 2.2]], False),
-    ([[1, 1.01]], [[1.01, 1]], False), ([[np.nan, 2]], [[np.nan, 2]], False)])
-def test_agreement_needs_close_logits_and_equal_classes(first, second, expected):
+    ([[1, 1.01]], [[1.01, 1]], True), ([[np.nan, 2]], [[np.nan, 2]], False)],
+    ids=["close", "far", "a near-tie", "no number"])
+def test_agreement_needs_close_logits(first, second, expected):
     assert agrees(parity(np.array(first), np.array(second)), 0.1) is expected

@@ -11,7 +11,14 @@ from stages.measurement.accuracy import Comparison
 from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph
-from stages.quantization.mixed import Accuracy, Bound, fewest, quantize_mixed, search
+from stages.quantization.mixed import (
+    Accuracy,
+    Bound,
+    bound_for,
+    fewest,
+    quantize_mixed,
+    search,
+)
 from stages.quantization.sensitivity import Layer
 from stages.quantization.static import calibrated_model
 
@@ -77,6 +84,24 @@ def test_what_is_noisy_for_its_cost_is_kept_first(tmp_path, bound, kept):
 def test_bound_is_on_the_drop_seen_and_on_what_it_may_be(seen, tested, holds):
     """The drop is 0.1 points, and at most 0.50 at 95 %."""
     assert Bound(seen, tested).holds(Comparison(n=1000, lost=3, gained=2, flipped=5)) is holds
+
+
+@pytest.mark.parametrize(("pictures", "bound"), [(163, Bound(0.1, 1.0)), (162, Bound(0.1, None))])
+def test_what_can_not_be_tested_is_not_asked_for_and_told(pictures, bound, caplog):
+    assert bound_for(0.1, 1.0, pictures) == bound
+    assert bool(caplog.messages) is (bound.tested_pp is None)
+    assert all("162 validation pictures are too few" in told and "takes 163" in told
+               for told in caplog.messages)
+
+
+def test_few_pictures_keep_nothing_in_float_that_costs_nothing(tmp_path):
+    fake, truth = Fake(), np.zeros(100, int)
+    _, record = search(LAYERS, fake.quantize, fake.logits, np.array([1.0]),
+                       Accuracy(truth, truth, fake.classes), bound_for(50, 1.0, 100), tmp_path)
+    assert record["kept_in_float"] == []
+    assert record["max_drop_upper_pp"] is None
+    assert record["reason"] == ("all quantized, the drop on validation is within 50 points; "
+                                "too few pictures to test it")
 
 
 @pytest.fixture(scope="module")

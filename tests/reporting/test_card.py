@@ -67,6 +67,20 @@ def test_float_and_dynamic_need_no_vnni(calibration, told):
     assert "VNNI" in card()
 
 
+@pytest.mark.parametrize(("change", "warned"), [
+    ({}, True), ({"reduce_range": True}, False), ({"weight_type": "QUInt8"}, False)])
+def test_vnni_is_missed_only_where_sums_can_be_cut_off(change, warned):
+    page = card(calibration={**facts()["calibration"], **change})
+    assert ("VNNI" in page) is warned
+
+
+def test_fine_tuning_is_told():
+    recipe = {**facts()["calibration"], "qat": {"steps": 7}}
+    told = "fine-tuned for 7 steps on pictures of training without their labels"
+    assert told in card(calibration=recipe)
+    assert "fine-tuned" not in card()
+
+
 def test_example_on_the_card_is_python():
     for block in re.findall(r"```python\n(.*?)```", card(), re.S):
         compile(block, "card", "exec")

@@ -21,10 +21,10 @@ def rows(spread=0.005, **speedups):
             for name, speedup in speedups.items()}
 
 
-def bounds(**drops):
+def bounds(images=5000, **drops):
     """What comparisons gives; on test every variant looks lossless, which must not count."""
-    return {name: {"validation": {"drop_upper_pp": drop}, "test": {"drop_upper_pp": 0.0}}
-            for name, drop in drops.items()}
+    return {name: {"validation": {"drop_upper_pp": drop, "images": images},
+                   "test": {"drop_upper_pp": 0.0}} for name, drop in drops.items()}
 
 
 @pytest.mark.parametrize(("speedups", "drops", "winner"), [
@@ -63,6 +63,15 @@ def test_float_model_is_selected_with_a_reason(speedups, drops):
     for name in speedups:
         assert (f"{name}: drop up to {drops[name]:.2f} points, "
                 f"{speedups[name]:.2f} times (") in selected["reason"]
+
+
+@pytest.mark.parametrize(("images", "told"), [
+    (162, "; 162 validation pictures are too few to show such a drop at 95 %, which takes 163"),
+    (163, "")])
+def test_too_few_pictures_are_a_reason(images, told):
+    selected = select(rows(onnx_fp32=1.0, int8_static=2.0),
+                      bounds(images, onnx_fp32=1.1, int8_static=1.1), 1.0)
+    assert selected["reason"].endswith(f"as fast){told}")
 
 
 def test_pytorch_is_never_selected():

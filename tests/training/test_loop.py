@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -160,6 +161,14 @@ def test_an_earlier_best_epoch_is_what_is_left(dataset, monkeypatch, accuracies,
     assert history.best_epoch == best
     assert all(torch.equal(value, kept[best][name]) for name, value in model.state_dict().items())
     assert not torch.equal(kept[1]["0.weight"], kept[4]["0.weight"])
+
+
+@pytest.mark.parametrize("epochs", range(1, 7))
+def test_any_number_of_steps_has_a_schedule(dataset, epochs):
+    """One step an epoch; PyTorch's one cycle divides by zero at five."""
+    few = replace(dataset, splits={**dataset.splits, "train": dataset.splits["train"][:16]})
+    history = train(Net(), few, training_params(epochs=epochs), "run")
+    assert len(history.epochs) == epochs
 
 
 def test_two_runs_give_the_same_bytes(reference, dataset):

@@ -58,10 +58,14 @@ def test_tampered_state_runs_no_code(path, tmp_path):
     assert (tmp_path / "witness").exists(), "the file would not have run anything anyhow"
 
 
-def test_fingerprint_follows_parameters_and_splits(tmp_path):
-    one, other = tmp_path / "one.json", tmp_path / "other.json"
-    one.write_text("[1, 2]")
-    other.write_text("[1, 3]")
-    assert fingerprint("lr: 1", one) == fingerprint("lr: 1", one)
-    assert len({fingerprint("lr: 1", one), fingerprint("lr: 2", one),
-                fingerprint("lr: 1", other)}) == 3
+def test_fingerprint_follows_parameters_and_every_file(tmp_path):
+    files = {}
+    for name, content in (("splits", "[1, 2]"), ("other splits", "[1, 3]"), ("images", "a"),
+                          ("other images", "b")):
+        files[name] = tmp_path / name
+        files[name].write_text(content)
+    runs = [("lr: 1", "splits", "images"), ("lr: 2", "splits", "images"),
+            ("lr: 1", "other splits", "images"), ("lr: 1", "splits", "other images")]
+    names = [fingerprint(params, *(files[key] for key in keys)) for params, *keys in runs]
+    assert len(set(names)) == len(runs)
+    assert fingerprint("lr: 1", files["splits"], files["images"]) == names[0]
