@@ -126,6 +126,11 @@ def table(name: str, record: dict[str, Any]) -> str:
                       "| --- | --- | --- | --- | --- |", *lines])
 
 
+def told(content: dict[str, dict[str, Any]]) -> str:
+    """The page's block: a table for each model."""
+    return "\n\n".join(table(*each) for each in content.items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -136,7 +141,7 @@ def main() -> None:
     content = read_json(RAW) if RAW.is_file() else {}
     content[arguments.name] = measure(open_run(arguments.run, arguments.pictures))
     write_json(RAW, content)
-    write_block(PAGE, "kinds", "\n\n".join(table(*each) for each in content.items()))
+    write_block(PAGE, "kinds", told(content))
 
 
 if __name__ == "__main__":

@@ -124,6 +124,13 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def told(raw: dict[str, Any]) -> str:
+    """The page's block: what was measured on what, and the table."""
+    system = raw["system"]
+    return (f"{cpu_label(system['cpu'])}, 1 thread, {raw['rounds']} rounds; onnxruntime "
+            f"{system['packages']['onnxruntime']}.\n\n{table(raw['results'])}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -131,11 +138,9 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     results = [{"operation": operation, "shape": shape, "ns": measure(operation, shape, rounds)}
                for operation in WAYS for shape in SHAPES]
-    system = describe_system()
-    write_json(RAW, {"rounds": rounds, "system": system, "results": results})
-    write_block(PAGE, "elementwise",
-                f"{cpu_label(system['cpu'])}, 1 thread, {rounds} rounds; onnxruntime "
-                f"{system['packages']['onnxruntime']}.\n\n{table(results)}")
+    raw = {"rounds": rounds, "system": describe_system(), "results": results}
+    write_json(RAW, raw)
+    write_block(PAGE, "elementwise", told(raw))
     print(table(results))
 
 

@@ -174,7 +174,12 @@ def run(model: str, folder: Path, names: Sequence[str], pictures: int | None) ->
                  results[name]["seconds"])
         content[model] = {"setup": setup, "system": describe_system(), "results": results}
         write_json(RAW, content)
-        write_block(PAGE, "recovery", "\n".join(table(*each) for each in content.items()))
+        write_block(PAGE, "recovery", told(content))
+
+
+def told(content: dict[str, dict[str, Any]]) -> str:
+    """The page's block: a table for each model."""
+    return "\n".join(table(*each) for each in content.items())
 
 
 def main() -> None:

@@ -140,6 +140,14 @@ def table(counts: list[int], results: list[dict[str, dict[str, float]]]) -> str:
     return "\n".join([*rows, f"| all, one epoch | | | {total:.1f} h | | |"]) + "\n"
 
 
+def told(raw: dict[str, Any]) -> str:
+    """The page's block: what was measured on what, and the table."""
+    (few, many), size, cpu = raw["counts"], raw["image_size"], raw["system"]["cpu"]
+    return (f"JPEG pictures of {size} px, {few:,} and {many:,} of them, tf_efficientnet_lite0 at "
+            f"{size} px, one epoch, {raw['qat_steps']} steps of QAT; {cpu_label(cpu)}, "
+            f"{cpu['threads_used']} threads.\n\n{table(raw['counts'], raw['stages'])}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -148,18 +156,11 @@ def main() -> None:
                         help="pixels, stored and in training")
     options = parser.parse_args()
     results = [measure(count, options.image_size) for count in options.counts]
-    system = describe_system()
-    write_json(RAW, {"counts": options.counts, "image_size": options.image_size,
-                     "qat_steps": QAT_STEPS, "system": system,
-                     "stages": [dict(result) for result in results]})
-    told = table(options.counts, results)
-    write_block(
-        PAGE, "stage cost",
-        f"JPEG pictures of {options.image_size} px, {options.counts[0]:,} and "
-        f"{options.counts[1]:,} of them, tf_efficientnet_lite0 at {options.image_size} px, one "
-        f"epoch, {QAT_STEPS} steps of QAT; {cpu_label(system['cpu'])}, "
-        f"{system['cpu']['threads_used']} threads.\n\n{told}")
-    print(told)
+    raw = {"counts": options.counts, "image_size": options.image_size, "qat_steps": QAT_STEPS,
+           "system": describe_system(), "stages": [dict(result) for result in results]}
+    write_json(RAW, raw)
+    write_block(PAGE, "stage cost", told(raw))
+    print(told(raw))
 
 
 if __name__ == "__main__":

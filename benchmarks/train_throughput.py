@@ -150,8 +150,13 @@ def table(results: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def told(run: dict) -> str:
-    """A run of this program: what was measured on what, and its table."""
+def told(runs: dict[str, dict]) -> str:
+    """The page's block: a table for each CPU."""
+    return "\n".join(map(_told, runs.values()))
+
+
+def _told(run: dict) -> str:
+    """What was measured on what, and the table."""
     system, rounds = run["system"], len(run["loops"][0]["images_per_second"])
     return (f"{run['dataset']}, {MODEL.name}, {run['steps']} steps a run, {rounds} rounds; "
             f"{cpu_label(system['cpu'])}, {system['cpu']['threads_used']} threads; "
@@ -179,7 +184,7 @@ def main() -> None:
     runs[cpu_label(system["cpu"])] = {"dataset": dataset.name, "steps": STEPS, "system": system,
                                       "loops": results}
     write_json(RAW, runs)
-    write_block(PAGE, "throughput", "\n".join(map(told, runs.values())))
+    write_block(PAGE, "throughput", told(runs))
     print(table(results))
 
 

@@ -1,13 +1,11 @@
 """The comparison with other toolkits: its table by hand, and a peer that fails."""
 
 import json
-import re
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from import_closure import ROOT
 from refusals import refusal
 from synthetic import CLASSES, TINY, model_params, random_batch
 from tiny_model import PARAMS, SIDE, tiny_body
@@ -117,14 +115,6 @@ def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
     assert pages(runs) in page
     assert page.startswith("top\n")
     assert page.endswith("end\n")
-
-
-def test_page_is_made_from_the_raw_data():
-    raw = ROOT / "docs" / "peers.json"
-    page = raw.with_suffix(".md").read_text(encoding="utf-8")
-    runs = json.loads(raw.read_text(encoding="utf-8")) if raw.is_file() else []
-    block = re.search(r"<!-- peers -->\n(.*?)<!-- /peers -->", page, re.S)[1]
-    assert block.strip() == pages(runs).strip()
 
 
 @pytest.fixture

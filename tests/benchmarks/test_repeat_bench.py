@@ -1,11 +1,9 @@
-import json
 
 import pytest
-from import_closure import ROOT
 from refusals import refusal
 
 from benchmarks import repeat_bench
-from benchmarks.repeat_bench import MEASURES, PAGE, RAW, overlap, told
+from benchmarks.repeat_bench import MEASURES, overlap, told
 
 
 def row(**intervals):
@@ -43,15 +41,6 @@ def test_block_by_hand():
     assert lines[6].startswith("| int8_static | batches |")
     assert lines[6].endswith("| NO |")
     assert [line.split(" | ")[0] for line in lines[7:]] == ["| torch_eager"] * 3
-
-
-def test_the_page_is_made_from_the_raw_data():
-    page = (ROOT / PAGE).read_text(encoding="utf-8")
-    block = page.partition("<!-- repeats -->\n")[2].partition("<!-- /repeats -->")[0].strip()
-    if (ROOT / RAW).is_file():
-        assert block == told(json.loads((ROOT / RAW).read_text(encoding="utf-8"))).strip()
-    else:
-        assert block == "Not measured yet."
 
 
 def test_failure_of_the_benchmark_is_told_and_changes_nothing(tmp_path, monkeypatch):

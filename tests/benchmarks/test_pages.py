@@ -1,0 +1,36 @@
+"""What a program measured and what its page shows are the same."""
+
+import json
+from pathlib import Path
+
+import pytest
+from import_closure import ROOT
+
+from benchmarks import (
+    activation_kinds,
+    autopsy_page,
+    elementwise_int8,
+    recovery,
+    repeat_bench,
+    stage_cost,
+    train_throughput,
+)
+from benchmarks.peers.table import pages as peers_pages
+
+BLOCKS = {
+    "autopsy": (autopsy_page.PAGE, autopsy_page.DATA, autopsy_page.markdown),
+    "kinds": (activation_kinds.PAGE, activation_kinds.RAW, activation_kinds.told),
+    "recovery": (recovery.PAGE, recovery.RAW, recovery.told),
+    "elementwise": (elementwise_int8.PAGE, elementwise_int8.RAW, elementwise_int8.told),
+    "repeats": (repeat_bench.PAGE, repeat_bench.RAW, repeat_bench.told),
+    "stage cost": (stage_cost.PAGE, stage_cost.RAW, stage_cost.told),
+    "throughput": (train_throughput.PAGE, train_throughput.RAW, train_throughput.told),
+    "peers": (Path("docs/peers.md"), Path("docs/peers.json"), peers_pages)}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_is_made_from_the_raw_data(name):
+    page, raw, told = BLOCKS[name]
+    text = (ROOT / page).read_text(encoding="utf-8")
+    shown = text.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->")[0]
+    assert shown.strip() == told(json.loads((ROOT / raw).read_text(encoding="utf-8"))).strip()
