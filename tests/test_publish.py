@@ -25,6 +25,8 @@ def test_page_of_a_run(folder):
     assert page.startswith("# run\n\nMade by `dvc exp run`, kept by `make publish`.")
     assert "\n\n\n" not in page
     assert publish.table_of(folder) in page
+    assert {path.name for path in folder.glob("quantize_*")} == {
+        f"quantize_int8_{kind}.json" for kind in ("dynamic", "static", "qat", "mixed")}
     for name in publish.CAPTIONS:
         assert f"]({name})" in page
         assert (folder / name).is_file()

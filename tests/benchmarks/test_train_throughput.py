@@ -20,10 +20,11 @@ def test_ratio_is_taken_round_by_round_to_the_first_loop_of_the_size():
 
 
 def test_a_run_says_what_it_was_measured_on():
-    text = told({"dataset": "bands", "steps": 10, "loops": [result("slow", 224, 1.0, 2.0)],
-                 "system": {"packages": {"torch": "9.9"}, "cpu": {
-                     "model": "A CPU", "flags": ["avx", "avx2", "fma"], "architecture": "x86_64",
-                     "threads_used": 3}}})
+    text = told({"A CPU": {
+        "dataset": "bands", "steps": 10, "loops": [result("slow", 224, 1.0, 2.0)],
+        "system": {"packages": {"torch": "9.9"}, "cpu": {
+            "model": "A CPU", "flags": ["avx", "avx2", "fma"], "architecture": "x86_64",
+            "threads_used": 3}}}})
     assert text.startswith("bands, tf_efficientnet_lite0, 10 steps a run, 2 rounds; "
                            "A CPU (avx2, fma), 3 threads; torch 9.9.\n\n| loop |")
 
