@@ -160,13 +160,17 @@ def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, referenc
 
 def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: Model,
                    dataset: Dataset, prepared: onnx.ModelProto, ranges: dict[str, Range],
-                   tested_drop_pp: float) -> dict[str, Any]:
+                   tested_drop_pp: float, learn: Callable[[Path], None]) -> dict[str, Any]:
     """Write `prepared`, quantized but for the layers that the search keeps in float, to `target`.
+
+    The search judges weights rounded to the nearest. Where these keep layers in float, the model
+    without any is given the chance of what it learns first.
 
     Args:
         source: the float model that others are compared with.
         prepared, ranges: as `calibrated_model` makes them of it.
         tested_drop_pp: bound of the drop at 95 % confidence, in percentage points.
+        learn: adaptive rounding of the model at a path, in place, if the recipe has it.
 
     Returns:
         The record of the search.
@@ -186,10 +190,22 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
         return logits(validation, path).argmax(axis=1)
 
     accuracy = Accuracy(dataset.labels[positions], classes(source), classes)
+    bound = bound_for(recipe.max_drop_pp, tested_drop_pp, len(positions))
     layers = in_groups(layers_of(prepared), recipe.layers_per_group or 1)
     with TemporaryDirectory() as folder:
         kept, record = search(layers, quantize, partial(logits, sample), logits(sample, source),
-                              accuracy, bound_for(recipe.max_drop_pp, tested_drop_pp,
-                                                 len(positions)), Path(folder))
+                              accuracy, bound, Path(folder))
+    if kept and recipe.adaptive_rounding:
+        quantize(target, [])
+        learn(target)
+        found = accuracy.comparison(target)
+        log.info("all quantized, weights rounded adaptively: drop %.2f points, at most %.2f at "
+                 "95 %%", found.drop_pp, found.drop_upper_pp())
+        record["rounded_adaptively"] = {"layers_in_float": 0, "drop_pp": found.drop_pp,
+                                        "drop_upper_pp": found.drop_upper_pp()}
+        if bound.holds(found):
+            return record | {"kept_in_float": [], "macs_in_float": 0.0,
+                             "reason": f"all quantized, weights rounded adaptively, {bound}"}
     quantize(target, nodes_of(kept))
+    learn(target)
     return record

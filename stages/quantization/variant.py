@@ -63,16 +63,21 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
     record = Record(positions)
     pictures = dataset.view("calibration")
     prepared, record.ranges = calibrated_model(source, recipe, model, pictures, INPUT)
+
+    def learn(path: Path) -> None:
+        record.rounding = {}  # of this model, if there was one before
+        if recipe.adaptive_rounding or recipe.qat:
+            keep_freed_memory()
+            _learn(source, path, recipe, model, dataset, prepared, record)
+
     if recipe.method == "mixed":
         record.search = quantize_mixed(source, target, recipe, model, dataset, prepared,
-                                       record.ranges, tested_drop_pp)
+                                       record.ranges, tested_drop_pp, learn)
     else:
         first = layers_of(prepared)[:recipe.first_in_float]
         quantize_to_ranges(prepared, record.ranges, target, recipe,
                            partial(feeds_of, pictures, model, INPUT), nodes_of(first))
-    if recipe.adaptive_rounding or recipe.qat:
-        keep_freed_memory()
-        _learn(source, target, recipe, model, dataset, prepared, record)
+        learn(target)
     return record
 
 

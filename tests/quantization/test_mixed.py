@@ -1,5 +1,7 @@
 """The search for what to keep in float, and a model with one layer that INT8 breaks."""
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
@@ -147,14 +149,15 @@ def case(tmp_path_factory):
     return source, dataset, params
 
 
-def mixed(case, per_channel, max_drop_pp, name, **more):
+def mixed(case, per_channel, max_drop_pp, name, learn=lambda path: None, **more):
     source, dataset, params = case
     recipe = QuantizedVariant("mixed", "QInt8", "QUInt8", per_channel, "minmax", False,
                               max_drop_pp=max_drop_pp, **more)
     target = source.with_name(name)
     prepared, ranges = calibrated_model(source, recipe, params, dataset.view("calibration"),
                                         "input")
-    return target, quantize_mixed(source, target, recipe, params, dataset, prepared, ranges, 100)
+    return target, quantize_mixed(source, target, recipe, params, dataset, prepared, ranges, 100,
+                                  learn)
 
 
 def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
@@ -171,6 +174,35 @@ def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
                        params).argmax(axis=1) for path in (source, target)]
     assert len(set(reached[0])) == len(CLASSES)
     assert np.mean(reached[0] != reached[1]) <= 0.2
+
+
+def test_what_rounding_makes_good_needs_no_layer_in_float(case):
+    source, *_ = case
+
+    def learn(path):
+        """As well as rounding could do."""
+        learned.append(path.name)
+        shutil.copyfile(source, path)
+
+    learned = []
+    target, record = mixed(case, per_channel=False, max_drop_pp=20, name="good.onnx", learn=learn,
+                           adaptive_rounding=True)
+    assert learned == ["good.onnx"]
+    assert record["kept_in_float"] == []
+    assert record["macs_in_float"] == 0
+    assert record["rounded_adaptively"]["drop_pp"] == 0
+    assert record["reason"].startswith("all quantized, weights rounded adaptively, the drop on")
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_what_rounding_does_not_make_good_stays_in_float(case):
+    learned = []
+    target, record = mixed(case, per_channel=False, max_drop_pp=20, name="still.onnx",
+                           learn=lambda path: learned.append(path.read_bytes()),
+                           adaptive_rounding=True)
+    assert record["kept_in_float"] == ["second"]
+    assert record["rounded_adaptively"]["drop_pp"] == record["steps"][0]["drop_pp"] > 20
+    assert learned[0] != learned[1] == target.read_bytes()
 
 
 def test_layers_in_a_group_are_kept_together(case):
