@@ -21,6 +21,7 @@ FIGURES = {"Accuracy by what is rounded": GRID, "Error behind every layer": LAYE
            "Accuracy against the spread of the bottlenecks": SPREAD}
 AS_TRAINED = "as trained"
 COLUMNS = ("float", "dynamic", "static")
+COLUMNS_OF_PANELS = 2
 # The cells that the curves show, with what they are called there.
 LAYER_CELLS = {
     name_of(Cell("per channel", "float")): "weights per channel",
@@ -105,19 +106,20 @@ def markdown(content: dict[str, Any]) -> str:
 
 def grid_figure(content: dict[str, Any]) -> Figure:
     """Accuracy by what is rounded, a panel for each model as trained."""
-    figure, panels = _panels(content, 4.6, 6.2)
+    figure, panels = _panels(content, 5.4, 5.2)
     for index, (axes, (name, record)) in enumerate(zip(panels, content.items(), strict=True)):
         table = accuracy_grid(record["twins"][AS_TRAINED]["cells"])
         sns.heatmap(table, ax=axes, annot=True, fmt=".1f", vmin=0, vmax=100, cmap="cividis",
                     cbar=False, linewidths=1)
         axes.grid(visible=False)
-        axes.set(title=name, xlabel="activations", ylabel="weights" if index == 0 else "")
+        axes.set(title=name, xlabel="activations",
+                 ylabel="weights" if index % COLUMNS_OF_PANELS == 0 else "")
     return figure
 
 
 def layers_figure(content: dict[str, Any]) -> Figure:
     """Signal-to-noise ratio behind every layer, a panel for each model as trained."""
-    figure, panels = _panels(content, 5.2, 4.6)
+    figure, panels = _panels(content, 6.2, 4.0)
     for axes, (name, record) in zip(panels, content.items(), strict=True):
         cells = record["twins"][AS_TRAINED]["cells"]
         for cell, label in LAYER_CELLS.items():
@@ -127,14 +129,15 @@ def layers_figure(content: dict[str, Any]) -> Figure:
                 axes.plot(values, marker="o", ms=2.5, lw=1.2, label=label)
         axes.axhline(0, color="black", lw=1, ls="--")
         axes.set(title=name, xlabel="layer, from input to output")
-    panels[0].set_ylabel("signal-to-noise ratio, dB")
+    for axes in panels[::COLUMNS_OF_PANELS]:
+        axes.set_ylabel("signal-to-noise ratio, dB")
     _legend(figure, panels[0])
     return figure
 
 
 def spread_figure(content: dict[str, Any]) -> Figure:
     """Accuracy against the spread of the bottlenecks, a panel for each model with twins."""
-    figure, panels = _panels(content, 5.2, 4.6)
+    figure, panels = _panels(content, 6.2, 4.0)
     for axes, (name, record) in zip(panels, content.items(), strict=True):
         twins = sorted(record["twins"].values(), key=lambda twin: twin["power"])
         for cell, label in LAYER_CELLS.items():
@@ -143,7 +146,8 @@ def spread_figure(content: dict[str, Any]) -> Figure:
                        for twin in twins], marker="o", label=label)
         axes.set(title=name, ylim=(0, 103), xlabel="spread of Lite0's published bottlenecks to "
                  "the power of\n(0: as trained)")
-    panels[0].set_ylabel("accuracy on validation, %")
+    for axes in panels[::COLUMNS_OF_PANELS]:
+        axes.set_ylabel("accuracy on validation, %")
     _legend(figure, panels[0])
     return figure
 
@@ -162,9 +166,13 @@ def _percent(cell: dict[str, Any] | None) -> str:
 
 def _panels(content: dict[str, Any], width: float, height: float) -> tuple[Figure, Any]:
     sns.set_theme(style="whitegrid", palette=PALETTE)
-    figure, panels = plt.subplots(1, len(content), figsize=(width * len(content) + 1.5, height),
+    columns = min(len(content), COLUMNS_OF_PANELS)
+    rows = -(-len(content) // columns)
+    figure, panels = plt.subplots(rows, columns, figsize=(width * columns + 1.5, height * rows),
                                   sharey=True, squeeze=False)
-    return figure, panels[0]
+    for empty in panels.flat[len(content):]:
+        empty.set_axis_off()
+    return figure, panels.flat[:len(content)]
 
 
 def _legend(figure: Figure, axes: Any) -> None:
