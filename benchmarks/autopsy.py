@@ -31,7 +31,7 @@ import onnx
 import onnxruntime
 
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
-from benchmarks.emulated_cpu import EMULATOR, run_models
+from benchmarks.emulated_cpu import EMULATOR, compare, run_models
 from benchmarks.rescale import profile, widened
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
@@ -82,6 +82,10 @@ class Run:
     @property
     def pictures(self) -> PictureView:
         return PictureView(self.dataset.images, self.positions)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.dataset.labels[self.positions]
 
     def batches(self) -> list[np.ndarray]:
         """Some calibration pictures, as the model takes them."""
@@ -134,8 +138,7 @@ def measure_cell(cell: Cell, name: str, source: Calibrated, reference: np.ndarra
         path = Path(folder) / "cell.onnx"
         write_cell(cell, source, path, sums_in_float=products_saturate())
         logits = predict(load_onnx(path), run.pictures, run.params)
-        result = {"accuracy": float(np.mean(logits.argmax(axis=1)
-                                            == run.dataset.labels[run.positions])),
+        result = {"accuracy": float(np.mean(logits.argmax(axis=1) == run.labels)),
                   "same_class": float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1))),
                   "logits_snr_db": _db(signal_to_noise_db(reference, logits))}
         if name in LAYER_CELLS:
@@ -157,8 +160,8 @@ def measure_emulated(cell: Cell, source: Calibrated, run: Run, cpu: str) -> dict
         write_cell(cell, source, folder / "cell.onnx")
         run_models(folder, "native", [])
         run_models(folder, "emulated", [EMULATOR, "-cpu", cpu])
-        return compare(run, *(np.load(folder / f"{place}_cell.npy")
-                              for place in ("native", "emulated")))
+        return compare(run.labels, *(np.load(folder / f"{place}_cell.npy")
+                                     for place in ("native", "emulated")))
 
 
 def measure_native(cell: Cell, source: Calibrated, run: Run) -> dict[str, float]:
@@ -169,15 +172,7 @@ def measure_native(cell: Cell, source: Calibrated, run: Run) -> dict[str, float]
         for sums_in_float in (True, False):
             write_cell(cell, source, path, sums_in_float=sums_in_float)
             logits.append(predict(load_onnx(path), run.pictures, run.params))
-    return compare(run, *logits)
-
-
-def compare(run: Run, exact: np.ndarray, cut_off: np.ndarray) -> dict[str, float]:
-    """Logits of the same pictures with and without VNNI, float32 (n, classes)."""
-    labels = run.dataset.labels[run.positions]
-    return {"accuracy": float(np.mean(exact.argmax(axis=1) == labels)),
-            "cut_off_accuracy": float(np.mean(cut_off.argmax(axis=1) == labels)),
-            "max_logit_change": float(np.abs(exact - cut_off).max())}
+    return compare(run.labels, *logits)
 
 
 def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], None],

@@ -16,9 +16,9 @@ RIGHT, WRONG = [1.0, 0.0], [0.0, 1.0]
 
 def test_accuracy_on_both_and_how_far_logits_move():
     found = compare(np.array([0, 0]), np.array([RIGHT, RIGHT]), np.array([RIGHT, WRONG]) * 2)
-    assert found == {"accuracy": 1.0, "emulated_accuracy": 0.5, "max_logit_change": 2.0}
+    assert found == {"accuracy": 1.0, "cut_off_accuracy": 0.5, "max_logit_change": 2.0}
     rows = {"u8s8": {**found, "warnings": ["u8s8.onnx: cut off"]},
-            "u8u8": {**found, "emulated_accuracy": 1.0, "max_logit_change": 0.0, "warnings": []}}
+            "u8u8": {**found, "cut_off_accuracy": 1.0, "max_logit_change": 0.0, "warnings": []}}
     lines = table(rows, "Haswell", "u8u8").splitlines()
     assert "accuracy on Haswell" in lines[0]
     assert lines[2:] == ["| u8s8 | 100.00 % | 50.00 % | 2.000 | yes |",
@@ -60,7 +60,7 @@ def run_program(tmp_path, monkeypatch, dataset):
         calls.append(path.stem)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return {"accuracy": 1.0, "emulated_accuracy": 1.0, "max_logit_change": 0.0, "warnings": []}
+        return {"accuracy": 1.0, "cut_off_accuracy": 1.0, "max_logit_change": 0.0, "warnings": []}
 
     (tmp_path / "models").mkdir()
     (tmp_path / "models/onnx_fp32.onnx").write_bytes(b"float")
