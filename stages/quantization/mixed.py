@@ -201,7 +201,7 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
         found = accuracy.comparison(target)
         log.info("all quantized, weights rounded adaptively: drop %.2f points, at most %.2f at "
                  "95 %%", found.drop_pp, found.drop_upper_pp())
-        record["rounded_adaptively"] = {"layers_in_float": 0, "drop_pp": found.drop_pp,
+        record["rounded_adaptively"] = {"drop_pp": found.drop_pp,
                                         "drop_upper_pp": found.drop_upper_pp()}
         if bound.holds(found):
             return record | {"kept_in_float": [], "macs_in_float": 0.0,
