@@ -1,6 +1,5 @@
 """What is timed against each other: the variants, and baselines beside them."""
 
-import functools
 import logging
 import os
 import shutil
@@ -10,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from stages.config.errors import UserError
-from stages.config.schema import Params
+from stages.config.schema import Model, Params
 from stages.measurement.scenarios import Contender
 from stages.measurement.session import (
     CPU,
     ONNX_ERRORS,
+    Predictor,
     open_session,
     predictor_of,
     require_provider,
@@ -78,12 +78,19 @@ def _accepted(models: dict[str, Path], provider: str, image_size: int) -> dict[s
 
 
 def _onnx(path: Path, provider: str) -> Contender:
-    return Contender(lambda threads: predictor_of(open_session(path, threads, provider)), True)
+    return Contender(bind(_load_onnx, path, provider), True)
+
+
+def _load_onnx(path: Path, provider: str, threads: int) -> Predictor:
+    return predictor_of(open_session(path, threads, provider))
 
 
 def _torch(path: Path, params: Params, mode: str = "channels_last") -> Contender:
-    load = functools.cache(bind(load_torch, path, params.model, mode))
-    return Contender(lambda threads: load(), False)
+    return Contender(bind(_load_torch, path, params.model, mode), False)
+
+
+def _load_torch(path: Path, model: Model, mode: str, threads: int) -> Predictor:
+    return load_torch(path, model, mode)
 
 
 def _compiler() -> str | None:

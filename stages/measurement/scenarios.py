@@ -2,41 +2,47 @@
 
 SingleStream: one picture a run, by the model alone and end to end, from an encoded picture to
 logits. Offline: batches, by one session of all threads, and by a session of one thread on each
-core side by side. Both go over several passes; each pass loads the models anew, warms them up and
-pins their threads.
+core side by side. Both go over several passes; each pass has a process of its own, which loads the
+models, warms them up and pins their threads.
 Source of the scenarios: V. J. Reddi et al., MLPerf Inference Benchmark, 2020.
 """
 
 import io
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial as bind
+from multiprocessing import get_context
 from threading import get_native_id
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from stages.config.errors import UserError
 from stages.config.schema import Benchmark
 from stages.measurement.pinning import cores, pin, pinned_threads
 from stages.measurement.session import Predictor, thread_count
-from stages.measurement.timing import Name, WarmUp, interleaved, warm_up
+from stages.measurement.timing import WarmUp, interleaved, warm_up
 
 log = logging.getLogger(__name__)
 
 PASSES = 5
+# Untimed runs of each batch size in a new process, where ONNX Runtime lays out its memory and
+# PyTorch's allocator maps its own; a fifth run is within a tenth of the later ones.
+BATCH_WARM_UP = 3
 
 
 @dataclass(frozen=True)
 class Contender:
     """A model and a way to run it.
 
-    load: gives a predictor of as many threads as it is asked for.
+    load: gives a predictor of as many threads as it is asked for; goes to another process.
     streams: whether several of one thread can run side by side. PyTorch has one number of threads
-        for the whole process, so it can't, and is loaded once.
+        for the whole process, so it can't.
     """
 
     load: Callable[[int], Predictor]
@@ -70,6 +76,15 @@ class Pictures:
         return cls([encode(picture) for picture in pictures], prepare, prepare(pictures))
 
 
+class OnePass(NamedTuple):
+    """Seconds of each timed run of one pass, and its warm-ups."""
+
+    latency: dict[str, list[float]]
+    end_to_end: dict[str, list[float]]
+    offline: dict[Setting, list[float]]
+    warm_ups: dict[str, WarmUp]
+
+
 @dataclass
 class Measurement:
     """Seconds of each timed run, a list for each pass; and the warm-up of each pass."""
@@ -78,6 +93,13 @@ class Measurement:
     end_to_end: dict[str, list[list[float]]] = field(default_factory=dict)
     offline: dict[Setting, list[list[float]]] = field(default_factory=dict)
     warm_ups: dict[str, list[WarmUp]] = field(default_factory=dict)
+
+    def add(self, later: OnePass) -> None:
+        """Add what one more pass has measured."""
+        for series, values in ((self.latency, later.latency), (self.end_to_end, later.end_to_end),
+                               (self.offline, later.offline), (self.warm_ups, later.warm_ups)):
+            for name, value in values.items():
+                series.setdefault(name, []).append(value)
 
 
 def encode(picture: np.ndarray) -> bytes:
@@ -94,10 +116,14 @@ def decode(content: bytes) -> np.ndarray:
 
 def measure(contenders: dict[str, Contender], pictures: Pictures, settings: Benchmark
             ) -> Measurement:
-    """Time all contenders in all scenarios."""
+    """Time all contenders in all scenarios.
+
+    Raises:
+        UserError: a model can't be loaded, or the process of a pass was ended from outside.
+    """
     result = Measurement()
     for number in range(PASSES):
-        _one_pass(result, contenders, pictures, settings, number)
+        result.add(in_new_process(bind(one_pass, contenders, pictures, settings, number)))
         log.info("pass %d of %d", number + 1, PASSES)
     for name, warm_ups in result.warm_ups.items():
         if not all(each.stable for each in warm_ups):
@@ -106,14 +132,25 @@ def measure(contenders: dict[str, Contender], pictures: Pictures, settings: Benc
     return result
 
 
+def in_new_process(call: Callable[[], OnePass]) -> OnePass:
+    """What `call` gives in a process made for it alone."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(call).result()
+        except BrokenProcessPool:
+            raise UserError("the process that measured was ended from outside; is there memory "
+                            "for all variants at benchmark.batch_sizes?") from None
+
+
 def rounds_of(total: int, number: int) -> tuple[int, int]:
     """The number of the first round of pass `number`, and how many of `total` rounds it has."""
     first = total * number // PASSES
     return first, total * (number + 1) // PASSES - first
 
 
-def _one_pass(result: Measurement, contenders: dict[str, Contender], pictures: Pictures,
-              settings: Benchmark, number: int) -> None:
+def one_pass(contenders: dict[str, Contender], pictures: Pictures, settings: Benchmark,
+             number: int) -> OnePass:
+    """Load all contenders and time them in pass `number`'s share of the rounds."""
     threads = thread_count()  # one, to whom asks while this thread is pinned
     whole = {name: contender.load(threads) for name, contender in contenders.items()}
     streams = {name: [contender.load(1) for _ in range(threads)]
@@ -123,27 +160,20 @@ def _one_pass(result: Measurement, contenders: dict[str, Contender], pictures: P
     for run in one_picture.values():
         run(0)  # a thread that the first run makes is there to be pinned
     with _stream_threads() as pools, pinned_threads():
-        for name, run in one_picture.items():
-            result.warm_ups.setdefault(name, []).append(warm_up(run, settings.warmup_runs))
+        warm_ups = {name: warm_up(run, settings.warmup_runs) for name, run in one_picture.items()}
         first, rounds = rounds_of(settings.latency_runs, number)
-        _extend(result.latency, interleaved(one_picture, rounds, 0, number, first))
-        _extend(result.end_to_end, interleaved(
-            {name: bind(run_end_to_end, predictor, pictures)
-             for name, predictor in whole.items()}, rounds, 0, number, first))
+        latency = interleaved(one_picture, rounds, 0, number, first)
+        end_to_end = interleaved({name: bind(run_end_to_end, predictor, pictures)
+                                  for name, predictor in whole.items()}, rounds, 0, number, first)
         first, rounds = rounds_of(settings.throughput_rounds, number)
-        # ONNX Runtime lays out its memory for a batch size in its first two runs.
-        _extend(result.offline, interleaved(
+        offline = interleaved(
             {Setting(name, size, 1): bind(run_batch, predictor, pictures.inputs, size)
              for name, predictor in whole.items() for size in settings.batch_sizes}
             | {Setting(name, size, threads):
                bind(run_streams, pools, predictors, pictures.inputs, size)
                for name, predictors in streams.items() for size in settings.batch_sizes},
-            rounds, 1, number, first))
-
-
-def _extend(series: dict[Name, list[list[float]]], seconds: dict[Name, list[float]]) -> None:
-    for name, values in seconds.items():
-        series.setdefault(name, []).append(values)
+            rounds, BATCH_WARM_UP, number, first)
+    return OnePass(latency, end_to_end, offline, warm_ups)
 
 
 def run_batch(predictor: Predictor, inputs: np.ndarray, size: int, index: int) -> None:

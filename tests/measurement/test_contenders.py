@@ -1,3 +1,4 @@
+import pickle
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,10 +47,11 @@ def test_variants_come_first_and_baselines_after_them(params):
     np.testing.assert_allclose(logits["torch_eager"], logits["torch_fp32"], atol=1e-5)
 
 
-def test_pytorch_is_loaded_once_and_a_session_each_time(params):
-    found = contenders(params)
-    assert found["torch_fp32"].load(2) is found["torch_fp32"].load(1)
-    assert found["onnx_fp32"].load(1) is not found["onnx_fp32"].load(1)
+def test_contenders_can_go_to_another_process(params):
+    batch = random_batch(2, SIDE)
+    for contender in contenders(params).values():
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(contender)).load(1)(batch),
+                                      contender.load(1)(batch))
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 import gc
+import os
 import threading
 from functools import partial
 
 import numpy as np
 import pytest
+from refusals import refusal
 
 from stages.config.schema import Benchmark
 from stages.measurement import scenarios
@@ -57,7 +59,12 @@ class Recorder:
 
 
 @pytest.fixture
-def two_threads(monkeypatch):
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(scenarios, "in_new_process", lambda call: call())
+
+
+@pytest.fixture
+def two_threads(in_this_process, monkeypatch):
     monkeypatch.setattr(scenarios, "thread_count", lambda: 2)
     monkeypatch.setattr(scenarios, "cores", lambda: [])
     monkeypatch.setattr(scenarios, "pin", lambda thread, allowed: None)
@@ -122,7 +129,28 @@ def test_every_pass_loads_anew_and_has_its_share_of_rounds(pictures, two_threads
     assert set(session.shapes) == {(1, 3, 5, 5), (3, 3, 5, 5)}
 
 
-def test_a_machine_of_one_core_has_one_stream(pictures, monkeypatch):
+def note_process(notes, threads):
+    """A load that notes which process it is called in."""
+    with notes.open("a") as file:
+        print(os.getpid(), file=file)
+    return np.sum
+
+
+def test_every_pass_has_a_process_of_its_own(pictures, tmp_path):
+    notes = tmp_path / "processes"
+    measure({"a": Contender(partial(note_process, notes), False)}, pictures, SETTINGS)
+    processes = notes.read_text().split()
+    assert len(set(processes)) == PASSES == len(processes)
+    assert str(os.getpid()) not in processes
+
+
+def test_a_process_that_is_ended_from_outside_is_told():
+    assert refusal(scenarios.in_new_process, partial(os._exit, 1)) == (
+        "the process that measured was ended from outside; is there memory for all variants at "
+        "benchmark.batch_sizes?")
+
+
+def test_a_machine_of_one_core_has_one_stream(pictures, in_this_process, monkeypatch):
     monkeypatch.setattr(scenarios, "thread_count", lambda: 1)
     session = Recorder()
     result = measure({"a": Contender(session, True)}, pictures, SETTINGS)
