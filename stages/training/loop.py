@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, broadcast
+from accelerate.utils import DataLoaderConfiguration, broadcast, broadcast_object_list
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -100,7 +100,9 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
     stopping = EarlyStopping(settings.patience, settings.min_delta)
     history, best, first = History(), None, 1
 
-    if state := load_state(run):
+    # The main process kept it, maybe on a disk that the others don't see.
+    [state] = broadcast_object_list([load_state(run) if accelerator.is_main_process else None])
+    if state:
         raw.load_state_dict(state["model"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])

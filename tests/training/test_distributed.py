@@ -15,12 +15,17 @@ ROOT = PROGRAM.parents[2]
 TOLERANCE = 1e-5
 
 
+def run(folder, *launcher, stop=()):
+    """Run the program in `folder`."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run([sys.executable, *launcher, str(PROGRAM), str(folder), *stop], check=True,
+                   timeout=300, cwd=ROOT, capture_output=True,
+                   env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"})
+
+
 def trained(folder, *launcher):
     """Run the program in `folder`: the weights it ends with and its history."""
-    folder.mkdir()
-    subprocess.run([sys.executable, *launcher, str(PROGRAM), str(folder)], check=True, timeout=300,
-                   cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-                   capture_output=True)
+    run(folder, *launcher)
     return (torch.load(folder / "model.pt", weights_only=True),
             json.loads((folder / "history.json").read_text()))
 
@@ -43,11 +48,25 @@ def runs(request, one_process, tmp_path_factory):
     return one_process, trained(folder, "-m", *LAUNCHERS[request.param])
 
 
+def assert_close(weights, expected):
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=0, atol=TOLERANCE)
+
+
 def test_weights_are_those_of_one_process(runs):
     (one, history), (two, shared) = runs
     assert (history["processes"], shared["processes"]) == (1, 2)
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=0, atol=TOLERANCE)
+    assert_close(two, one)
+
+
+def test_a_stopped_run_goes_on_with_a_disk_for_each_process(one_process, tmp_path):
+    """The state lies in the main process's folder alone."""
+    run(tmp_path, stop=["stop"])
+    assert not (tmp_path / "model.pt").exists()
+    weights, history = trained(tmp_path, "-m", *LAUNCHERS["torchrun"])
+    assert history["processes"] == 2
+    assert len(history["epochs"]) == 2
+    assert_close(weights, one_process[0])
 
 
 def test_metrics_count_every_picture_once(runs):

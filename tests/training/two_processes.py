@@ -2,8 +2,10 @@
 
     python two_processes.py FOLDER                                           # one process
     python -m torch.distributed.run --nproc-per-node 2 two_processes.py FOLDER  # two
+    python two_processes.py FOLDER stop     # stops once the state of the first epoch is kept
 
-The main process leaves model.pt and history.json in FOLDER.
+Each process works in a folder of its own, FOLDER/0 and FOLDER/1, as on two machines. The main
+process leaves model.pt and history.json in FOLDER.
 """
 
 import json
@@ -17,18 +19,26 @@ from accelerate import PartialState
 from synthetic import CLASSES, make_dataset, training_params
 from torch import nn
 
-from stages.training.loop import train
+from stages.training import loop
+from stages.training.resume import save_state
 
-folder = Path(sys.argv[1])
-os.chdir(folder)
+folder = Path(sys.argv[1]).resolve()
+work = folder / os.environ.get("RANK", "0")
+work.mkdir(exist_ok=True)
+os.chdir(work)
+if sys.argv[2:] == ["stop"]:
+    def save_and_stop(*arguments):
+        save_state(*arguments)
+        sys.exit()
+    loop.save_state = save_and_stop
 torch.manual_seed(0)
 model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
                       nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, len(CLASSES)))
 dataset = make_dataset()
 assert len(dataset.splits["validation"]) % 2
-history = train(model, dataset, training_params(crop_padding=0, epochs=2), "run")
+history = loop.train(model, dataset, training_params(crop_padding=0, epochs=2), "run")
 state = PartialState()
 if state.is_main_process:
-    torch.save(model.state_dict(), "model.pt")
-    Path("history.json").write_text(json.dumps({**asdict(history),
-                                                "processes": state.num_processes}))
+    torch.save(model.state_dict(), folder / "model.pt")
+    (folder / "history.json").write_text(json.dumps({**asdict(history),
+                                                     "processes": state.num_processes}))
