@@ -61,7 +61,7 @@ def measure_apart(method: str, count: int, images: Path) -> float:
     """`measure` in a child process, whose memory is its own."""
     command = [sys.executable, "-m", "benchmarks.calibration_memory", "--child", method,
                "--counts", str(count), "--images", str(images)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return float(result.stdout.splitlines()[-1])
 
 

@@ -49,7 +49,8 @@ RECIPES = {
     "s8s8": {"activation_type": "QInt8"},
     "u8s8_reduced": REDUCED,
     "u8s8_reduced_percentile": {**REDUCED, "calibration": "percentile"},
-    "u8s8_reduced_corrected": {**REDUCED, "bias_correction": True},
+    "u8s8_reduced_corrected": {**REDUCED, "adaptive_rounding": False,
+                               "bias_correction": True},
     "u8u8": {"weight_type": "QUInt8"},
     "u8s8_reduced_mixed": {**REDUCED, "method": "mixed", "max_drop_pp": BOUND_PP},
 }

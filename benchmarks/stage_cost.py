@@ -66,7 +66,8 @@ def commands(params: Any) -> list[list[str]]:
 
 
 def run_measured(command: list[str], folder: Path, pictures: Path) -> dict[str, float]:
-    """Run a stage in `folder`: its seconds, and the most memory it held, in MB.
+    """Run a stage in `folder`: its seconds, and the most memory it and its processes held, in
+    MB.
 
     Pages of mapped files don't count: the system takes them back when it needs them.
     """
@@ -77,8 +78,8 @@ def run_measured(command: list[str], folder: Path, pictures: Path) -> dict[str, 
                                "DATA_SOURCE_PICTURES": str(pictures)})
     while process.poll() is None:
         try:
-            memory = process.memory_info()
-            peak = max(peak, memory.rss - getattr(memory, "shared", 0))
+            memory = [each.memory_info() for each in (process, *process.children(recursive=True))]
+            peak = max(peak, sum(each.rss - getattr(each, "shared", 0) for each in memory))
         except psutil.Error:  # it has just ended
             continue
         time.sleep(POLL_SECONDS)

@@ -26,7 +26,7 @@ from stages.reporting.confusions import (
     with_examples,
 )
 from stages.reporting.pages import other_machine, require_one_run, write_page
-from stages.reporting.summary import mistakes
+from stages.reporting.summary import mistakes, read_confusion
 from stages.reporting.tables import recipe_table, training_sentence
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,6 @@ HTML, MARKDOWN = Path("report.html"), Path("docs/report.md")
 METRICS, PLOTS, PREDICTIONS = Path("metrics"), Path("plots"), Path("data/predictions")
 FIGURES = ("accuracy_latency", "speedups", "latency_by_run", "confusion", "training", "collapse")
 CLASSES, PAIRS, EXAMPLES = 15, 10, 8
-
-
-def read_confusion(variant: str) -> pd.DataFrame:
-    path = PLOTS / "confusion" / f"{variant}.csv"
-    read_bytes(path)
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def gather() -> dict[str, Any]:

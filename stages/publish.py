@@ -61,8 +61,13 @@ def keep_run(name: str, command: str | None) -> None:
     for source in map(Path, KEPT):
         target = "training.json" if source.parent.name == "training" else source.name
         shutil.copyfile(source, folder / target)
-    for source in sorted((METRICS / "quantize").glob("*.json")):
-        shutil.copyfile(source, folder / f"quantize_{source.name}")
+    records = {f"quantize_{variant}.json": METRICS / "quantize" / f"{variant}.json"
+               for variant in load_params("quantize.variants").quantize.variants}
+    for target, source in records.items():
+        shutil.copyfile(source, folder / target)
+    for old in folder.glob("quantize_*.json"):
+        if old.name not in records:
+            old.unlink()
     training = training_sentence(read_json(folder / "training.json"),
                                  read_json(folder / "training_time.json"))
     recipes = recipe_table(read_json(folder / "analysis.json"))

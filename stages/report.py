@@ -11,7 +11,7 @@ from stages.config.stage import run_stage
 from stages.files.atomic import write_csv, write_json
 from stages.files.reading import read_json
 from stages.reporting import figures
-from stages.reporting.summary import comparisons, select, summarize
+from stages.reporting.summary import comparisons, read_confusion, select, summarize
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,7 @@ def main() -> None:
 
     best_epoch = read_json(HISTORY / "metrics.json")["best"]["epoch"]
     shown = dict.fromkeys([REFERENCE, selected["variant"], "int8_dynamic"])
-    confused = {name: pd.read_csv(PLOTS / "confusion" / f"{name}.csv", dtype=str)
-                for name in shown}
+    confused = {name: read_confusion(name) for name in shown}
     write_csv(PLOTS / "accuracy_latency.csv", pd.DataFrame(
         [{"variant": name, "latency_p50_ms": row["latency_p50_ms"], "accuracy": row["accuracy"],
           "size_mb": row["size_mb"]} for name, row in variants.items()]))

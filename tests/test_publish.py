@@ -49,6 +49,15 @@ def test_the_command_is_kept_unless_another_is_told(folder):
         assert f"\n\nMade by `{told}`, kept by" in (folder / "README.md").read_text()
 
 
+def test_recipes_of_variants_that_the_run_has_no_more_are_not_kept(folder):
+    publish.keep_run("run", None)
+    (folder / "quantize_int8_old.json").write_text("{}")
+    (publish.METRICS / "quantize" / "int8_stale.json").write_text("{}")
+    publish.keep_run("run", None)
+    assert {path.name for path in folder.glob("quantize_*")} == {
+        f"quantize_int8_{kind}.json" for kind in ("dynamic", "static", "qat", "mixed")}
+
+
 def write_pages():
     publish.COLLAPSE.parent.mkdir(exist_ok=True)
     publish.COLLAPSE.write_text("<!-- collapse -->\nold\n<!-- /collapse -->\n")

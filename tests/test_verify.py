@@ -75,6 +75,17 @@ def test_one_changed_bit_of_a_weight(path):
     assert failed(path) == {"graph"}
 
 
+def change_size(model):
+    size = next(tensor for tensor in model.graph.initializer if tensor.name == "deploy/size")
+    size.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(size), size.name))
+
+
+def test_model_that_opens_and_does_not_run(path):
+    rewrite(path, change_size)
+    assert failed(path) == {"graph", "golden"}
+    assert "does not run on the golden pictures" in verify(path, None)["golden"]
+
+
 def test_changed_metadata(path):
     rewrite(path, change_accuracy)
     assert "metadata" in failed(path)

@@ -58,7 +58,11 @@ def load_deployed(path: Path) -> DeployedModel:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     session = open_session(path)
-    model = DeployedModel(session, decoded(session.get_modelmeta().custom_metadata_map, path))
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: its metadata can't be read ({error})") from None
+    model = DeployedModel(session, decoded(metadata, path))
     if ([(value.name, value.type) for value in session.get_inputs()]
             != [(PICTURES, "tensor(uint8)")]
             or [value.name for value in session.get_outputs()] != list(OUTPUTS)

@@ -45,6 +45,8 @@ class Histogram:
 
     def _widen(self, largest: float) -> None:
         """Double the width of bins until `largest` falls into one on either side of zero."""
+        if not largest:  # zeros alone ask for no width
+            return
         needed = int(np.frexp(largest)[1]) - (BINS // 2).bit_length() + 1
         if needed > self._exponent:
             bins = np.arange(-BINS // 2, BINS // 2) >> min(needed - self._exponent, 63)

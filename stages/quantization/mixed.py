@@ -164,7 +164,8 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
     """Write `prepared`, quantized but for the layers that the search keeps in float, to `target`.
 
     The search judges weights rounded to the nearest. Where these keep layers in float, the model
-    without any is given the chance of what it learns first.
+    without any is given the chance of what it learns first. What `learn` makes of the search's
+    model is kept if that is within the bound too.
 
     Args:
         source: the float model that others are compared with.
@@ -207,5 +208,12 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
             return record | {"kept_in_float": [], "macs_in_float": 0.0,
                              "reason": f"all quantized, weights rounded adaptively, {bound}"}
     quantize(target, nodes_of(kept))
-    learn(target)
+    if recipe.adaptive_rounding:
+        learn(target)
+        found = accuracy.comparison(target)
+        if not bound.holds(found):
+            quantize(target, nodes_of(kept))
+            record["rounded_adaptively"] = {"drop_pp": found.drop_pp,
+                                            "drop_upper_pp": found.drop_upper_pp()}
+            record["reason"] += "; weights rounded to the nearest, since adaptively they break it"
     return record

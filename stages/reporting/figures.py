@@ -15,6 +15,7 @@ from stages.files.atomic import replacing
 mpl.use("Agg")
 DPI = 120
 PALETTE = "colorblind"
+MOST_INCHES = 14  # of the side of a confusion matrix, however many classes it has
 # What is compared between experiments.
 VARIANT_NUMBERS = ("accuracy, %", "ms", "images/s")
 MODEL_NUMBERS = ("parameters, M", "MACs, M")
@@ -108,7 +109,7 @@ def confusion(tables: dict[str, pd.DataFrame]) -> Figure:
     Each table has columns actual and predicted, a row for each test picture.
     """
     classes = sorted(set().union(*(table.actual for table in tables.values())))
-    side = max(3.6, 0.42 * len(classes))
+    side = min(max(3.6, 0.42 * len(classes)), MOST_INCHES)
     figure, axes = _axes(side * len(tables) + 1, side + 0.4, columns=len(tables))
     annotate = len(classes) <= 15
     for panel, (name, table) in zip(np.atleast_1d(axes), tables.items(), strict=True):

@@ -1,11 +1,13 @@
 """metrics/summary.json: the one file in which variants and branches are compared."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from stages.config.schema import REFERENCE
+from stages.files.reading import read_bytes
 from stages.measurement.accuracy import (
     Comparison,
     calibration_error,
@@ -15,6 +17,7 @@ from stages.measurement.accuracy import (
 
 # Share of speed by which two runs of one benchmark differ.
 TIE = 0.05
+CONFUSION = Path("plots/confusion")
 PERCENTILE = re.compile(r"latency_p\d+_ms")
 
 
@@ -69,6 +72,17 @@ def comparisons(predictions: dict[str, pd.DataFrame]) -> dict[str, dict[str, dic
     return result
 
 
+def read_confusion(variant: str) -> pd.DataFrame:
+    """Columns actual and predicted, class names, a row for each test picture, as evaluate wrote.
+
+    Raises:
+        UserError: no such file.
+    """
+    path = CONFUSION / f"{variant}.csv"
+    read_bytes(path)
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
 def mistakes(predictions: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """Test pictures that a variant gets wrong, surest first.
 
@@ -110,12 +124,15 @@ def select(rows: dict[str, dict[str, float]], against: dict[str, dict[str, dict[
         return {"variant": REFERENCE,
                 "reason": f"no variant is surely faster with a drop within {max_drop_pp} points "
                           f"({told}){few}"}
-    fastest = max(row["speedup_latency"] for row in good.values())
-    level = [key for key, row in good.items() if row["speedup_latency"] >= fastest * (1 - TIE)]
+    fastest = max(good, key=lambda key: good[key]["speedup_latency"])
+    least = good[fastest]["speedup_latency"] * (1 - TIE)
+    level = [key for key, row in good.items() if row["speedup_latency"] >= least]
     name = min(level, key=lambda key: against[key]["validation"]["drop_upper_pp"])
+    rank, less = ("fastest", "") if name == fastest else (
+        f"within {100 * TIE:g} % of {fastest}, the fastest", ", and with less of a drop")
     return {"variant": name,
-            "reason": f"fastest whose drop on validation is within {max_drop_pp} points at 95 % "
-                      f"(at most {against[name]['validation']['drop_upper_pp']:.2f}), "
+            "reason": f"{rank} whose drop on validation is within {max_drop_pp} points at 95 %"
+                      f"{less} (at most {against[name]['validation']['drop_upper_pp']:.2f}), "
                       f"{_times(good[name])} as fast as {REFERENCE}"}
 
 

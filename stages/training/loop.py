@@ -8,7 +8,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, broadcast, broadcast_object_list
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    broadcast,
+    broadcast_object_list,
+    gather_object,
+)
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -150,8 +155,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
             bar.set_postfix(epoch=epoch, loss=f"{losses / seen:.3f}", acc=f"{correct / seen:.3f}",
                             images_s=f"{seen / (time.perf_counter() - began):.0f}")
         history.step_seconds.append(time.perf_counter() - began)
-        losses, correct, seen = accelerator.reduce(torch.tensor(
-            [losses, correct, seen], dtype=torch.float64, device=accelerator.device)).tolist()
+        losses, correct, seen = map(sum, zip(*gather_object([(losses, correct, seen)]),
+                                             strict=True))
         # Batch-norm statistics are each process's own; the first one's count.
         broadcast(list(averaged.module.buffers()))
         loss, accuracy = evaluate(averaged.module, validation, params, accelerator)

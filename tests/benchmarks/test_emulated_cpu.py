@@ -6,10 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from import_closure import ROOT
+from omegaconf import OmegaConf
 from refusals import refusal
 
 from benchmarks import emulated_cpu
 from benchmarks.emulated_cpu import CANDIDATES, RECIPES, choose, compare, main, run_models, table
+from stages.config.params import PARAMS_FILE, load_params
+from stages.quantization.recipe import check_recipe
 
 RIGHT, WRONG = [1.0, 0.0], [0.0, 1.0]
 
@@ -30,6 +34,12 @@ def test_candidates_do_not_saturate():
     for name in CANDIDATES:
         changes = RECIPES[name]
         assert changes.get("reduce_range") or changes.get("weight_type") == "QUInt8", name
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_changes_agree_with_the_recipe_that_they_change(name):
+    static = load_params("quantize", path=ROOT / PARAMS_FILE).quantize.variants.int8_static
+    check_recipe(name, OmegaConf.merge(static, RECIPES[name]))
 
 
 def test_first_candidate_within_the_bound_is_chosen_and_no_later_one_is_made():

@@ -65,3 +65,10 @@ def test_foreign_model(tmp_path):
     ("classes", "null", "can't be read"), ("classes", json.dumps(CLASSES[:2]), "not those of")])
 def test_metadata_that_deploy_does_not_write(path, key, value, told):
     assert told in refusal(load_deployed, with_metadata(path, key, value))
+
+
+def test_metadata_that_is_no_text(path):
+    content = path.read_bytes()
+    assert CLASSES[1].encode() in content
+    path.write_bytes(content.replace(CLASSES[1].encode(), b"\xff" * len(CLASSES[1])))
+    assert "deploy.onnx: its metadata can't be read" in refusal(load_deployed, path)

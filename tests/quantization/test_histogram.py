@@ -31,6 +31,19 @@ def test_batches_and_their_order_change_nothing(values, random):
     assert (parts.lowest, parts.highest) == (values.min(), values.max())
 
 
+def test_zeros_that_come_first_leave_bins_as_fine_as_later_ones_do():
+    small = np.float32(0.01) * np.random.default_rng(0).random(1000, dtype=np.float32)
+    first, last = (histogram_of(*parts) for parts in ((np.zeros(50), small),
+                                                      (small, np.zeros(50))))
+    assert first.width == last.width < small.max() / 1000
+    np.testing.assert_array_equal(first.counts, last.counts)
+
+
+def test_zeros_alone_are_counted():
+    histogram = histogram_of(np.zeros(5))
+    assert (histogram.counts[BINS // 2], histogram.counts.sum(), histogram.zeros) == (5, 5, 5)
+
+
 @settings(max_examples=30)
 @given(VALUES)
 def test_every_value_is_counted_in_the_bin_that_holds_it(values):

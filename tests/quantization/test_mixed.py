@@ -205,6 +205,24 @@ def test_what_rounding_does_not_make_good_stays_in_float(case):
     assert learned[0] != learned[1] == target.read_bytes()
 
 
+def test_rounding_that_breaks_what_the_search_found_is_taken_back(case):
+    """A model that has learned to be wrong: all logits alike."""
+    def learn(path):
+        model = onnx.load(path)
+        for tensor in model.graph.initializer:
+            if tensor.name == "head_quantized":
+                tensor.CopyFrom(numpy_helper.from_array(0 * numpy_helper.to_array(tensor),
+                                                        tensor.name))
+        onnx.save(model, path)
+
+    plain, _ = mixed(case, per_channel=True, max_drop_pp=20, name="plain.onnx")
+    target, record = mixed(case, per_channel=True, max_drop_pp=20, name="back.onnx", learn=learn,
+                           adaptive_rounding=True)
+    assert record["rounded_adaptively"]["drop_pp"] > 20
+    assert record["reason"].endswith("rounded to the nearest, since adaptively they break it")
+    assert target.read_bytes() == plain.read_bytes()
+
+
 def test_layers_in_a_group_are_kept_together(case):
     target, record = mixed(case, per_channel=False, max_drop_pp=20, name="grouped.onnx",
                            layers_per_group=2)

@@ -126,6 +126,15 @@ def test_confusion_writes_numbers_where_there_is_room(classes):
     assert bool([text for text in axes.texts if text.get_text()]) == (classes == 3)
 
 
+def test_confusion_of_many_classes_is_no_larger_than_that_of_fifty():
+    def size(classes):
+        names = [f"{number:03}" for number in range(classes)]
+        table = pd.DataFrame({"actual": names, "predicted": names})
+        return figures.confusion({"onnx_fp32": table}).get_size_inches().tolist()
+
+    assert size(3) < size(30) < size(50) == size(200)
+
+
 def test_numbers_of_the_confusion_are_short():
     texts = {text.get_text() for axes in figures.confusion(CONFUSED).axes for text in axes.texts}
     assert texts == {"100", "75", "25", "50", ""}

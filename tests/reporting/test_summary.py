@@ -4,9 +4,11 @@ import pytest
 
 from stages.measurement.accuracy import Comparison
 from stages.reporting.summary import (
+    CONFUSION,
     comparison,
     comparisons,
     mistakes,
+    read_confusion,
     select,
     summarize,
 )
@@ -181,5 +183,19 @@ def test_what_noise_could_explain_is_not_selected():
 def test_of_those_as_fast_as_the_fastest_the_most_accurate_is_selected():
     speeds = rows(onnx_fp32=1.0, first=2.0, second=1.95, slow=1.5)
     drops = bounds(onnx_fp32=0.0, first=0.5, second=0.2, slow=0.0)
-    assert select(speeds, drops, 1.0)["variant"] == "second"
-    assert select({**speeds, **rows(first=2.2)}, drops, 1.0)["variant"] == "first"
+    level = select(speeds, drops, 1.0)
+    assert level["variant"] == "second"
+    assert level["reason"].startswith("within 5 % of first, the fastest whose drop")
+    fastest = select({**speeds, **rows(first=2.2)}, drops, 1.0)
+    assert fastest["variant"] == "first"
+    assert fastest["reason"].startswith("fastest whose drop")
+
+
+def test_class_names_that_pandas_takes_for_missing_values_are_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["NA", "None", "null", "nan", "1"]
+    CONFUSION.mkdir(parents=True)
+    pd.DataFrame({"actual": names, "predicted": names[::-1]}).to_csv(CONFUSION / "a.csv",
+                                                                     index=False)
+    assert read_confusion("a").actual.tolist() == names
+    assert read_confusion("a").predicted.tolist() == names[::-1]
