@@ -9,22 +9,19 @@ docs/activation_kinds.json, the tables to docs/collapse.md.
 """
 
 import argparse
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from benchmarks.autopsy import MOST_DB, Run, open_run
+from benchmarks.autopsy import MOST_DB, Run, facts_of, heading, logits_of, open_run
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.files.reading import read_json
-from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.readers import readers_of
 from stages.quantization.calibration import calibrate
@@ -90,23 +87,16 @@ def measure(run: Run) -> dict[str, Any]:
     kinds = kinds_of(model)
     everything = [name for kind, names in kinds.items() if not kind.endswith(FOLDED)
                   for name in names]
-    reference = predict(load_onnx(run.source), run.pictures, run.params)
-    labels = run.dataset.labels[run.positions]
+    reference, labels = logits_of(model, run), run.labels
 
     def row(names: list[str], ranges: dict[str, Range]) -> dict[str, Any]:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            onnx.save(with_rounded(model, names, ranges), path)
-            logits = predict(load_onnx(path), run.pictures, run.params)
+        logits = logits_of(with_rounded(model, names, ranges), run)
         return {"tensors": len(names), "lowest": float(min(ranges[name][0] for name in names)),
                 "highest": float(max(ranges[name][1] for name in names)),
                 "logits_snr_db": min(signal_to_noise_db(reference, logits), MOST_DB),
                 "accuracy": float(np.mean(logits.argmax(axis=1) == labels))}
 
-    return {"dataset": run.dataset.name, "model": run.params.name,
-            "image_size": run.params.image_size, "validation_images": len(run.positions),
-            "source_sha256": hashlib.sha256(run.source.read_bytes()).hexdigest(),
-            "float_accuracy": float(np.mean(reference.argmax(axis=1) == labels)),
+    return {**facts_of(run), "float_accuracy": float(np.mean(reference.argmax(axis=1) == labels)),
             "rounded": {"all": row(everything, ranges),
                         "all, flat tails cut": row(everything, cut_flat_tails(model, ranges)),
                         **{kind: row(names, ranges) for kind, names in kinds.items()}}}
@@ -118,9 +108,7 @@ def table(name: str, record: dict[str, Any]) -> str:
     lines = [f"| {kind} | {row['tensors']} | {row['lowest']:.1f} to "
              f"{row['highest']:.1f} | {row['logits_snr_db']:.1f} dB "
              f"| {100 * row['accuracy']:.1f} % |" for kind, row in rows]
-    return "\n".join([f"{name}: {record['model']} at {record['image_size']} px, "
-                      f"{record['validation_images']} validation pictures of {record['dataset']}, "
-                      f"float accuracy {100 * record['float_accuracy']:.1f} %.", "",
+    return "\n".join([heading(name, record), "",
                       "| rounded | tensors | least to largest value | logits against float "
                       "| accuracy |",
                       "| --- | --- | --- | --- | --- |", *lines])

@@ -104,6 +104,28 @@ def open_run(folder: Path, pictures: int) -> Run:
     return Run(source, params, dataset, evenly(dataset.splits["validation"], pictures))
 
 
+def facts_of(run: Run) -> dict[str, Any]:
+    """What a run's measurements were made on."""
+    return {"dataset": run.dataset.name, "model": run.params.name,
+            "image_size": run.params.image_size, "validation_images": len(run.positions),
+            "source_sha256": hashlib.sha256(run.source.read_bytes()).hexdigest()}
+
+
+def heading(name: str, record: dict[str, Any]) -> str:
+    """The line above the table of the run `name`, of its facts and its `float_accuracy`."""
+    return (f"{name}: {record['model']} at {record['image_size']} px, "
+            f"{record['validation_images']:,} validation pictures of {record['dataset']}, "
+            f"float accuracy {100 * record['float_accuracy']:.1f} %.")
+
+
+def logits_of(model: onnx.ModelProto, run: Run) -> np.ndarray:
+    """What `model` says of the run's pictures, float32 (n, classes)."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        return predict(load_onnx(path), run.pictures, run.params)
+
+
 def published_model(image_size: int) -> onnx.ModelProto:
     """EfficientNet-Lite0 as published, batch norm folded."""
     params = Model(**{**vars(PUBLISHED), "image_size": image_size})
@@ -200,10 +222,7 @@ def integer_cells(*, with_dynamic: bool) -> dict[str, Cell]:
 
 def record_of(name: str, run: Run, content: dict[str, Any]) -> dict[str, Any]:
     """The record `name` of docs/collapse.json: begun anew unless it is of this very model."""
-    facts = {"dataset": run.dataset.name, "model": run.params.name,
-             "activation": run.params.activation, "image_size": run.params.image_size,
-             "validation_images": len(run.positions),
-             "source_sha256": hashlib.sha256(run.source.read_bytes()).hexdigest(),
+    facts = {**facts_of(run), "activation": run.params.activation,
              "cpu": cpu_label(describe_system()["cpu"]), "onnxruntime": onnxruntime.__version__}
     old = content.get(name, {})
     if {key: old.get(key) for key in facts} != facts:

@@ -23,7 +23,7 @@ from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.reporting.blocks import write_block
-from stages.reporting.tables import speedup
+from stages.reporting.tables import cpu_label, speedup
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def told(raw: dict[str, Any]) -> str:
     agree = [overlap([repeat[name] for repeat in repeats], measure)
              for name in repeats[0] if name != REFERENCE for measure in MEASURES]
     cpu, settings = raw["system"]["cpu"], raw["repeats"][0]
-    return (f"{cpu['model']}, {cpu['threads_used']} threads; {settings['runs']} runs of one "
+    return (f"{cpu_label(cpu)}, {cpu['threads_used']} threads; {settings['runs']} runs of one "
             f"picture and {settings['rounds']} of each batch setting, in {settings['passes']} "
             f"passes; {len(repeats)} runs of the benchmark, one after the other. The intervals of "
             f"{sum(agree)} of {len(agree)} ratios overlap.\n\n{table(repeats)}")

@@ -14,12 +14,14 @@ from benchmarks import (
     repeat_bench,
     stage_cost,
     train_throughput,
+    weight_kinds,
 )
 from benchmarks.peers.table import pages as peers_pages
 
 BLOCKS = {
     "autopsy": (autopsy_page.PAGE, autopsy_page.DATA, autopsy_page.markdown),
     "kinds": (activation_kinds.PAGE, activation_kinds.RAW, activation_kinds.told),
+    "weight kinds": (weight_kinds.PAGE, weight_kinds.RAW, weight_kinds.told),
     "recovery": (recovery.PAGE, recovery.RAW, recovery.told),
     "elementwise": (elementwise_int8.PAGE, elementwise_int8.RAW, elementwise_int8.told),
     "repeats": (repeat_bench.PAGE, repeat_bench.RAW, repeat_bench.told),

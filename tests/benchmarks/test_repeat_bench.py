@@ -17,7 +17,8 @@ def row(**intervals):
 
 
 def raw(*rows):
-    return {"system": {"cpu": {"model": "A CPU", "threads_used": 2}},
+    return {"system": {"cpu": {"model": "A CPU", "architecture": "x86_64", "flags": ["avx2"],
+                               "threads_used": 2}},
             "repeats": [{"runs": 100, "rounds": 5, "passes": 5,
                          "variants": {"onnx_fp32": row(every=(1, 1)), "int8_static": each},
                          "baselines": {"torch_eager": row(every=(0.1, 0.2))}} for each in rows]}
@@ -33,7 +34,7 @@ def test_intervals_overlap_when_they_have_a_value_in_common(intervals, agree):
 def test_block_by_hand():
     text = told(raw(row(every=(1.5, 2.5)), row(every=(2, 3), throughput=(2.6, 2.8))))
     lines = text.splitlines()
-    assert lines[0].startswith("A CPU, 2 threads; 100 runs of one picture and 5 of each batch")
+    assert lines[0].startswith("A CPU (avx2), 2 threads; 100 runs of one picture and 5 of each")
     assert "5 of 6 ratios overlap" in lines[0]
     assert lines[2] == "| variant | against onnx_fp32 | run 1 | run 2 | overlap |"
     assert lines[4] == ("| int8_static | one picture | 2.00× (1.50 to 2.50) | 2.50× (2.00 to 3.00) "
