@@ -32,7 +32,7 @@ from stages.files.reading import read_json
 from stages.measurement.predictor import EVALUATION_BATCH
 from stages.measurement.session import open_session
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
-from stages.quantization.recipe import calibration_positions
+from stages.quantization.recipe import calibration_positions, recorded_recipe
 from stages.reporting.card import model_card
 from stages.reporting.license import weights_origin
 
@@ -47,10 +47,14 @@ ACCURACY = ("images", "accuracy", "accuracy_ci95_low", "accuracy_ci95_high", "va
             "validation_accuracy")
 
 
-def facts(params: Params, variant: str, dataset: Dataset, opset: int) -> dict[str, Any]:
-    """What goes into the metadata; it changes only when the model does."""
+def facts(params: Params, variant: str, recipe: dict[str, Any] | None, dataset: Dataset, opset: int
+          ) -> dict[str, Any]:
+    """What goes into the metadata; it changes only when the model does.
+
+    Args:
+        recipe: that the variant was made by, None of a float one.
+    """
     plain = OmegaConf.to_container(params)
-    recipe = plain["quantize"]["variants"].get(variant)
     evaluation = read_json(METRICS / "evaluate" / f"{variant}.json")
     made_by = {key: plain[key] for key in ("data", "model", "train", "export")}
     return {
@@ -61,7 +65,8 @@ def facts(params: Params, variant: str, dataset: Dataset, opset: int) -> dict[st
         "accuracy": {key: evaluation[key] for key in ACCURACY},
         "calibration": recipe and {**recipe, **calibrated_on(params.quantize.variants[variant],
                                                              dataset)},
-        "parameters_sha256": sha256_of_value({**made_by, "recipe": recipe}),
+        "parameters_sha256": sha256_of_value(
+            {**made_by, "recipe": plain["quantize"]["variants"].get(variant)}),
         "data_sha256": sha256_of_files(IMAGES_FILE, SPLITS_FILE),
         "fp32_sha256": sha256_of_files(Path(params.variants[FP32])),
         "variant_sha256": sha256_of_files(Path(params.variants[variant]))}
@@ -88,14 +93,16 @@ def main() -> None:
     if not source.is_file():
         raise UserError(f"{source}: no such file; run 'dvc repro'")
     dataset = load_dataset()
-    model = wrap(onnx.load(source), params.model)
+    body = onnx.load(source)
+    recipe = recorded_recipe(body)
+    model = wrap(body, params.model)
     sizes = golden.golden_sizes(params.data.resolution, params.model.image_size)
     grey_levels = grey_level_difference(
         [*golden.golden_pictures(sizes), dataset.view("validation")[:EVALUATION_BATCH]],
         params.model)
     body_nodes = executed_nodes(source)
     logits = golden.replay(open_session(model.SerializeToString()), sizes)
-    values = {**facts(params, variant, dataset, standard_opset(model)),
+    values = {**facts(params, variant, recipe, dataset, standard_opset(model)),
               "golden": golden.record(logits, sizes, quantized=body_nodes[0] > 0)}
     describe(model, values)
     predictions = pd.read_csv(f"data/predictions/{variant}.csv")

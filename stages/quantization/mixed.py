@@ -213,7 +213,7 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
         found = accuracy.comparison(target)
         if not bound.holds(found):
             quantize(target, nodes_of(kept))
-            record["rounded_adaptively"] = {"drop_pp": found.drop_pp,
-                                            "drop_upper_pp": found.drop_upper_pp()}
+            record["rounding_taken_back"] = {"drop_pp": found.drop_pp,
+                                             "drop_upper_pp": found.drop_upper_pp()}
             record["reason"] += "; weights rounded to the nearest, since adaptively they break it"
     return record

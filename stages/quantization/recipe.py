@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -82,10 +83,20 @@ def calibration_positions(held_out: np.ndarray, recipe: QuantizedVariant) -> np.
     return evenly(held_out, wanted)
 
 
-def record_recipe(path: Path, recipe: QuantizedVariant) -> None:
-    """Write `recipe` into the metadata of the model at `path`, for the preflight at load."""
+def record_recipe(path: Path, recipe: QuantizedVariant, *, tuned: bool = False) -> None:
+    """Write `recipe` into the metadata of the model at `path`, for the preflight at load.
+
+    Args:
+        tuned: the model is what `recipe.qat` made of it; without, the recipe is written without.
+    """
     model = onnx.load(path)
     entry = model.metadata_props.add()
-    entry.key, entry.value = RECIPE_KEY, json.dumps(OmegaConf.to_container(
-        OmegaConf.structured(recipe)))
+    values = OmegaConf.to_container(OmegaConf.structured(recipe))
+    entry.key, entry.value = RECIPE_KEY, json.dumps(values if tuned else {**values, "qat": None})
     onnx.save(model, path)
+
+
+def recorded_recipe(model: onnx.ModelProto) -> dict[str, Any] | None:
+    """The recipe that `record_recipe` wrote into `model`; None of a float model."""
+    return next((json.loads(entry.value) for entry in model.metadata_props
+                 if entry.key == RECIPE_KEY), None)

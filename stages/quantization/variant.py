@@ -73,6 +73,8 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
     if recipe.method == "mixed":
         record.search = quantize_mixed(source, target, recipe, model, dataset, prepared,
                                        record.ranges, tested_drop_pp, learn)
+        if "rounding_taken_back" in record.search:
+            record.rounding["kept"] = False
     else:
         first = layers_of(prepared)[:recipe.first_in_float]
         quantize_to_ranges(prepared, record.ranges, target, recipe,

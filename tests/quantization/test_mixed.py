@@ -218,7 +218,7 @@ def test_rounding_that_breaks_what_the_search_found_is_taken_back(case):
     plain, _ = mixed(case, per_channel=True, max_drop_pp=20, name="plain.onnx")
     target, record = mixed(case, per_channel=True, max_drop_pp=20, name="back.onnx", learn=learn,
                            adaptive_rounding=True)
-    assert record["rounded_adaptively"]["drop_pp"] > 20
+    assert record["rounding_taken_back"]["drop_pp"] > 20
     assert record["reason"].endswith("rounded to the nearest, since adaptively they break it")
     assert target.read_bytes() == plain.read_bytes()
 

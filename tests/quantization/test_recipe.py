@@ -6,13 +6,21 @@ from functools import partial
 import numpy as np
 import onnx
 import pytest
+from import_closure import ROOT
 from omegaconf import OmegaConf
 from onnx import TensorProto, helper
 from refusals import refusal
+from tiny_model import tiny_body
 
+from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import QuantizedVariant
 from stages.measurement.preflight import RECIPE_KEY
-from stages.quantization.recipe import calibration_positions, check_recipe, record_recipe
+from stages.quantization.recipe import (
+    calibration_positions,
+    check_recipe,
+    record_recipe,
+    recorded_recipe,
+)
 
 
 def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", correction=False,
@@ -85,3 +93,16 @@ def test_calibration_takes_all_that_was_held_out_or_some_of_it_evenly():
     message = refusal(calibration_positions, held_out, of(calibration_images=11))
     assert message == ("calibration_images: got 11, but 10 pictures were held out for "
                        "calibration; raise data.calibration_size")
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+def test_fine_tuning_that_was_not_kept_is_not_in_the_recipe_of_the_model(tmp_path, tuned):
+    path = tmp_path / "model.onnx"
+    onnx.save(tiny_body(), path)
+    assert recorded_recipe(onnx.load(path)) is None
+    params = load_params("quantize", path=ROOT / PARAMS_FILE)
+    asked = params.quantize.variants.int8_qat
+    record_recipe(path, asked, tuned=tuned)
+    plain = OmegaConf.to_container(asked)
+    assert plain["qat"]["steps"] == 100
+    assert recorded_recipe(onnx.load(path)) == (plain if tuned else {**plain, "qat": None})
