@@ -44,6 +44,7 @@ from stages.quantization.recipe import check_recipe
 from stages.quantization.sensitivity import output_noise, to_db
 from stages.quantization.variant import write_variant
 from stages.reporting.blocks import write_block
+from stages.reporting.tables import cpu_label
 
 log = logging.getLogger(__name__)
 
@@ -115,13 +116,15 @@ def measure(name: str, source: Path, params: Params, dataset: Dataset, positions
             "rounding": record.rounding, "qat": record.qat}
 
 
-def earlier_results(name: str, setup: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
-    """The results below `name` of `content`, if they are of the same `setup`."""
+def earlier_results(name: str, setup: dict[str, Any], content: dict[str, Any],
+                    base: QuantizedVariant) -> dict[str, Any]:
+    """The results below `name` of `content`, if they are of the same `setup` and recipes."""
     if name not in content:
         return {}
     if content[name]["setup"] == setup:
-        return content[name]["results"]
-    log.info("%s: measured on another model or other pictures: starting anew", name)
+        return {each: result for each, result in content[name]["results"].items()
+                if result["recipe"] == OmegaConf.to_container(recipe_of(base, each))}
+    log.info("%s: measured on another model, other pictures or another CPU: starting anew", name)
     return {}
 
 
@@ -158,11 +161,12 @@ def run(model: str, folder: Path, names: Sequence[str], pictures: int | None) ->
     reference = predict(load_onnx(source), PictureView(dataset.images, positions), params.model)
     setup = {"dataset": dataset.name, "model": params.model.name,
              "image_size": params.model.image_size, "validation_images": len(positions),
+             "cpu": cpu_label(describe_system()["cpu"]),
              "float_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
              "float_accuracy": float(np.mean(
                  reference.argmax(axis=1) == dataset.labels[positions]))}
     content = read_json(RAW) if RAW.is_file() else {}
-    results = earlier_results(model, setup, content)
+    results = earlier_results(model, setup, content, params.quantize.variants.int8_static)
     for number, name in enumerate(names, start=1):
         if name in results:
             log.info("%d of %d, %s: there already", number, len(names), name)

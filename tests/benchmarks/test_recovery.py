@@ -1,6 +1,7 @@
 """The comparison of ways to recover accuracy: what it changes, keeps and shows."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +54,7 @@ def bench(tmp_path, monkeypatch):
     recovery.PAGE.parent.mkdir()
     recovery.PAGE.write_text(PAGE)
     return SimpleNamespace(written=written, dataset=dataset, run=lambda *names, model="tiny":
-                           recovery.run(model, Path(), names, None))
+                           recovery.run(model, Path(), names, None), params=params)
 
 
 def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
@@ -83,6 +84,20 @@ def test_another_model_starts_anew(bench, caplog):
     bench.run("equalization")
     assert list(json.loads(recovery.RAW.read_text())["tiny"]["results"]) == ["equalization"]
     assert "starting anew" in caplog.text
+
+
+def test_another_recipe_of_the_base_is_measured_anew(bench):
+    bench.run("minmax")
+    bench.params.quantize.variants.int8_static = replace(BASE, reduce_range=False)
+    bench.run("minmax")
+    assert [recipe.reduce_range for recipe, _ in bench.written] == [True, False]
+
+
+def test_another_cpu_starts_anew(bench, monkeypatch):
+    bench.run("minmax")
+    monkeypatch.setattr(recovery, "cpu_label", lambda cpu: "another")
+    bench.run("minmax")
+    assert len(bench.written) == 2
 
 
 def test_another_name_stands_beside_the_first(bench):
