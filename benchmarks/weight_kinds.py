@@ -25,6 +25,7 @@ from stages.files.atomic import write_json
 from stages.files.reading import read_json
 from stages.model.build import build_model
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
+from stages.onnx_graph.attributes import attributes
 from stages.quantization.ablation import with_weights
 from stages.quantization.rounding import (
     channel_spread,
@@ -48,7 +49,7 @@ def kinds_of(model: onnx.ModelProto) -> dict[str, list[str]]:
 def _kind(node: onnx.NodeProto, weights: np.ndarray) -> str:
     if node.op_type == "Gemm":
         return "fully connected"
-    groups = next((each.i for each in node.attribute if each.name == "group"), 1)
+    groups = attributes(node).get("group", 1)
     if groups == len(weights) > 1:
         return "depthwise"
     return "pointwise" if weights[0, 0].size == 1 and groups == 1 else "other convolutions"

@@ -7,6 +7,8 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
+from stages.onnx_graph.attributes import attributes
+
 STANDARD_DOMAINS = ("", "ai.onnx")
 
 
@@ -50,11 +52,11 @@ def _pool_globally(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _keeps_space(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
     """Whether a ReduceMean runs over the two last of four axes and keeps them as ones."""
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    axes = attributes.get("axes", [])
+    found = attributes(node)
+    axes = found.get("axes", [])
     if len(node.input) > 1 and node.input[1] in constants:
         axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
-    return attributes.get("keepdims", 1) == 1 and sorted(axes) in ([2, 3], [-2, -1])
+    return found.get("keepdims", 1) == 1 and sorted(axes) in ([2, 3], [-2, -1])
 
 
 def _optimize_basic(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -4,6 +4,8 @@ import math
 
 import onnx
 
+from stages.onnx_graph.attributes import attributes
+
 DYNAMIC = 1  # a dimension left open, such as the batch, counts as one
 COUNTED = ("Conv", "Gemm", "MatMul")
 
@@ -25,5 +27,4 @@ def _depth(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
     """How many products are summed for one element of the node's output."""
     if node.op_type == "Conv":
         return math.prod(shapes[node.input[1]][1:])
-    transposed = any(entry.name == "transA" and entry.i for entry in node.attribute)
-    return shapes[node.input[0]][0 if transposed else -1]
+    return shapes[node.input[0]][0 if attributes(node).get("transA") else -1]

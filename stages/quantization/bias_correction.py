@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from stages.measurement.session import open_session
+from stages.onnx_graph.attributes import attributes
 from stages.quantization.rounding import weighted_layers, weights_of
 from stages.quantization.stored_weights import dequantized_weights
 
@@ -97,4 +98,4 @@ def _with_error_outputs(model: onnx.ModelProto, rounded: dict[str, np.ndarray]
 
 def _beta(node: onnx.NodeProto) -> float:
     """The factor of the bias of a Gemm; 1 for a Conv."""
-    return next((entry.f for entry in node.attribute if entry.name == "beta"), 1.0)
+    return attributes(node).get("beta", 1.0)

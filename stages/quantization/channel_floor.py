@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from stages.onnx_graph.attributes import attributes
 from stages.quantization.ranges import LEVELS, Range
 from stages.quantization.rounding import weighted_layers
 
@@ -40,8 +41,7 @@ def with_channel_floor(model: onnx.ModelProto, ranges: dict[str, Range]) -> onnx
 
 def _channels_first(node: onnx.NodeProto) -> bool:
     """Whether the first axis of the layer's weight is its output channel."""
-    return node.op_type == "Conv" or any(
-        entry.name == "transB" and entry.i for entry in node.attribute)
+    return node.op_type == "Conv" or attributes(node).get("transB") == 1
 
 
 def _floor(bias: np.ndarray, span: Range) -> np.ndarray:

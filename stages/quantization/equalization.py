@@ -20,6 +20,7 @@ import onnx
 from onnx import numpy_helper
 
 from stages.measurement.session import open_session
+from stages.onnx_graph.attributes import attributes
 from stages.quantization.ranges import LEVELS
 from stages.quantization.rounding import LEVELS as WEIGHT_LEVELS
 
@@ -137,12 +138,8 @@ def _is_layer(node: onnx.NodeProto, constants: set[str], uses: Counter) -> bool:
         return False
     if uses[node.input[1]] > 1:
         return False
-    return node.op_type == "Conv" or (not _attribute(node, "transA", 0)
-                                      and _attribute(node, "transB", 0) == 1)
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    return next((entry.i for entry in node.attribute if entry.name == name), default)
+    found = attributes(node)
+    return node.op_type == "Conv" or (not found.get("transA") and found.get("transB") == 1)
 
 
 def _arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -224,7 +221,7 @@ def predicted_noise(group: Group, weights: dict[str, np.ndarray], seen: dict[str
 
 def _input_channels(node: onnx.NodeProto, weight: np.ndarray) -> np.ndarray:
     """Which input channel each (output, input) pair of a weight reads; it has 1 by group."""
-    groups = _attribute(node, "group", 1) if node.op_type == "Conv" else 1
+    groups = attributes(node).get("group", 1) if node.op_type == "Conv" else 1
     outputs, inputs = weight.shape[:2]
     return (np.arange(outputs)[:, None] // (outputs // groups) * inputs + np.arange(inputs))
 

@@ -13,6 +13,7 @@ import onnx
 from onnx import helper
 
 from stages.measurement.session import open_session
+from stages.onnx_graph.attributes import attributes
 from stages.quantization.rounding import weighted_layers, weights_of
 
 # From nothing to the calibration pictures, batch by batch, by the name of the model's input.
@@ -36,8 +37,7 @@ class Layer:
 
     def attribute(self, name: str, default: Sequence[int] | int) -> np.ndarray:
         """An attribute of whole numbers."""
-        return np.array(next((helper.get_attribute_value(entry) for entry in self.node.attribute
-                              if entry.name == name), default))
+        return np.array(attributes(self.node).get(name, default))
 
     @property
     def groups(self) -> int:
@@ -99,7 +99,7 @@ def _is_plain(node: onnx.NodeProto) -> bool:
     """Whether a node is inputs times weights plus bias, outputs first, with padding as numbers."""
     plain = {"Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1},
              "Conv": {"auto_pad": b"NOTSET"}}[node.op_type]
-    found = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    found = attributes(node)
     return (all(found.get(name, value) == value for name, value in plain.items())
             and (node.op_type == "Conv" or found.get("transB") == 1))
 

@@ -10,7 +10,6 @@ Network, 2015.
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +21,7 @@ from torch.nn import functional
 from stages.config.errors import UserError
 from stages.config.schema import Model, QatRecipe
 from stages.model.preprocess import preprocess
+from stages.onnx_graph.attributes import attributes
 
 log = logging.getLogger(__name__)
 
@@ -171,11 +171,6 @@ class QdqNetwork(nn.Module):
         scale, zero_point = (tensor.numpy() for tensor in self._steps(node))
         low, high = LEVELS.get(old.dtype, (SMALLEST_INT32, LARGEST_INT32))
         return np.clip(np.rint(value / scale) + zero_point, low, high).astype(old.dtype)
-
-
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """The attributes of `node` by name."""
-    return {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
 
 
 def not_tunable(quantized: onnx.ModelProto) -> list[str]:

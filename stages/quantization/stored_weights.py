@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from stages.onnx_graph.attributes import attributes
+
 SUFFIX = "_quantized"
 DEFAULT_AXIS = 1
 
@@ -34,8 +36,7 @@ def stored_weights(quantized: onnx.ModelProto) -> dict[str, StoredWeight]:
     for node in quantized.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:
             integers, scale, zero = (constants[name] for name in node.input)
-            axis = next((entry.i for entry in node.attribute if entry.name == "axis"),
-                        DEFAULT_AXIS)
+            axis = attributes(node).get("axis", DEFAULT_AXIS)
             if scale.ndim:
                 shape = [-1 if index == axis else 1 for index in range(integers.ndim)]
                 scale, zero = scale.reshape(shape), zero.reshape(shape)

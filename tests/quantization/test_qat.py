@@ -11,8 +11,9 @@ from synthetic import LITE0, TINY, model_params
 
 from stages.config.schema import QatRecipe, QuantizedVariant
 from stages.measurement.predictor import load_onnx, model_input
+from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.names import INPUT
-from stages.quantization.qat import OPERATORS, QdqNetwork, attributes, fine_tune, random_batches
+from stages.quantization.qat import OPERATORS, QdqNetwork, fine_tune, random_batches
 
 RECIPE = QatRecipe(steps=12, batch_size=16, lr=1e-3, seed=0)
 
