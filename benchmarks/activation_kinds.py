@@ -8,7 +8,6 @@ and all together once more with what SiLU reads cut off where that is flat. Raw 
 docs/activation_kinds.json, the tables to docs/collapse.md.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +17,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from benchmarks.autopsy import MOST_DB, Run, facts_of, heading, logits_of, open_run
+from benchmarks.autopsy import MOST_DB
+from benchmarks.finished_run import Run, heading, measure_named
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
-from stages.files.reading import read_json
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.readers import readers_of
 from stages.quantization.calibration import calibrate
@@ -30,7 +28,6 @@ from stages.quantization.float_island import with_float_islands
 from stages.quantization.ranges import LEVELS, Range
 from stages.quantization.rounding import signal_to_noise_db, weighted_layers
 from stages.quantization.static import feeds_of
-from stages.reporting.blocks import write_block
 
 RAW, PAGE = Path("docs/activation_kinds.json"), Path("docs/collapse.md")
 SKIPPED = ("Reshape", "Flatten")  # which write what they read
@@ -87,16 +84,16 @@ def measure(run: Run) -> dict[str, Any]:
     kinds = kinds_of(model)
     everything = [name for kind, names in kinds.items() if not kind.endswith(FOLDED)
                   for name in names]
-    reference, labels = logits_of(model, run), run.labels
+    reference, labels = run.logits(model), run.labels
 
     def row(names: list[str], ranges: dict[str, Range]) -> dict[str, Any]:
-        logits = logits_of(with_rounded(model, names, ranges), run)
+        logits = run.logits(with_rounded(model, names, ranges))
         return {"tensors": len(names), "lowest": float(min(ranges[name][0] for name in names)),
                 "highest": float(max(ranges[name][1] for name in names)),
                 "logits_snr_db": min(signal_to_noise_db(reference, logits), MOST_DB),
                 "accuracy": float(np.mean(logits.argmax(axis=1) == labels))}
 
-    return {**facts_of(run), "float_accuracy": float(np.mean(reference.argmax(axis=1) == labels)),
+    return {**run.facts(), "float_accuracy": float(np.mean(reference.argmax(axis=1) == labels)),
             "rounded": {"all": row(everything, ranges),
                         "all, flat tails cut": row(everything, cut_flat_tails(model, ranges)),
                         **{kind: row(names, ranges) for kind, names in kinds.items()}}}
@@ -120,16 +117,7 @@ def told(content: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="of the model on the page")
-    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
-    parser.add_argument("--pictures", type=int, default=300, help="of validation, at most")
-    arguments = parser.parse_args()
-    content = read_json(RAW) if RAW.is_file() else {}
-    content[arguments.name] = measure(open_run(arguments.run, arguments.pictures))
-    write_json(RAW, content)
-    write_block(PAGE, "kinds", told(content))
+    measure_named(__doc__, RAW, PAGE, "kinds", measure, told)
 
 
 if __name__ == "__main__":

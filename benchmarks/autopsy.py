@@ -15,12 +15,11 @@ VNNI the grid's sums are made in float, between the same roundings, and the inte
 """
 
 import argparse
-import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,18 +31,13 @@ import onnxruntime
 
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import EMULATOR, compare, run_models
+from benchmarks.finished_run import Run, open_run
 from benchmarks.rescale import profile, widened
 from stages.config.errors import UserError
-from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Model
 from stages.config.stage import run_stage
 from stages.data.dataset import (
-    IMAGES_FILE,
-    SPLITS_FILE,
-    Dataset,
-    PictureView,
     evenly,
-    load_dataset,
 )
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
@@ -61,69 +55,11 @@ from stages.reporting.tables import cpu_label
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path("models/onnx_fp32.onnx")
 PUBLISHED = Model(library="timm", name="tf_efficientnet_lite0", weights="imagenet",
                   activation="keep", image_size=0, mean=[0.5] * 3, std=[0.5] * 3)
 POWERS = (1.0, 2.0, 4.0)
-LAYER_BATCH, LAYER_BATCHES = 32, 2
 # An infinite ratio, of equal numbers, has no place in JSON.
 MOST_DB = 120.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its float model, what feeds it, and the validation pictures to measure on."""
-
-    source: Path
-    params: Model
-    dataset: Dataset
-    positions: np.ndarray
-
-    @property
-    def pictures(self) -> PictureView:
-        return PictureView(self.dataset.images, self.positions)
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self.dataset.labels[self.positions]
-
-    def batches(self) -> list[np.ndarray]:
-        """Some calibration pictures, as the model takes them."""
-        pictures = evenly(self.dataset.pictures("calibration"), LAYER_BATCH * LAYER_BATCHES)
-        return [model_input(pictures[start:start + LAYER_BATCH], self.params)
-                for start in range(0, len(pictures), LAYER_BATCH)]
-
-
-def open_run(folder: Path, pictures: int) -> Run:
-    """The run whose files stand in `folder`, with at most `pictures` of its validation split."""
-    params = load_params("model", path=folder / PARAMS_FILE).model
-    dataset = load_dataset(folder / IMAGES_FILE, folder / SPLITS_FILE)
-    source = folder / SOURCE
-    if not source.is_file():
-        raise UserError(f"{source}: no such file; run 'dvc repro export'")
-    return Run(source, params, dataset, evenly(dataset.splits["validation"], pictures))
-
-
-def facts_of(run: Run) -> dict[str, Any]:
-    """What a run's measurements were made on."""
-    return {"dataset": run.dataset.name, "model": run.params.name,
-            "image_size": run.params.image_size, "validation_images": len(run.positions),
-            "source_sha256": hashlib.sha256(run.source.read_bytes()).hexdigest()}
-
-
-def heading(name: str, record: dict[str, Any]) -> str:
-    """The line above the table of the run `name`, of its facts and its `float_accuracy`."""
-    return (f"{name}: {record['model']} at {record['image_size']} px, "
-            f"{record['validation_images']:,} validation pictures of {record['dataset']}, "
-            f"float accuracy {100 * record['float_accuracy']:.1f} %.")
-
-
-def logits_of(model: onnx.ModelProto, run: Run) -> np.ndarray:
-    """What `model` says of the run's pictures, float32 (n, classes)."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        onnx.save(model, path)
-        return predict(load_onnx(path), run.pictures, run.params)
 
 
 def published_model(image_size: int) -> onnx.ModelProto:
@@ -222,7 +158,7 @@ def integer_cells(*, with_dynamic: bool) -> dict[str, Cell]:
 
 def record_of(name: str, run: Run, content: dict[str, Any]) -> dict[str, Any]:
     """The record `name` of docs/collapse.json: begun anew unless it is of this very model."""
-    facts = {**facts_of(run), "activation": run.params.activation,
+    facts = {**run.facts(), "activation": run.params.activation,
              "cpu": cpu_label(describe_system()["cpu"]), "onnxruntime": onnxruntime.__version__}
     old = content.get(name, {})
     if {key: old.get(key) for key in facts} != facts:

@@ -18,8 +18,10 @@ import onnx
 import pandas as pd
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
 
+from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model
+from stages.config.stage import run_stage
 from stages.data.dataset import PictureView
 from stages.files.atomic import write_csv
 from stages.measurement.cold_start import peak_memory_bytes
@@ -79,6 +81,9 @@ def main() -> None:
                                np.arange(options.counts[0]))
         print(measure(options.child, pictures, load_params("model").model))
         return
+    load_params("model")
+    if not MODEL.is_file():
+        raise UserError(f"{MODEL}: no such file; run 'dvc repro export'")
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.npy"
         np.save(images, np.random.default_rng(0).integers(
@@ -98,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

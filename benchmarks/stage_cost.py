@@ -66,8 +66,7 @@ def commands(params: Any) -> list[list[str]]:
 
 
 def run_measured(command: list[str], folder: Path, pictures: Path) -> dict[str, float]:
-    """Run a stage in `folder`: its seconds, and the most memory it and its processes held, in
-    MB.
+    """Run a stage in `folder`: its seconds, and the most memory, in MB, of it and its processes.
 
     Pages of mapped files don't count: the system takes them back when it needs them.
     """

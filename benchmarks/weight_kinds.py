@@ -8,7 +8,6 @@ filter of the first convolution is the widest now, and how it came to be. Raw da
 docs/weight_kinds.json, the tables to docs/collapse.md.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import replace
@@ -19,10 +18,9 @@ import numpy as np
 import onnx
 import torch
 
-from benchmarks.autopsy import PUBLISHED, Run, facts_of, heading, logits_of, open_run
+from benchmarks.autopsy import PUBLISHED
+from benchmarks.finished_run import Run, heading, measure_named
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
-from stages.files.reading import read_json
 from stages.model.build import build_model
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from stages.onnx_graph.attributes import attributes
@@ -33,7 +31,6 @@ from stages.quantization.rounding import (
     weighted_layers,
     weights_of,
 )
-from stages.reporting.blocks import write_block
 
 RAW, PAGE = Path("docs/weight_kinds.json"), Path("docs/collapse.md")
 
@@ -68,16 +65,17 @@ def measure(run: Run) -> dict[str, Any]:
     weights, kinds = weights_of(model), kinds_of(model)
 
     def accuracy(names: Collection[str]) -> float:
-        return float(np.mean(logits_of(with_rounded(model, names), run).argmax(axis=1)
+        return float(np.mean(run.logits(with_rounded(model, names)).argmax(axis=1)
                              == run.labels))
 
-    return {**facts_of(run), "float_accuracy": accuracy([]), "all": accuracy(weights),
+    return {**run.facts(), "float_accuracy": accuracy([]), "all": accuracy(weights),
             "kinds": {kind: {"layers": len(names),
                              "widest_channel_spread": max(channel_spread(weights[name])
                                                           for name in names),
                              "alone": accuracy(names),
                              "others": accuracy(weights.keys() - names)}
-                      for kind, names in kinds.items()}}
+                      for kind, names in kinds.items()},
+            "stem": measure_stem(run)}
 
 
 @torch.no_grad()
@@ -113,11 +111,11 @@ def widest_filter(trained: torch.nn.Module, published: torch.nn.Module) -> dict[
             "widest_trained": float(spread["trained"].max())}
 
 
-def measure_stem(folder: Path, run: Run) -> dict[str, float] | None:
-    """`widest_filter` of the run in `folder`, if it began with weights of PUBLISHED's family."""
+def measure_stem(run: Run) -> dict[str, float] | None:
+    """`widest_filter` of the run, if it began with weights of PUBLISHED's family."""
     if (run.params.library, run.params.weights) != (PUBLISHED.library, PUBLISHED.weights):
         return None
-    trained, classes = load_checkpoint(folder / CHECKPOINT_FILE, run.params)
+    trained, classes = load_checkpoint(run.source.with_name(CHECKPOINT_FILE.name), run.params)
     return widest_filter(trained, build_model(replace(PUBLISHED, name=run.params.name),
                                               len(classes)))
 
@@ -152,17 +150,7 @@ def told(content: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="of the model on the page")
-    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
-    parser.add_argument("--pictures", type=int, default=300, help="of validation, at most")
-    arguments = parser.parse_args()
-    content = read_json(RAW) if RAW.is_file() else {}
-    run = open_run(arguments.run, arguments.pictures)
-    content[arguments.name] = {**measure(run), "stem": measure_stem(arguments.run, run)}
-    write_json(RAW, content)
-    write_block(PAGE, "weight kinds", told(content))
+    measure_named(__doc__, RAW, PAGE, "weight kinds", measure, told)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from inverted_residual import SIDE, network
 from synthetic import make_dataset, model_params
 
 from benchmarks.activation_kinds import kinds_of, measure, table, with_rounded
-from benchmarks.autopsy import Run
+from benchmarks.finished_run import Run
 
 BATCH = np.random.default_rng(1).standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)
 RANGE = (np.float32(-2), np.float32(3))

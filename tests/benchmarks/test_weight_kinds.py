@@ -10,7 +10,7 @@ from inverted_residual import SIDE, network
 from onnx import numpy_helper
 from synthetic import make_dataset, model_params
 
-from benchmarks.autopsy import Run
+from benchmarks.finished_run import Run
 from benchmarks.weight_kinds import (
     kinds_of,
     measure,

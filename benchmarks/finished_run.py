@@ -1,0 +1,107 @@
+"""A finished run to measure on: its float model, what feeds it, and its validation pictures."""
+
+import argparse
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+
+from stages.config.errors import UserError
+from stages.config.params import PARAMS_FILE, load_params
+from stages.config.schema import Model
+from stages.data.dataset import (
+    IMAGES_FILE,
+    SPLITS_FILE,
+    Dataset,
+    PictureView,
+    evenly,
+    load_dataset,
+)
+from stages.files.atomic import write_json
+from stages.files.reading import read_json
+from stages.measurement.predictor import load_onnx, model_input, predict
+from stages.reporting.blocks import write_block
+
+SOURCE = Path("models/onnx_fp32.onnx")
+LAYER_BATCH, LAYER_BATCHES = 32, 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its float model, what feeds it, and the validation pictures to measure on."""
+
+    source: Path
+    params: Model
+    dataset: Dataset
+    positions: np.ndarray
+
+    @property
+    def pictures(self) -> PictureView:
+        return PictureView(self.dataset.images, self.positions)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.dataset.labels[self.positions]
+
+    def batches(self) -> list[np.ndarray]:
+        """Some calibration pictures, as the model takes them."""
+        pictures = evenly(self.dataset.pictures("calibration"), LAYER_BATCH * LAYER_BATCHES)
+        return [model_input(pictures[start:start + LAYER_BATCH], self.params)
+                for start in range(0, len(pictures), LAYER_BATCH)]
+
+    def facts(self) -> dict[str, Any]:
+        """What measurements of this run are made on."""
+        return {"dataset": self.dataset.name, "model": self.params.name,
+                "image_size": self.params.image_size, "validation_images": len(self.positions),
+                "source_sha256": hashlib.sha256(self.source.read_bytes()).hexdigest()}
+
+    def logits(self, model: onnx.ModelProto) -> np.ndarray:
+        """What `model` says of the pictures, float32 (n, classes)."""
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            onnx.save(model, path)
+            return predict(load_onnx(path), self.pictures, self.params)
+
+
+def open_run(folder: Path, pictures: int) -> Run:
+    """The run whose files stand in `folder`, with at most `pictures` of its validation split."""
+    params = load_params("model", path=folder / PARAMS_FILE).model
+    dataset = load_dataset(folder / IMAGES_FILE, folder / SPLITS_FILE)
+    source = folder / SOURCE
+    if not source.is_file():
+        raise UserError(f"{source}: no such file; run 'dvc repro export'")
+    return Run(source, params, dataset, evenly(dataset.splits["validation"], pictures))
+
+
+def heading(name: str, record: dict[str, Any]) -> str:
+    """The line above the table of the run `name`, of its facts and its `float_accuracy`."""
+    return (f"{name}: {record['model']} at {record['image_size']} px, "
+            f"{record['validation_images']:,} validation pictures of {record['dataset']}, "
+            f"float accuracy {100 * record['float_accuracy']:.1f} %.")
+
+
+def measure_named(description: str, raw: Path, page: Path, block: str,
+                  measure: Callable[[Run], dict[str, Any]],
+                  told: Callable[[dict[str, dict[str, Any]]], str]) -> None:
+    """Measure the run that the command line names, beside those measured before.
+
+    Args:
+        description: of the program, for its help.
+        raw: the JSON file of every run's record, by name.
+        page, block: where what `told` makes of all records goes.
+    """
+    parser = argparse.ArgumentParser(description=description,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="of the model on the page")
+    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
+    parser.add_argument("--pictures", type=int, default=300, help="of validation, at most")
+    arguments = parser.parse_args()
+    content = read_json(raw) if raw.is_file() else {}
+    content[arguments.name] = measure(open_run(arguments.run, arguments.pictures))
+    write_json(raw, content)
+    write_block(page, block, told(content))
