@@ -25,7 +25,7 @@ from stages.onnx_graph.readers import readers_of
 from stages.quantization.calibration import calibrate
 from stages.quantization.flat_tails import cut_flat_tails
 from stages.quantization.float_island import with_float_islands
-from stages.quantization.ranges import LEVELS, Range
+from stages.quantization.ranges import ACTIVATION_LEVELS, Range
 from stages.quantization.rounding import signal_to_noise_db, weighted_layers
 from stages.quantization.static import feeds_of
 
@@ -49,7 +49,7 @@ def kinds_of(model: onnx.ModelProto) -> dict[str, list[str]]:
 
 def with_rounded(model: onnx.ModelProto, names: Iterable[str], ranges: dict[str, Range]
                  ) -> onnx.ModelProto:
-    """A copy of `model` that rounds the tensors `names` to LEVELS steps of their ranges.
+    """A copy of `model` that rounds the tensors `names` to ACTIVATION_LEVELS steps of their ranges.
 
     Layers stay in float, weights too.
     """
@@ -64,7 +64,7 @@ def with_rounded(model: onnx.ModelProto, names: Iterable[str], ranges: dict[str,
         if name not in wanted:
             continue
         lowest, highest = min(ranges[name][0], 0), max(ranges[name][1], 0)
-        step = np.float32((highest - lowest) / (LEVELS - 1)) or np.float32(1)
+        step = np.float32((highest - lowest) / (ACTIVATION_LEVELS - 1)) or np.float32(1)
         parameters = {f"{name}_step": step, f"{name}_zero": np.uint8(np.round(-lowest / step))}
         result.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), key)
                                         for key, value in parameters.items())

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pandas as pd
 
-from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model
 from stages.config.stage import run_stage
@@ -27,6 +26,7 @@ from stages.quantization.rounding import (
     weights_of,
     with_rounded_weights,
 )
+from stages.quantization.source import load_float_model
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +69,19 @@ def layer_table(model: onnx.ModelProto, dataset: Dataset, params: Model) -> pd.D
     return table.rename_axis("position").reset_index()
 
 
+def layers_left_out(model: onnx.ModelProto) -> dict[str, int]:
+    """How many MatMul layers there are, if any, which one factor alone can't be told of."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    left = sum(node.op_type == "MatMul" and node.input[1] in constants
+               for node in model.graph.node)
+    if left:
+        log.warning("%d layers are MatMul: factors and errors are of Conv and Gemm alone", left)
+    return {"layers_left_out": left} if left else {}
+
+
 def main() -> None:
     params = load_params("model").model
-    if not SOURCE.is_file():
-        raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
-    dataset, model = load_dataset(), onnx.load(SOURCE)
+    model, dataset = load_float_model(SOURCE), load_dataset()
     positions = evenly(dataset.splits["validation"], MAX_PICTURES)
     labels, pictures = dataset.labels[positions], PictureView(dataset.images, positions)
     cuts_off = products_saturate()
@@ -91,7 +99,7 @@ def main() -> None:
             log.info("%s: validation accuracy %.4f", name, accuracies[name])
     table = layer_table(model, dataset, params)
     write_json(Path("metrics/analysis.json"), {
-        "validation_images": len(labels), "accuracy": accuracies,
+        "validation_images": len(labels), "accuracy": accuracies, **layers_left_out(model),
         "widest_channel_spread": float(table.channel_spread.max()),
         "last_layer_snr_db": {label: float(table[f"output_snr_db_{label}"].iloc[-1])
                               for label in ("per_tensor", "per_channel")}})

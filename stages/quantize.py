@@ -30,20 +30,21 @@ def main() -> None:
     with replacing(target) as partial:
         record = write_variant(SOURCE, partial, recipe, params.model, load_dataset,
                                params.quantize.max_drop_pp)
-        record_recipe(partial, recipe, tuned=bool(record.qat) and record.qat["kept"])
+        record_recipe(partial, recipe, rounded=record.rounding.get("kept", False),
+                      tuned=record.qat.get("kept", False))
     write_json(Path(f"metrics/calibration/{variant}.json"),
                calibration_record(recipe.calibration, record.positions, record.ranges))
     executed = executed_graph(target)
     counts = operator_counts(executed)
-    quantized, in_float = quantized_and_float(counts)
+    quantized, left = quantized_and_float(counts)
     size_mb, source_mb = target.stat().st_size / 1e6, SOURCE.stat().st_size / 1e6
     told = {"search": record.search, "rounding": record.rounding, "qat": record.qat}
     write_json(Path(f"metrics/quantize/{variant}.json"), {
         "size_mb": size_mb, "size_ratio": size_mb / source_mb, "quantized_nodes": quantized,
-        "float_nodes": in_float, "executed_operators": counts, "in_float": float_nodes(executed),
+        "float_nodes": left, "executed_operators": counts, "in_float": float_nodes(executed),
         **{key: value for key, value in told.items() if value}})
     log.info("%s: %.2f MB (%.0f %% of FP32), %d nodes run quantized, %d in float", variant,
-             size_mb, 100 * size_mb / source_mb, quantized, in_float)
+             size_mb, 100 * size_mb / source_mb, quantized, left)
 
 
 if __name__ == "__main__":

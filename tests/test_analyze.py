@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from inverted_residual import SIDE, network
+from inverted_residual import SIDE, WIDE, network
 from omegaconf import OmegaConf
+from onnx import numpy_helper
 from refusals import refusal
 from synthetic import make_dataset, model_params
 
 from stages import analyze
+from stages.reporting.tables import recipe_table
 
 
 @pytest.fixture
@@ -53,3 +55,23 @@ def test_what_the_cpu_cuts_off_is_a_recipe_of_its_own(folder, monkeypatch, cuts_
 def test_without_a_float_model(folder):
     analyze.SOURCE.unlink()
     assert refusal(analyze.main) == "models/onnx_fp32.onnx: no such file; run 'dvc repro export'"
+
+
+def test_a_file_that_is_no_model(folder):
+    analyze.SOURCE.write_bytes(b"no model")
+    assert "not an ONNX model" in refusal(analyze.main)
+
+
+def test_layers_that_are_not_taken_apart_are_told(folder, caplog):
+    model = onnx.load(analyze.SOURCE)
+    output = model.graph.output[0]
+    model.graph.initializer.append(numpy_helper.from_array(np.eye(WIDE, dtype=np.float32), "mix"))
+    model.graph.node.append(onnx.helper.make_node("MatMul", [output.name, "mix"], ["mixed"],
+                                                  name="mixed"))
+    output.name = "mixed"
+    onnx.save(model, analyze.SOURCE)
+    analyze.main()
+    assert "1 layers are MatMul" in caplog.text
+    analysis = json.loads(Path("metrics/analysis.json").read_text())
+    assert analysis["layers_left_out"] == 1
+    assert "the 1 MatMul layers of this model are not taken apart" in recipe_table(analysis)

@@ -7,12 +7,11 @@ import onnx
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from stages.onnx_graph.census import runs_in_float
+from stages.onnx_graph.operators import WEIGHTED
 from stages.onnx_graph.readers import readers_of
 
 # What ONNX Runtime's quantizer knows how to quantize.
-QUANTIZABLE = {*QDQRegistry, *QLinearOpsRegistry}
-# Operators whose constants, weight and bias, have to be quantized as well.
-WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+KNOWN = {*QDQRegistry, *QLinearOpsRegistry}
 # What passes a tensor on in another order or shape; conversions are looked for beyond it.
 MOVES = {"ReorderInput", "ReorderOutput", "Transpose", "Reshape", "Flatten", "Squeeze",
          "Unsqueeze", "Identity"}
@@ -72,7 +71,7 @@ class _Wires:
 def _reason(node: onnx.NodeProto, wires: _Wires) -> str:
     """The first rule that `node` meets."""
     operator = node.op_type.removeprefix("Fused")
-    if operator not in QUANTIZABLE:
+    if operator not in KNOWN:
         return UNSUPPORTED
     quantized = [wires.origin(name) == "DequantizeLinear" for name in node.input
                  if name and (operator in WEIGHTED or name not in wires.constants)]

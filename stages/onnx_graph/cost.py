@@ -1,12 +1,14 @@
-"""What a graph costs to run, counted from its shapes."""
+"""What a graph costs to run, counted from the shapes that a run of it has."""
 
 import math
+from collections.abc import Iterable
 
+import numpy as np
 import onnx
 
+from stages.measurement.session import open_session
 from stages.onnx_graph.attributes import attributes
 
-DYNAMIC = 1  # a dimension left open, such as the batch, counts as one
 COUNTED = ("Conv", "Gemm", "MatMul")
 
 
@@ -15,15 +17,33 @@ def multiply_accumulates(model: onnx.ModelProto) -> dict[str, int]:
 
     Counted are Conv, Gemm and MatMul.
     """
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    shapes |= {value.name: [side.dim_value or DYNAMIC for side in value.type.tensor_type.shape.dim]
-               for value in (*graph.input, *graph.value_info, *graph.output)}
+    nodes = [node for node in model.graph.node if node.op_type in COUNTED]
+    shapes = _shapes(model, {name for node in nodes for name in (*node.input[:2], node.output[0])})
     return {node.output[0]: math.prod(shapes[node.output[0]]) * _depth(node, shapes)
-            for node in graph.node if node.op_type in COUNTED and node.output[0] in shapes}
+            for node in nodes}
 
 
-def _depth(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+def _shapes(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors `names` for one picture; what is left open otherwise is 1.
+
+    Shape inference alone loses track where a product takes the batch and another dimension as one.
+    """
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    inputs = {value.name: np.zeros([side.dim_value or 1
+                                    for side in value.type.tensor_type.shape.dim], np.float32)
+              for value in model.graph.input if value.name not in shapes}
+    shapes |= {name: array.shape for name, array in inputs.items()}
+    if wanted := sorted(set(names) - shapes.keys()):
+        probed = onnx.ModelProto()
+        probed.CopyFrom(model)
+        del probed.graph.output[:]
+        probed.graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, wanted))
+        results = open_session(probed.SerializeToString()).run(wanted, inputs)
+        shapes |= {name: array.shape for name, array in zip(wanted, results, strict=True)}
+    return shapes
+
+
+def _depth(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     """How many products are summed for one element of the node's output."""
     if node.op_type == "Conv":
         return math.prod(shapes[node.input[1]][1:])

@@ -46,8 +46,9 @@ def export_onnx(model: nn.Module, params: Model, classes: list[str], opset: int
             warnings.simplefilter("ignore")
             proto = exporter(model, example, opset)
     except torch.onnx.errors.OnnxExporterError as error:
+        newer = "; try 18" if opset < OLDEST_DYNAMO_OPSET else ""
         raise UserError(f"export.opset: {params.name} can't be exported at opset {opset}: "
-                        f"{str(error).splitlines()[0]}; try 18") from None
+                        f"{str(error).splitlines()[0]}{newer}") from None
     proto = clean(proto)
     metadata = {"classes": json.dumps(classes), "model": params.name,
                 "image_size": str(params.image_size),

@@ -56,12 +56,12 @@ def mean_errors(model: onnx.ModelProto, rounded: dict[str, np.ndarray],
     if not outputs:  # a model of MatMul alone
         return {}
     session = open_session(probed.SerializeToString())
-    sums, count = dict.fromkeys(outputs, 0.0), 0
+    sums, counts = dict.fromkeys(outputs, 0.0), dict.fromkeys(outputs, 0)
     for feed in feeds:
         for name, means in zip(outputs, session.run(list(outputs.values()), feed), strict=True):
             sums[name] += means.reshape(means.shape[:2]).sum(axis=0, dtype=np.float64)
-        count += len(means)
-    return {name: total / count for name, total in sums.items()}
+            counts[name] += len(means)
+    return {name: total / counts[name] for name, total in sums.items()}
 
 
 def _with_error_outputs(model: onnx.ModelProto, rounded: dict[str, np.ndarray]
@@ -88,7 +88,7 @@ def _with_error_outputs(model: onnx.ModelProto, rounded: dict[str, np.ndarray]
         twin.name, twin.output[0] = error, error
         del twin.input[1:]
         twin.input.append(weight)
-        # A pool leaves one value a picture and channel, and a Gemm puts out no more than that.
+        # A pool leaves a row for each picture; a Gemm puts out one, or one for each of its patches.
         probed.graph.node.append(helper.make_node(
             "GlobalAveragePool" if node.op_type == "Conv" else "Identity",
             [error], [outputs[output]]))

@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from stages.onnx_graph.attributes import attributes
-from stages.quantization.ranges import LEVELS, Range
+from stages.quantization.ranges import ACTIVATION_LEVELS, Range
 from stages.quantization.rounding import weighted_layers
 
 INT32_MAX = np.iinfo(np.int32).max
@@ -47,9 +47,9 @@ def _channels_first(node: onnx.NodeProto) -> bool:
 def _floor(bias: np.ndarray, span: Range) -> np.ndarray:
     """The least that the largest weight of each channel may be: float32, shape of `bias`."""
     lowest, highest = min(float(span[0]), 0.0), max(float(span[1]), 0.0)
-    step = (highest - lowest) / (LEVELS - 1) or 1.0
+    step = (highest - lowest) / (ACTIVATION_LEVELS - 1) or 1.0
     least = np.abs(bias, dtype=np.float64) * MARGIN / (INT32_MAX * step)
-    return (least * (LEVELS - 1)).astype(np.float32)
+    return (least * (ACTIVATION_LEVELS - 1)).astype(np.float32)
 
 
 def _raise(weights: np.ndarray, floor: np.ndarray) -> np.ndarray:

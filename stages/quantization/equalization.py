@@ -21,8 +21,8 @@ from onnx import numpy_helper
 
 from stages.measurement.session import open_session
 from stages.onnx_graph.attributes import attributes
-from stages.quantization.ranges import LEVELS
-from stages.quantization.rounding import LEVELS as WEIGHT_LEVELS
+from stages.quantization.ranges import ACTIVATION_LEVELS
+from stages.quantization.rounding import LARGEST_WEIGHT
 
 # f(factor * x) = factor * f(x), channel by channel, for a factor above zero.
 PROPORTIONAL = {"Add", "Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool"}
@@ -209,13 +209,13 @@ def predicted_noise(group: Group, weights: dict[str, np.ndarray], seen: dict[str
         old = weights[node.input[1]]
         gain += sum_by_input(node, np.square(old), len(factors))
         rows = by_input(node, old, factors).reshape(len(old), -1)
-        step = np.abs(rows).max(axis=1 if per_channel else None) / WEIGHT_LEVELS
+        step = np.abs(rows).max(axis=1 if per_channel else None) / LARGEST_WEIGHT
         inputs = by_input(node, np.ones_like(old), power).reshape(len(old), -1).sum(axis=1)
         noise += float(np.sum(step**2 / 12 * inputs))
     for name in group.quantized:
         highest = max(float((seen[name].highest / factors).max()), 0.0)
         lowest = min(float((seen[name].lowest / factors).min()), 0.0)
-        noise += ((highest - lowest) / (LEVELS - 1)) ** 2 / 12 * float(gain @ factors**2)
+        noise += ((highest - lowest) / (ACTIVATION_LEVELS - 1)) ** 2 / 12 * float(gain @ factors**2)
     return noise
 
 

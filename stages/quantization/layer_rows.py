@@ -5,6 +5,7 @@ that makes one place. Places depend on seed, layer and batch alone, so that two 
 same pictures are looked at in the same places.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from stages.quantization.rounding import weighted_layers, weights_of
 # From nothing to the calibration pictures, batch by batch, by the name of the model's input.
 Feeds = Callable[[], Iterator[dict[str, np.ndarray]]]
 
-ROWS = 4096           # of a layer, over all pictures
+ROWS = 4096           # of a convolution, over all pictures
 INPUT_VALUES = 2**24  # that they may hold: layers with large patches get fewer
 
 
@@ -88,20 +89,28 @@ class Places:
 
 
 def layers_to_round(source: onnx.ModelProto, stored: set[str]) -> list[Layer]:
-    """The layers of the float graph, in its order, whose weights are among `stored`."""
-    weights = weights_of(source)
+    """The layers of the float graph, in its order, whose weights are among `stored`.
+
+    Layers that share their weights are left out: what suits the one need not suit the other.
+    """
+    weights, found = weights_of(source), weighted_layers(source)
     layers = [Layer(number, node, name, weights[name].shape)
-              for number, (node, name) in enumerate(weighted_layers(source))]
-    return [layer for layer in layers if layer.name in stored and _is_plain(layer.node)]
+              for number, (node, name) in enumerate(found)]
+    uses = Counter(name for _, name in found)
+    return [layer for layer in layers
+            if layer.name in stored and _is_plain(layer) and uses[layer.name] == 1]
 
 
-def _is_plain(node: onnx.NodeProto) -> bool:
-    """Whether a node is inputs times weights plus bias, outputs first, with padding as numbers."""
+def _is_plain(layer: Layer) -> bool:
+    """Whether a layer is inputs times weights plus bias, outputs first, with padding as numbers,
+    over the two sides of a picture or none.
+    """
+    node = layer.node
     plain = {"Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1},
              "Conv": {"auto_pad": b"NOTSET"}}[node.op_type]
     found = attributes(node)
     return (all(found.get(name, value) == value for name, value in plain.items())
-            and (node.op_type == "Conv" or found.get("transB") == 1))
+            and (len(layer.shape) == 4 if node.op_type == "Conv" else found.get("transB") == 1))
 
 
 def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[Layer], feeds: Feeds, seed: int

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from onnxruntime.quantization.quant_utils import get_qmin_qmax_for_qType
 from torch import nn
 from torch.nn import functional
 
@@ -22,13 +23,11 @@ from stages.config.errors import UserError
 from stages.config.schema import Model, QatRecipe
 from stages.model.preprocess import preprocess
 from stages.onnx_graph.attributes import attributes
+from stages.quantization.ranges import ACTIVATION_LEVELS
+from stages.quantization.stored_weights import SUFFIX
 
 log = logging.getLogger(__name__)
 
-SUFFIX = "_quantized"
-LEVELS = {np.dtype(np.int8): (-128, 127), np.dtype(np.uint8): (0, 255)}
-SMALLEST_INT32, LARGEST_INT32 = -2**31, 2**31 - 1
-ACTIVATION_LEVELS = 255
 LR_FLOOR = 0.1  # of the recipe's, at the last step
 
 Teacher = Callable[[np.ndarray], np.ndarray]
@@ -40,13 +39,16 @@ class QdqNetwork(nn.Module):
     Args:
         quantized: the QDQ graph, as ONNX Runtime's quantizer writes it.
         source: the float graph that it was made of, for the weights before rounding.
+        reduce_range: weights were quantized to 7 bits, and stay within them.
 
     Raises:
         UserError: the graph has an operator that can't be fine-tuned.
     """
 
-    def __init__(self, quantized: onnx.ModelProto, source: onnx.ModelProto) -> None:
+    def __init__(self, quantized: onnx.ModelProto, source: onnx.ModelProto, *,
+                 reduce_range: bool) -> None:
         super().__init__()
+        self.reduce_range = reduce_range
         if unknown := not_tunable(quantized):
             raise UserError(f"qat: operator {', '.join(unknown)} can't be fine-tuned; "
                             "leave qat out of this variant")
@@ -57,17 +59,15 @@ class QdqNetwork(nn.Module):
                           for tensor in quantized.graph.initializer}
         floats = {tensor.name: numpy_helper.to_array(tensor).copy()
                   for tensor in source.graph.initializer}
-        learned = {name: self.constants[name] for node in self.nodes
-                   if node.op_type in ("Conv", "Gemm")
-                   for name in node.input[1:] if name in self.constants}
+        self.units = self._units()
+        learned = {name: self.constants[name] for name in self.units if name in self.constants}
         for node in self.nodes:
-            if node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
+            if self._is_learned(node):
                 name = node.input[0].removesuffix(SUFFIX)
                 # Weights start before rounding; a bias has 32 bits and starts as it is.
                 learned[name] = (self._dequantized(node) if name not in floats
                                  or self.constants[node.input[0]].dtype == torch.int32
                                  else torch.from_numpy(floats[name]))
-        self.units = self._units()
         # A parameter's name may hold no dot.
         self.names = {name: f"p{index}" for index, name in enumerate(sorted(learned))}
         for name, attribute in self.names.items():
@@ -75,7 +75,7 @@ class QdqNetwork(nn.Module):
                 (learned[name] / self.units[name]).float()))
 
     def _units(self) -> dict[str, torch.Tensor]:
-        """What a parameter is counted in, so that one learning rate suits all.
+        """What a parameter, by its name, is counted in, so that one learning rate suits all.
 
         For a weight that is its quantization step; for a bias, what a step of a weight can change.
         """
@@ -89,9 +89,14 @@ class QdqNetwork(nn.Module):
                 if len(node.input) > 2:
                     bias = made_by.get(node.input[2])
                     name = bias.input[0].removesuffix(SUFFIX) if bias else node.input[2]
-                    units[name] = (ACTIVATION_LEVELS * self.constants[picture.input[1]].double()
-                                   * step.flatten())
+                    scale = self.constants[picture.input[1]].double()
+                    units[name] = (ACTIVATION_LEVELS - 1) * scale * step.flatten()
         return units
+
+    def _is_learned(self, node: onnx.NodeProto) -> bool:
+        """Whether `node` reads a stored weight or bias of a layer, not another constant."""
+        return (node.op_type == "DequantizeLinear" and node.input[0] in self.constants
+                and node.input[0].removesuffix(SUFFIX) in self.units)
 
     def parameter(self, name: str) -> torch.Tensor:
         """The weight or bias `name` as it stands, float32."""
@@ -113,13 +118,15 @@ class QdqNetwork(nn.Module):
                  ) -> torch.Tensor:
         """The output of `node`, whose inputs `value` gives by name."""
         if node.op_type == "DequantizeLinear":
-            return (self._rounded_parameter(node) if node.input[0] in self.constants
+            if self._is_learned(node):
+                return self._rounded_parameter(node)
+            return (self._dequantized(node).float() if node.input[0] in self.constants
                     else value(node.input[0]))
         if node.op_type == "QuantizeLinear":
             scale, zero_point = (self.constants[name] for name in node.input[1:])
-            low, high = LEVELS[zero_point.numpy().dtype]
+            limits = np.iinfo(zero_point.numpy().dtype)
             return torch.fake_quantize_per_tensor_affine(
-                value(node.input[0]), scale.item(), int(zero_point), low, high)
+                value(node.input[0]), scale.item(), int(zero_point), limits.min, limits.max)
         return OPERATORS[node.op_type]([value(name) if name else None for name in node.input],
                                        attributes(node))
 
@@ -130,7 +137,7 @@ class QdqNetwork(nn.Module):
         parameter = parameter.contiguous(memory_format=torch.channels_last
                                          if parameter.dim() == 4 else torch.contiguous_format)
         scale, zero_point = (self.constants[name] for name in node.input[1:])
-        low, high = LEVELS[zero_point.numpy().dtype]
+        low, high = self._weight_limits(zero_point.numpy().dtype)
         if scale.numel() == 1:
             return torch.fake_quantize_per_tensor_affine(parameter, scale.item(), int(zero_point),
                                                          low, high)
@@ -141,7 +148,7 @@ class QdqNetwork(nn.Module):
         """Put the weights and biases, rounded, into the graph that this network was made of."""
         made = {}
         for node in self.nodes:
-            if node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
+            if self._is_learned(node):
                 made[node.input[0]] = self._as_integers(node)
         for name in self.names:
             if name in self.constants:
@@ -165,11 +172,19 @@ class QdqNetwork(nn.Module):
         scale, zero_point = self._steps(node)
         return (self.constants[node.input[0]] - zero_point) * scale
 
+    def _weight_limits(self, dtype: np.dtype) -> tuple[int, int]:
+        """The least and the largest integer that a weight stored as `dtype` may be."""
+        kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+        low, high = get_qmin_qmax_for_qType(kind, reduce_range=self.reduce_range)
+        return int(low), int(high)
+
     def _as_integers(self, node: onnx.NodeProto) -> np.ndarray:
         name, old = node.input[0], self.constants[node.input[0]].numpy()
         value = self.parameter(name.removesuffix(SUFFIX)).detach().double().numpy()
         scale, zero_point = (tensor.numpy() for tensor in self._steps(node))
-        low, high = LEVELS.get(old.dtype, (SMALLEST_INT32, LARGEST_INT32))
+        limits = np.iinfo(np.int32)
+        low, high = ((limits.min, limits.max) if old.dtype == np.int32
+                     else self._weight_limits(old.dtype))
         return np.clip(np.rint(value / scale) + zero_point, low, high).astype(old.dtype)
 
 
@@ -250,13 +265,15 @@ def random_batches(pictures: np.ndarray, positions: np.ndarray, recipe: QatRecip
 
 
 def fine_tune(quantized: onnx.ModelProto, source: onnx.ModelProto, teacher: Teacher,
-              batches: Iterator[np.ndarray], recipe: QatRecipe, model: Model) -> list[float]:
+              batches: Iterator[np.ndarray], recipe: QatRecipe, model: Model, *,
+              reduce_range: bool) -> list[float]:
     """Fine-tune the QDQ graph `quantized` in place on the probabilities of `teacher`.
 
     Args:
         source: the float graph.
         teacher: from float32 (B, 3, S, S) to the float model's logits.
         batches: uint8 pictures (B, H, W, 3); labels are not needed.
+        reduce_range: as `quantized` was made.
 
     Returns:
         The loss by step, a Kullback-Leibler divergence in nats.
@@ -264,7 +281,7 @@ def fine_tune(quantized: onnx.ModelProto, source: onnx.ModelProto, teacher: Teac
     Raises:
         UserError: an operator that can't be fine-tuned, or a loss that is not finite.
     """
-    network = QdqNetwork(quantized, source)
+    network = QdqNetwork(quantized, source, reduce_range=reduce_range)
     optimizer = torch.optim.Adam(network.parameters(), recipe.lr)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LR_FLOOR, recipe.steps)
     losses = []

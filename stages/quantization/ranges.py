@@ -13,7 +13,7 @@ from stages.quantization.histogram import BINS, Histogram
 
 Range = tuple[np.float32, np.float32]
 
-LEVELS = 256
+ACTIVATION_LEVELS = 256
 PERCENTILE = 99.99
 THRESHOLDS = 2.0 ** (-np.arange(129) / 16)  # of the largest value, down to a 256th of it
 # Count that a bin has which the coarser distribution leaves empty: divergence stays finite.
@@ -41,9 +41,9 @@ def mse_range(histogram: Histogram) -> Range:
     counts = histogram.counts[seen]
 
     def error(lowest: float, highest: float) -> float:
-        step = (highest - lowest) / (LEVELS - 1)
+        step = (highest - lowest) / (ACTIVATION_LEVELS - 1)
         zero = np.round(-lowest / step)
-        rounded = (np.clip(np.round(values / step) + zero, 0, LEVELS - 1) - zero) * step
+        rounded = (np.clip(np.round(values / step) + zero, 0, ACTIVATION_LEVELS - 1) - zero) * step
         return float(counts @ np.square(values - rounded))
 
     return _best(histogram, error)
@@ -62,12 +62,12 @@ def entropy_range(histogram: Histogram) -> Range:
         first, last = np.floor(np.array([lowest, highest]) / histogram.width).astype(int)
         first, last = first + BINS // 2, last + BINS // 2 + 1
         inside = counts[first:last]
-        if len(inside) < LEVELS or not inside.any():
+        if len(inside) < ACTIVATION_LEVELS or not inside.any():
             return np.inf
         clipped = inside.copy()
         clipped[0] += counts[:first].sum()
         clipped[-1] += counts[last:].sum()
-        level = np.arange(len(inside)) * LEVELS // len(inside)
+        level = np.arange(len(inside)) * ACTIVATION_LEVELS // len(inside)
         filled = inside > 0
         share = np.bincount(level, inside) / np.maximum(np.bincount(level, filled), 1)
         coarse = np.where(filled, share[level], np.where(clipped > 0, UNSEEN, 0))

@@ -45,7 +45,7 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
             raise UserError(f"{key}.calibration: got '{recipe.calibration}', but dynamic "
                             "quantization finds ranges at run time; set it to none")
         if recipe.bias_correction:
-            raise UserError(f"{key}.bias_correction: got true, which needs method: static")
+            raise UserError(f"{key}.bias_correction: got true, which needs method: static or mixed")
         if recipe.equalization:
             raise UserError(f"{key}.equalization: got true, which needs method: static or mixed")
         if recipe.cut_flat_tails:
@@ -83,16 +83,20 @@ def calibration_positions(held_out: np.ndarray, recipe: QuantizedVariant) -> np.
     return evenly(held_out, wanted)
 
 
-def record_recipe(path: Path, recipe: QuantizedVariant, *, tuned: bool = False) -> None:
+def record_recipe(path: Path, recipe: QuantizedVariant, *, rounded: bool = False,
+                  tuned: bool = False) -> None:
     """Write `recipe` into the metadata of the model at `path`, for the preflight at load.
 
     Args:
-        tuned: the model is what `recipe.qat` made of it; without, the recipe is written without.
+        rounded, tuned: the model is what adaptive rounding or `recipe.qat` made of it; what was
+            not kept, the recipe is written without.
     """
     model = onnx.load(path)
     entry = model.metadata_props.add()
     values = OmegaConf.to_container(OmegaConf.structured(recipe))
-    entry.key, entry.value = RECIPE_KEY, json.dumps(values if tuned else {**values, "qat": None})
+    values["adaptive_rounding"] &= rounded
+    values["qat"] = values["qat"] if tuned else None
+    entry.key, entry.value = RECIPE_KEY, json.dumps(values)
     onnx.save(model, path)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-LEVELS = 127
-WEIGHTED = ("Conv", "Gemm")
+from stages.quantization.stored_weights import SUFFIX
+
+LARGEST_WEIGHT = 127  # of signed, symmetric INT8
 
 
 def weighted_layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
@@ -20,7 +21,7 @@ def weighted_layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     return [(node, node.input[1]) for node in model.graph.node
-            if node.op_type in WEIGHTED and node.input[1] in constants]
+            if node.op_type in ("Conv", "Gemm") and node.input[1] in constants]
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -33,7 +34,7 @@ def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 def round_weights(weights: np.ndarray, *, per_channel: bool) -> np.ndarray:
     """Round to signed INT8, symmetric, and back to float32; shape (channels, ...)."""
     axes = tuple(range(1, weights.ndim)) if per_channel else None
-    step = np.abs(weights).max(axis=axes, keepdims=True) / LEVELS
+    step = np.abs(weights).max(axis=axes, keepdims=True) / LARGEST_WEIGHT
     step = np.where(step == 0, 1, step)
     return (np.round(weights / step) * step).astype(np.float32)
 
@@ -41,7 +42,8 @@ def round_weights(weights: np.ndarray, *, per_channel: bool) -> np.ndarray:
 def channel_spread(weights: np.ndarray) -> float:
     """Largest weight of the widest output channel over that of the median channel."""
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    return float(largest.max() / max(float(np.median(largest)), np.finfo(np.float32).tiny))
+    return float(largest.max()) / max(float(np.median(largest)),
+                                      float(np.finfo(np.float32).tiny))
 
 
 def with_rounded_weights(model: onnx.ModelProto, *, per_channel: bool) -> onnx.ModelProto:
@@ -65,7 +67,7 @@ def with_float_weights(quantized: onnx.ModelProto, model: onnx.ModelProto) -> on
     weights = weights_of(model)
     restored = {}
     for node in list(result.graph.node):
-        source = node.input[0].removesuffix("_quantized") if node.input else ""
+        source = node.input[0].removesuffix(SUFFIX) if node.input else ""
         if node.op_type == "DequantizeLinear" and source in weights:
             restored[node.output[0]] = source
             result.graph.node.remove(node)

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from stages.onnx_graph.cost import multiply_accumulates
+from stages.onnx_graph.cost import COUNTED, multiply_accumulates
 
-WEIGHTED = ("Conv", "Gemm", "MatMul")
 # The error of a layer that changes nothing at all is shown as this many dB.
 MOST_DB = 120.0
 
@@ -44,7 +43,7 @@ def layers_of(model: onnx.ModelProto) -> list[Layer]:
     layers: list[Layer] = []
     waiting: tuple[str, ...] = ()
     for node in model.graph.node:
-        if node.op_type in WEIGHTED and node.input[1] in weights:
+        if node.op_type in COUNTED and node.input[1] in weights:
             layers.append(Layer(node.input[1], (*waiting, node.name),
                                 macs.get(node.output[0], 0)))
             waiting = ()

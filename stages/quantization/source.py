@@ -8,8 +8,8 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
 from stages.config.errors import UserError
+from stages.onnx_graph.operators import WEIGHTED
 
-QUANTIZABLE = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 # Before 13, DequantizeLinear knows no axis, and so no scale by channel.
 OLDEST_OPSET = 13
 
@@ -37,9 +37,9 @@ def load_float_model(path: Path) -> onnx.ModelProto:
         if not all(side.HasField("dim_value") and side.dim_value > 0 for side in sides):
             raise UserError(f"{path}: input '{value.name}' leaves its height or width open; "
                             "export it for pictures of one size")
-    if not any(node.op_type in QUANTIZABLE for node in model.graph.node):
+    if not any(node.op_type in WEIGHTED for node in model.graph.node):
         raise UserError(f"{path}: nothing to quantize; it has no "
-                        f"{', '.join(sorted(QUANTIZABLE))}")
+                        f"{', '.join(sorted(WEIGHTED))}")
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and not np.isfinite(
                 numpy_helper.to_array(tensor)).all():

@@ -111,6 +111,7 @@ def _learn(source: Path, target: Path, recipe: QuantizedVariant, model: Model, d
             record.qat = {"kept": False, "reason": reason}
             return
         batches = random_batches(dataset.images, dataset.splits["train"], recipe.qat)
-        losses = fine_tune(graph, prepared, load_onnx(source), batches, recipe.qat, model)
+        losses = fine_tune(graph, prepared, load_onnx(source), batches, recipe.qat, model,
+                           reduce_range=recipe.reduce_range)
         record.qat = {**keep_if_better(target, graph, "qat", logits, reference),
                       "first_loss": losses[0], "last_loss": losses[-1]}

@@ -54,8 +54,11 @@ def recipe_table(analysis: dict[str, Any]) -> str:
     """Accuracy by what is quantized and how, as the analyze stage found it."""
     rows = "".join(f"| {recipe} | {100 * accuracy:.1f} % |\n"
                    for recipe, accuracy in analysis["accuracy"].items())
+    left = analysis.get("layers_left_out", 0)
+    note = ("\nWeights alone and activations alone are those of convolutions and Gemm; the "
+            f"{left} MatMul layers of this model are not taken apart.\n" if left else "")
     return (f"| what is quantized | accuracy on {analysis['validation_images']:,} validation "
-            f"pictures |\n| --- | --- |\n{rows}")
+            f"pictures |\n| --- | --- |\n{rows}{note}")
 
 
 def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:

@@ -104,4 +104,5 @@ def test_nodes_are_named(lite0_files):
     names = {node.name for node in executed.graph.node}
     found = float_nodes(executed)
     assert len(found) >= 50
+    assert all(node["name"] for node in found)
     assert {node["name"] for node in found} <= names

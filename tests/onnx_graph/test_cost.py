@@ -17,6 +17,26 @@ def test_by_hand(opset):
     assert list(multiply_accumulates(proto).values()) == [8 * 256 * 27, 8 * 256 * 25, 24]
 
 
+class Tokens(nn.Module):
+    """16 patches a picture, all in one product of matrices."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 8, stride=8)
+        self.mix, self.head = nn.Linear(8, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        mixed = self.mix(tokens.reshape(-1, 8))
+        return self.head(mixed.reshape(x.shape[0], 16, 5).mean(1))
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_rows_of_a_picture_beside_each_other_count_all(opset):
+    proto = export_onnx(Tokens().eval(), model_params(image_size=32), ["a", "b", "c"], opset)
+    assert sorted(multiply_accumulates(proto).values()) == [5 * 3, 16 * 8 * 5, 16 * 8 * 192]
+
+
 def test_of_a_published_model():
     """EfficientNet-Lite0 has 407 million at 224 pixels with 1,000 classes, by its authors."""
     params = model_params("tf_efficientnet_lite0", 224)

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from synthetic import model_params
 from test_equalization import SIDE, bottlenecks
 
@@ -166,3 +166,20 @@ def test_logits_come_nearer_to_the_float_model(case, dataset, tmp_path):
     before = error(coarse, "before.onnx")
     round_adaptively(coarse, prepared, feeds)
     assert error(coarse, "after.onnx") < 0.7 * before
+
+
+def test_layers_that_are_no_plain_product_of_their_own_are_left_out():
+    """A convolution over one side, and two that share their weights."""
+    arrays = {"line": np.ones((4, 3, 3)), "shared": np.ones((4, 4, 1, 1)),
+              "own": np.ones((4, 4, 1, 1))}
+    nodes = [helper.make_node("Conv", ["x", "line"], ["a"]),
+             *(helper.make_node("Conv", [source, weight], [made]) for source, weight, made in (
+                 ("p", "shared", "b"), ("b", "shared", "c"), ("c", "own", "d")))]
+    graph = helper.make_graph(
+        nodes, "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 9]),
+                         helper.make_tensor_value_info("p", TensorProto.FLOAT, [1, 4, 9, 9])],
+        [helper.make_tensor_value_info("d", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array.astype(np.float32), name)
+         for name, array in arrays.items()])
+    layers = layers_to_round(helper.make_model(graph), set(arrays))
+    assert [layer.name for layer in layers] == ["own"]

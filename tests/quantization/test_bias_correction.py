@@ -97,6 +97,22 @@ def test_mean_error_is_that_of_the_layers_outputs(opset):
     np.testing.assert_allclose(errors["y"], head.mean(axis=0), atol=1e-5)
 
 
+def test_error_of_a_layer_with_several_rows_a_picture_is_the_mean_over_them():
+    """As the output projection of torchvision's attention: tokens of all pictures in one Gemm."""
+    tokens = helper.make_graph(
+        [helper.make_node("Reshape", ["x", "shape"], ["r"]),
+         helper.make_node("Gemm", ["r", "w"], ["y"], transB=1)], "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, 6, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2])],
+        [numpy_helper.from_array(HEAD, "w"),
+         numpy_helper.from_array(np.array([-1, 4]), "shape")])
+    model = helper.make_model(tokens, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    weights = np.round(HEAD / 0.5) * 0.5
+    errors = mean_errors(model, {"w": weights}, feeds(2, 3))
+    expected = PICTURES.reshape(-1, 4) @ (weights - HEAD).T
+    np.testing.assert_allclose(errors["y"], expected.mean(axis=0), atol=1e-5)
+
+
 def test_batches_of_any_size_weigh_by_their_pictures():
     rounded = dequantized_weights(as_qdq(chain(), 0.5))
     whole, parts = (mean_errors(chain(), rounded, feeds(*sizes)) for sizes in ((5,), (1, 4)))

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from stages.quantization.calibration import calibrate
 from stages.quantization.flat_tails import HARD_SWISH_FLAT, SILU_FLAT, cut_flat_tails
-from stages.quantization.ranges import LEVELS
+from stages.quantization.ranges import ACTIVATION_LEVELS
 
 WIDE_RANGE = (np.float32(-80), np.float32(40))
 
@@ -80,7 +80,7 @@ def test_silu_of_a_rounded_tensor_is_nearer_with_the_cut():
     del model.graph.output[-1]
 
     def error(lowest, highest):
-        step = (highest - lowest) / (LEVELS - 1)
+        step = (highest - lowest) / (ACTIVATION_LEVELS - 1)
         rounded = np.clip(values, lowest, highest) / step
         rounded = np.round(rounded) * step
         silu = [array * expit(array) for array in (values, rounded)]

@@ -14,6 +14,7 @@ from stages.measurement.predictor import load_onnx, model_input
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.names import INPUT
 from stages.quantization.qat import OPERATORS, QdqNetwork, fine_tune, random_batches
+from stages.quantization.stored_weights import stored_weights
 
 RECIPE = QatRecipe(steps=12, batch_size=16, lr=1e-3, seed=0)
 
@@ -55,7 +56,7 @@ def tuned(files, dataset, recipe=RECIPE, teacher=None):
     result.CopyFrom(quantized)
     losses = fine_tune(result, source, teacher or load_onnx(path),
                        random_batches(dataset.images, dataset.splits["train"], recipe), recipe,
-                       params)
+                       params, reduce_range=False)
     return result, losses
 
 
@@ -70,7 +71,7 @@ def test_every_node_gives_what_onnx_runtime_gives(name, files, lite0_files, data
              and node.output[0] != quantized.graph.output[0].name]
     batch = model_input(dataset.pictures("validation")[:4], params)
     expected = as_written(quantized, batch, names)
-    network = QdqNetwork(quantized, source)
+    network = QdqNetwork(quantized, source, reduce_range=False)
     values = {quantized.graph.input[0].name: torch.from_numpy(batch), **network.constants,
               **{name: network.parameter(name).detach() for name in network.names}}
     checked = set()
@@ -91,13 +92,14 @@ def test_writing_back_what_was_read_changes_nothing(files):
     source, _, quantized, _ = files
     result = onnx.ModelProto()
     result.CopyFrom(quantized)
-    QdqNetwork(quantized, source).write_to(result)
+    QdqNetwork(quantized, source, reduce_range=False).write_to(result)
     before, after = arrays_of(quantized), arrays_of(result)
     for name, array in before.items():
         assert after[name].dtype == array.dtype
         if np.issubdtype(array.dtype, np.integer):
             assert np.abs(after[name].astype(np.int64) - array).max(initial=0) <= 1, "ties"
-        np.testing.assert_allclose(after[name], array, rtol=1e-3, atol=1)
+        else:
+            np.testing.assert_allclose(after[name], array, rtol=1e-6)
 
 
 def test_tuning_brings_the_graph_nearer_to_the_float_model(lite0_files, dataset):
@@ -106,7 +108,7 @@ def test_tuning_brings_the_graph_nearer_to_the_float_model(lite0_files, dataset)
     after, teacher = onnx.load(lite0_files["static"]), load_onnx(lite0_files["fp32"])
     losses = fine_tune(after, source, teacher,
                        random_batches(dataset.images, dataset.splits["train"], RECIPE), RECIPE,
-                       params)
+                       params, reduce_range=False)
     assert len(losses) == RECIPE.steps
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     batch = model_input(dataset.pictures("validation"), params)
@@ -125,6 +127,54 @@ def test_only_weights_and_biases_change(files, dataset):
     assert changed
     assert all("scale" not in name and "zero_point" not in name for name in changed)
     onnx.checker.check_model(result)
+
+
+def test_a_constant_that_is_no_weight_of_a_layer_stays(files, dataset, tmp_path):
+    """A product with a constant before the head, which the quantizer stores in INT8 as well."""
+    plain, _, _, params = files
+    source, path, target = onnx.ModelProto(), tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    source.CopyFrom(plain)
+    place, head = next((place, node) for place, node in enumerate(source.graph.node)
+                       if node.op_type == "Gemm")
+    source.graph.initializer.append(numpy_helper.from_array(np.float32([0.5]), "factor"))
+    source.graph.node.insert(place, onnx.helper.make_node(
+        "Mul", [head.input[0], "factor"], ["product"], name="product"))
+    source.graph.node[place + 1].input[0] = "product"
+    onnx.save(source, path)
+    quantize_statically(path, target, QuantizedVariant(
+        "static", "QInt8", "QUInt8", False, "minmax", False), params,
+        dataset.pictures("calibration"), INPUT)
+    quantized = onnx.load(target)
+    assert "factor_quantized" in arrays_of(quantized)
+    before = arrays_of(quantized)["factor_quantized"].copy()
+    losses = fine_tune(quantized, source, load_onnx(path),
+                       random_batches(dataset.images, dataset.splits["train"], RECIPE), RECIPE,
+                       params, reduce_range=False)
+    assert np.isfinite(losses).all()
+    np.testing.assert_array_equal(arrays_of(quantized)["factor_quantized"], before)
+
+
+@pytest.mark.parametrize("weight_type", ["QInt8", "QUInt8"])
+def test_weights_of_7_bits_stay_within_them(weight_type, files, dataset, tmp_path):
+    """Steps so long that some weights would go beyond; 8 bits are cut off on a CPU without VNNI."""
+    source, path, _, params = files
+    target = tmp_path / "int8.onnx"
+    quantize_statically(path, target, QuantizedVariant(
+        "static", weight_type, "QUInt8", True, "minmax", False, reduce_range=True), params,
+        dataset.pictures("calibration"), INPUT)
+    lowest, highest = {"QInt8": (-64, 64), "QUInt8": (0, 127)}[weight_type]
+    recipe, reached = QatRecipe(steps=4, batch_size=8, lr=3.0, seed=0), {}
+    for reduce_range in (True, False):
+        graph = onnx.load(target)
+        fine_tune(graph, source, load_onnx(path),
+                  random_batches(dataset.images, dataset.splits["train"], recipe), recipe, params,
+                  reduce_range=reduce_range)
+        arrays = [weight.integers for weight in stored_weights(graph).values()
+                  if weight.integers.dtype != np.int32]
+        reached[reduce_range] = (min(each.min() for each in arrays),
+                                 max(each.max() for each in arrays))
+    assert reached[True] == (lowest, highest)
+    assert reached[False][1] > highest
 
 
 def test_same_seed_same_graph(files, dataset):
@@ -151,7 +201,8 @@ def test_operator_that_is_not_known(files, dataset):
     strange = onnx.ModelProto()
     strange.CopyFrom(quantized)
     strange.graph.node[-1].op_type = "Softsign"
-    assert "qat: operator Softsign can't be fine-tuned" in refusal(QdqNetwork, strange, source)
+    assert "qat: operator Softsign can't be fine-tuned" in refusal(QdqNetwork, strange, source,
+                                                                    reduce_range=False)
 
 
 def test_loss_that_is_not_finite(files, dataset):

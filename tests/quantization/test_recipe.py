@@ -13,7 +13,7 @@ from refusals import refusal
 from tiny_model import tiny_body
 
 from stages.config.params import PARAMS_FILE, load_params
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import QatRecipe, QuantizedVariant
 from stages.measurement.preflight import RECIPE_KEY
 from stages.quantization.recipe import (
     calibration_positions,
@@ -21,6 +21,8 @@ from stages.quantization.recipe import (
     record_recipe,
     recorded_recipe,
 )
+
+QAT = QatRecipe(steps=1, batch_size=2, lr=1e-3, seed=0)
 
 
 def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", correction=False,
@@ -49,6 +51,12 @@ def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", cor
     (recipe("static", calibration="minmax", max_drop_pp=1), "max_drop_pp", "needs method: mixed"),
     (recipe("static", calibration="minmax", layers_per_group=2), "layers_per_group",
      "needs method: mixed"),
+    (recipe("dynamic", qat=QAT), "qat", "set method: static"),
+    (recipe("mixed", calibration="minmax", max_drop_pp=1, qat=QAT), "qat", "set method: static"),
+    (recipe("static", calibration="minmax", first_in_float=1, qat=QAT), "qat",
+     "first_in_float: 0"),
+    (recipe("static", calibration="minmax", adaptive_rounding=True, qat=QAT), "qat",
+     "adaptive_rounding: false"),
 ])
 def test_a_contradiction_is_refused_by_key(values, key, told):
     message = refusal(check_recipe, "int8_x", values)
@@ -62,7 +70,8 @@ def test_a_contradiction_is_refused_by_key(values, key, told):
     recipe("static", calibration="mse", equalization=True, adaptive_rounding=True),
     recipe("static", "QUInt8", "QUInt8", "percentile"),
     recipe("static", calibration="mse", reduce_range=True),
-    recipe("mixed", calibration="minmax", max_drop_pp=0)])
+    recipe("mixed", calibration="minmax", max_drop_pp=0),
+    recipe("static", calibration="minmax", qat=QAT)])
 def test_what_goes_together_is_accepted(values):
     check_recipe("int8_x", values)
 
@@ -102,7 +111,15 @@ def test_fine_tuning_that_was_not_kept_is_not_in_the_recipe_of_the_model(tmp_pat
     assert recorded_recipe(onnx.load(path)) is None
     params = load_params("quantize", path=ROOT / PARAMS_FILE)
     asked = params.quantize.variants.int8_qat
-    record_recipe(path, asked, tuned=tuned)
+    record_recipe(path, asked, rounded=True, tuned=tuned)
     plain = OmegaConf.to_container(asked)
     assert plain["qat"]["steps"] == 100
     assert recorded_recipe(onnx.load(path)) == (plain if tuned else {**plain, "qat": None})
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+def test_rounding_that_was_not_kept_is_not_in_the_recipe_of_the_model(tmp_path, rounded):
+    path = tmp_path / "model.onnx"
+    onnx.save(tiny_body(), path)
+    record_recipe(path, recipe("static", adaptive_rounding=True), rounded=rounded)
+    assert recorded_recipe(onnx.load(path))["adaptive_rounding"] is rounded

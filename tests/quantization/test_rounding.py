@@ -47,6 +47,10 @@ def test_spread_is_the_widest_channel_over_the_median_one():
     assert channel_spread(weights) == 15
 
 
+def test_spread_is_finite_where_most_channels_are_dead():
+    assert np.isfinite(channel_spread(np.array([[0], [0], [0], [5]], dtype=np.float32)))
+
+
 def test_signal_to_noise():
     assert signal_to_noise_db(np.array([10.0]), np.array([9.0])) == pytest.approx(20)
     assert signal_to_noise_db(np.ones(3), np.ones(3)) == float("inf")

@@ -1,0 +1,3 @@
+"""Operators that take part of their work from weights."""
+
+WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
