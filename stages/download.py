@@ -1,15 +1,12 @@
 """Stage download: bring the archive that params.yaml names to data/archive."""
 
 import logging
-from pathlib import Path
 
 from stages.config.params import load_params
 from stages.config.stage import run_stage
-from stages.data.sources import obtain
+from stages.data.sources import ARCHIVE, obtain
 
 log = logging.getLogger(__name__)
-
-ARCHIVE = Path("data/archive")
 
 
 def main() -> None:

@@ -14,12 +14,11 @@ from stages.data.dataset import IMAGES_FILE, write_images, write_splits
 from stages.data.digits import read_digits
 from stages.data.imagefolder import read_imagefolder
 from stages.data.listing import Listing
+from stages.data.sources import ARCHIVE
 from stages.data.splits import check_copies, split
 from stages.files.atomic import replacing
 
 log = logging.getLogger(__name__)
-
-ARCHIVE = Path("data/archive")
 
 
 def read_listing(params: Data, archive: Path) -> Listing:

@@ -46,10 +46,11 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if zipfile.is_zipfile(path):
-            self._entries: Callable[[], Iterator[_Entry]] = self._zip_entries
-        elif _is_tar(path):
-            self._entries = self._tar_entries
+        # A tar first: one that ends with a small zip looks like a zip as well.
+        if _is_tar(path):
+            self._entries: Callable[[], Iterator[_Entry]] = self._tar_entries
+        elif zipfile.is_zipfile(path):
+            self._entries = self._zip_entries
         else:
             raise UserError(f"{path}: not a zip or tar archive, or cut off; fetch it again")
 
@@ -142,6 +143,11 @@ def _is_special(mode: int) -> bool:
 
 def _safe_parts(entry: _Entry, path: Path) -> tuple[str, ...]:
     pure = PurePosixPath(entry.name.replace("\\", "/"))
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: member {entry.name!a}: the name is not UTF-8; rename it"
+                        ) from None
     if entry.is_special:
         raise UserError(f"{path}: member '{entry.name}' is a link or a device; only files and "
                         "folders are read")

@@ -1,6 +1,7 @@
 """A user's own pictures: `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
 
-The layout may stand at the top of the archive or below one single folder.
+The layout may stand at the top of the archive or below one single folder; train and test may be
+written in capitals.
 """
 
 import io
@@ -33,9 +34,9 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
     """
     archive = Archive(path)
     found = _without_single_folder([m for m in archive.members() if not _is_hidden(m)])
-    with_splits = {m.parts[skip] for m, skip in found} & SPLITS
     folders = {m.parts[skip] for m, skip in found if len(m.parts) > skip + 1 or m.is_folder}
-    if with_splits and folders != SPLITS:
+    with_splits = any(_is_split(name) for name in folders)
+    if with_splits and sorted(map(str.lower, folders)) != sorted(SPLITS):
         raise UserError(f"{path}: has {', '.join(sorted(folders))} at its top; expected train "
                         "and test, or one folder for each class")
     depth = 2 if with_splits else 1
@@ -55,9 +56,13 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
     classes = sorted({key[-1] for key in pictures})
     listed = [(key, name) for key in sorted(pictures) for name in sorted(set(pictures[key]))]
     labels = np.array([classes.index(key[-1]) for key, _ in listed], dtype=np.int64)
-    is_test = np.array([key[0] == "test" for key, _ in listed]) if with_splits else None
+    is_test = np.array([key[0].lower() == "test" for key, _ in listed]) if with_splits else None
     wanted = {name: position for position, (_, name) in enumerate(listed)}
     return Listing(classes, labels, is_test, _decoded(archive, wanted, resolution))
+
+
+def _is_split(folder: str) -> bool:
+    return folder.lower() in SPLITS
 
 
 def _is_hidden(member: Member) -> bool:
@@ -72,7 +77,7 @@ def _without_single_folder(members: list[Member]) -> list[tuple[Member, int]]:
     tops = {m.parts[0] for m in members if len(m.parts) > 1 or m.is_folder}
     seconds = {m.parts[1] for m in members if len(m.parts) > 2 or (m.is_folder and
                                                                   len(m.parts) == 2)}
-    skip = 1 if len(tops) == 1 and not tops & SPLITS and seconds else 0
+    skip = 1 if len(tops) == 1 and not any(map(_is_split, tops)) and seconds else 0
     return [(m, skip) for m in members if len(m.parts) > skip]
 
 
@@ -84,7 +89,7 @@ def _check_classes(pictures: dict[tuple[str, ...], list[str]], depth: int, path:
         raise UserError(f"{path}: no JPEG, PNG or WebP in {', '.join(empty)}; "
                         "fill or remove the folder")
     if depth == 2:
-        train, test = ({key[1] for key in pictures if key[0] == split}
+        train, test = ({key[1] for key in pictures if key[0].lower() == split}
                        for split in ("train", "test"))
         if train != test:
             raise UserError(f"{path}: classes differ between train and test: "

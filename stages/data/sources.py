@@ -23,6 +23,7 @@ from stages.files.atomic import replacing
 
 log = logging.getLogger(__name__)
 
+ARCHIVE = Path("data/archive")
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 RETRIES = 3
 
@@ -44,7 +45,7 @@ def named_source(name: str) -> str | None:
         raise UserError(f"{dotenv}: is not UTF-8 text; save it as such") from None
     if not value or _is_url(value):
         return value or None
-    return str(Path(dotenv).parent / Path(value).expanduser())
+    return str(Path(dotenv).parent / os.path.expanduser(value))
 
 
 def obtain(name: str, data_format: str, sha256: str | None, target: Path) -> str:
@@ -65,7 +66,7 @@ def obtain(name: str, data_format: str, sha256: str | None, target: Path) -> str
                         f"{variable_name(name)}, in the environment or in .env")
     if _is_url(source):
         return _download(source, sha256, target, variable_name(name))
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
         with replacing(target) as partial:
             pack_folder(path, partial)

@@ -84,6 +84,17 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
     assert f"{path}: not a zip or tar archive" in refusal(Archive, path)
 
 
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
+    inner = write_zip(tmp_path / "inner", {"x/1.bin": b"1"}).read_bytes()
+    files = {**FILES, "zzz.zip": inner}
+    assert read_all(write_tar(tmp_path / "archive", files, "w")) == files
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    path = write_tar(tmp_path / "archive", {"caf\udce9/1.bin": b"1"})
+    assert "member 'caf\\udce9/1.bin': the name is not UTF-8; rename it" in refusal(read_all, path)
+
+
 def test_a_missing_archive_is_refused(tmp_path):
     assert "nowhere" in refusal(Archive, tmp_path / "nowhere")
 

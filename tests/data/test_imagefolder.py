@@ -85,6 +85,19 @@ def test_folders_for_train_and_test(tmp_path, prefix):
     np.testing.assert_array_equal(images, expected_images(SPLIT))
 
 
+@pytest.mark.parametrize("prefix", ["", "pets/"])
+def test_train_and_test_may_be_written_in_capitals(tmp_path, prefix):
+    found = {prefix + name.replace("train", "Train").replace("test", "TEST"): content
+             for name, content in SPLIT.items()}
+    classes, _, is_test, _ = read_files(tmp_path, found)
+    assert classes == ["cat", "dog"]
+    assert is_test.sum() == 4
+
+
+def test_a_file_called_like_a_split_is_none(tmp_path):
+    assert read_files(tmp_path, {**PLAIN, "test": b"a note"})[0] == ["cat", "dog"]
+
+
 @pytest.mark.parametrize("files", [PLAIN, SPLIT, {f"pets/{n}": c for n, c in SPLIT.items()}],
                          ids=["classes", "train and test", "below a folder"])
 def test_a_folder_a_zip_and_a_tar_give_the_same(tmp_path, files):
@@ -150,6 +163,7 @@ def test_a_name_that_stands_twice_is_one_picture_the_later_one(tmp_path):
      "classes differ between train and test: eel, fox"),
     (picture_files("train/cat", "train/dog"), "has train at its top; expected train and test"),
     ({**SPLIT, **picture_files("validation/cat")}, "has test, train, validation at its top"),
+    ({**SPLIT, **picture_files("Train/cat")}, "has Train, test, train at its top"),
     (picture_files("pets/train/cat", "pets/train/dog"), "has train at its top"),
 ])
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
