@@ -37,13 +37,13 @@ def find_pictures(arguments: list[str]) -> Iterator[str]:
     """The paths that `arguments` name; one that leads nowhere is passed on, to fail when read."""
     for argument in arguments:
         if argument == "-":
-            yield from filter(None, (line.rstrip("\n") for line in sys.stdin))
-        elif os.path.isdir(argument):
-            yield from in_folder(argument)
+            found = filter(None, (line.rstrip("\n") for line in sys.stdin or ()))
         elif os.path.exists(argument):
-            yield argument
+            found = [argument]
         else:
-            yield from sorted(glob.glob(argument, recursive=True)) or [argument]
+            found = sorted(glob.glob(argument, recursive=True)) or [argument]
+        for path in found:
+            yield from in_folder(path) if os.path.isdir(path) else [path]
 
 
 def in_folder(folder: str) -> list[str]:
@@ -102,7 +102,7 @@ def main() -> None:
     except UserError as error:
         log.error("%s", error)
         sys.exit(EXIT_NO_MODEL)
-    for stream in (sys.stdin, sys.stdout):  # a file's name need not be text
+    for stream in filter(None, (sys.stdin, sys.stdout)):  # a file's name need not be text
         stream.reconfigure(errors="surrogateescape")
     try:
         failed = classify_all(model, find_pictures(arguments.images), as_json=arguments.json)

@@ -3,7 +3,8 @@
     python -m stages.publish                      # refresh the tables of the pages
     python -m stages.publish NAME --command TEXT  # also keep the present run as docs/results/NAME
 
-The pages' own tables are of the default experiment, on digits; a run of another leaves them alone.
+The pages' own tables are of the default experiment, which conf/ composes with nothing overridden;
+a run of another leaves them alone.
 What is to be said of a run beside its numbers stands in docs/results/NAME/NOTE.md, if anywhere.
 """
 
@@ -12,8 +13,11 @@ import logging
 import re
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from stages.config.params import load_params
+from dvc.utils.hydra import compose_and_dump
+
+from stages.config.params import PARAMS_FILE, load_params
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
 from stages.files.reading import read_json, read_note
@@ -27,7 +31,7 @@ README = Path("README.md")
 COLLAPSE = Path("docs/collapse.md")
 METRICS = Path("metrics")
 RESULTS = Path("docs/results")
-DEFAULT = "digits"
+CONF = Path("conf")
 MADE_BY = re.compile(r"^Made by `(.+)`, kept by", re.M)
 KEPT = ("params.yaml", "metrics/summary.json", "metrics/comparison.json", "metrics/system.json",
         "metrics/benchmark.json", "metrics/export.json", "metrics/analysis.json",
@@ -80,15 +84,23 @@ def keep_run(name: str, command: str | None) -> None:
             encoding="utf-8")
 
 
+def is_default() -> bool:
+    """Whether params.yaml is what conf/ composes with nothing overridden."""
+    with TemporaryDirectory() as folder:
+        composed = Path(folder) / PARAMS_FILE
+        compose_and_dump(composed, str(CONF.resolve()), None, "config", "", [])
+        return composed.read_bytes() == PARAMS_FILE.read_bytes()
+
+
 def refresh_pages() -> None:
     """Put tables between their markers: the present run's, and each published run's that has any.
     """
-    if (dataset := read_json(METRICS / "summary.json")["dataset"]) == DEFAULT:
+    if is_default():
         write_block(README, "results", table_of(METRICS))
         write_block(COLLAPSE, "collapse", recipe_table(read_json(METRICS / "analysis.json")))
     else:
-        log.info("%s and %s show %s; this run is of %s and leaves their tables alone", README,
-                 COLLAPSE, DEFAULT, dataset)
+        log.info("%s and %s show the default experiment; %s is of another and leaves their tables "
+                 "alone", README, COLLAPSE, PARAMS_FILE)
     for name in re.findall(r"<!-- results (\S+) -->", README.read_text(encoding="utf-8")):
         write_block(README, f"results {name}", table_of(RESULTS / name))
 

@@ -17,7 +17,7 @@ from stages.files.atomic import write_json
 from stages.model.build import build_model, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from stages.training.loop import History, discard_state, train
-from stages.training.resume import fingerprint
+from stages.training.resume import fingerprint, loaded_code
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,10 @@ def main() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.manual_seed(params.train.seed)
     model = build_model(params.model, len(dataset.classes))
-    history = train(model, dataset, params,
-                    fingerprint(OmegaConf.to_yaml(params), SPLITS_FILE, IMAGES_FILE))
+    weights = Path(params.model.weights)
+    run = fingerprint(OmegaConf.to_yaml(params), SPLITS_FILE, IMAGES_FILE, *loaded_code(),
+                      *([weights] if weights.is_file() else []))
+    history = train(model, dataset, params, run)
     processes = PartialState()
     if not processes.is_main_process:
         return

@@ -94,8 +94,13 @@ def test_files_folders_and_patterns(folder, monkeypatch):
         "a.png", "below/c.webp", "a.png", "b.JPG", "broken.png"]
     assert list(find_pictures(["**/*.webp"])) == ["below/c.webp"]
     assert list(find_pictures(["no*such"])) == ["no*such"]
+    assert list(find_pictures(["bel*"])) == ["below/c.webp"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("a b.png\nc.png"))
     assert list(find_pictures(["-"])) == ["a b.png", "c.png"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("below\n"))
+    assert list(find_pictures(["-"])) == ["below/c.webp"]
+    monkeypatch.setattr(sys, "stdin", None)  # closed by the caller
+    assert list(find_pictures(["-"])) == []
 
 
 def test_name_with_brackets_is_no_pattern(tmp_path):

@@ -1,9 +1,11 @@
 """Keeping a run, in a folder with the repository's own metrics."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from import_closure import ROOT
 from refusals import refusal
 from report_files import copy_metrics
 
@@ -15,6 +17,7 @@ NOTE = "The machine was busy,\nand so the timings are wide.\n"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     copy_metrics(tmp_path)
+    shutil.copytree(ROOT / publish.CONF, tmp_path / publish.CONF)
     monkeypatch.chdir(tmp_path)
     return tmp_path / publish.RESULTS / "run"
 
@@ -64,10 +67,16 @@ def write_pages():
     publish.README.write_text("<!-- results -->\nold\n<!-- /results -->\n")
 
 
-def test_a_run_of_other_pictures_leaves_the_default_ones_tables(folder, monkeypatch):
+SUMMARY, PARAMS = publish.METRICS / "summary.json", Path("params.yaml")
+
+
+@pytest.mark.parametrize("changes", [
+    [(SUMMARY, '"digits"', '"flowers"'), (PARAMS, "name: digits", "name: flowers")],
+    [(SUMMARY, "_lite0", "_lite2"), (PARAMS, "_lite0", "_lite2")],
+    [(PARAMS, "reduce_range: false", "reduce_range: true")]], ids=["data", "model", "recipe"])
+def test_a_run_of_another_experiment_leaves_the_default_ones_tables(folder, monkeypatch, changes):
     write_pages()
-    for path, old, new in ((publish.METRICS / "summary.json", '"digits"', '"flowers"'),
-                           (Path("params.yaml"), "name: digits", "name: flowers")):
+    for path, old, new in changes:
         path.write_text(path.read_text().replace(old, new))
     monkeypatch.setattr(sys, "argv", ["publish"])
     publish.main()

@@ -84,12 +84,12 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Load `state` but for the tensors whose shape differs: those of the head, set to zero.
+    """Load `state`, but the head's tensors (the last two) where their shape differs are zero.
 
     From a zero head the first gradients reach the head alone and leave the backbone as it was.
 
     Raises:
-        UserError: more than a head (two tensors) doesn't match.
+        UserError: tensors beside the head's don't match.
     """
     own = model.state_dict()
     if extra := [name for name in state if name not in own]:
@@ -99,7 +99,7 @@ def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str)
         raise UserError(f"{source}: lacks tensor '{missing[0]}' and {len(missing) - 1} more; "
                         "it belongs to another model")
     fresh = [name for name in own if own[name].shape != state[name].shape]
-    if len(fresh) > 2:
+    if set(fresh) - set([*own][-2:]):
         raise UserError(f"{source}: {len(fresh)} tensors have another shape, '{fresh[0]}' first; "
                         "it belongs to another model")
     model.load_state_dict({name: torch.zeros_like(own[name]) if name in fresh else state[name]

@@ -109,12 +109,14 @@ def confusion(tables: dict[str, pd.DataFrame]) -> Figure:
     Each table has columns actual and predicted, a row for each test picture.
     """
     classes = sorted(set().union(*(table.actual for table in tables.values())))
+    labels = [name.replace("$", r"\$") for name in classes]  # no formulas
     side = min(max(3.6, 0.42 * len(classes)), MOST_INCHES)
     figure, axes = _axes(side * len(tables) + 1, side + 0.4, columns=len(tables))
     annotate = len(classes) <= 15
     for panel, (name, table) in zip(np.atleast_1d(axes), tables.items(), strict=True):
         matrix = pd.crosstab(table.actual, table.predicted).reindex(
             index=classes, columns=classes, fill_value=0)
+        matrix.index = matrix.columns = labels
         share = 100 * matrix.div(matrix.sum(axis=1), axis=0)
         text = share.map(lambda value: f"{value:.1f}".removesuffix(".0") if value else "")
         sns.heatmap(share, ax=panel, cmap="Blues", vmin=0, vmax=100, square=True, cbar=False,

@@ -2,11 +2,13 @@
 
 import hashlib
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import stages
 from stages.model.checkpoint import save_torch
 from stages.model.weights import LOAD_ERRORS
 
@@ -15,13 +17,21 @@ log = logging.getLogger(__name__)
 STATE_FILE = Path("models/unfinished_training.pt")
 
 
-def fingerprint(params: str, *data: Path) -> str:
-    """Names a run: its parameters, as text, and the files of its data."""
-    name = hashlib.sha256(params.encode())
-    for path in data:
+def fingerprint(params: str, *files: Path) -> str:
+    """Names a run: its parameters, as text, PyTorch's version, and the files of data and code."""
+    name = hashlib.sha256(f"{params}{torch.__version__}".encode())
+    for path in files:
         with path.open("rb") as file:
             name.update(hashlib.file_digest(file, "sha256").digest())
     return name.hexdigest()
+
+
+def loaded_code() -> list[Path]:
+    """The files of this project's code that have been imported."""
+    root = Path(stages.__file__).resolve().parent
+    files = {Path(file).resolve() for module in list(sys.modules.values())
+             if (file := getattr(module, "__file__", None))}
+    return sorted(path for path in files if path.is_relative_to(root))
 
 
 def save_state(run: str, state: dict[str, Any], path: Path = STATE_FILE) -> None:
@@ -39,6 +49,6 @@ def load_state(run: str, path: Path = STATE_FILE) -> dict[str, Any] | None:
         log.warning("%s: damaged; training starts anew", path)
         return None
     if not isinstance(state, dict) or state.get("run") != run:
-        log.info("%s: is of other parameters or data; training starts anew", path)
+        log.info("%s: is of other parameters, data or code; training starts anew", path)
         return None
     return state

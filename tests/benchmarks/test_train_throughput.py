@@ -1,9 +1,14 @@
 """The table of training speeds; the loops themselves take minutes."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from benchmarks import train_throughput
 from benchmarks.train_throughput import FUNCTIONS, LOOPS, table, told
+from stages.training.loop import History
 
 
 def result(loop, size, *speeds):
@@ -34,9 +39,21 @@ def test_each_size_starts_with_a_loop_that_is_not_ours(size):
     assert "train stage" not in next(name for name, each, _ in LOOPS if each == size)
 
 
-def test_the_frozen_loop_freezes_what_the_experiment_does():
-    frozen = FUNCTIONS["train stage, frozen"].keywords["frozen"]
-    text = train_throughput.RECIPE.read_text()
-    assert frozen
-    assert all(name in text for name in frozen)
+def test_the_frozen_loop_freezes_what_the_experiment_does(monkeypatch):
+    seen = {}
+
+    def train(model, dataset, params, run):
+        seen[name] = params.train.frozen
+        return History(images=[0, 80], step_seconds=[1.0, 2.0])
+
+    monkeypatch.setattr(train_throughput, "train", train)
+    monkeypatch.setattr(train_throughput, "build_model", lambda *_: None)
+    monkeypatch.setattr(train_throughput, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda _: None)
+    for name in ("train stage", "train stage, frozen"):
+        dataset = SimpleNamespace(splits={"train": range(9), "validation": range(3)},
+                                  classes=["a", "b"])
+        assert FUNCTIONS[name](dataset, 32, 4) == 40
+    recipe = OmegaConf.load(train_throughput.RECIPE)
+    assert seen == {"train stage": [], "train stage, frozen": recipe.train.frozen}
     assert {name for name, *_ in LOOPS} == set(FUNCTIONS)

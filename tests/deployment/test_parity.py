@@ -14,7 +14,7 @@ from stages.deployment.parity import (
 )
 from stages.deployment.runtime import load_deployed
 
-GOOD = {"images": 10, "class_agreement": 1.0, "mean_confidence_diff": 0.0}
+GOOD = {"images": 400, "class_agreement": 1.0, "mean_confidence_diff": 0.0}
 
 
 def test_grey_levels_are_within_the_bound():
@@ -63,11 +63,18 @@ def test_other_predictions(compared):
 
 @pytest.mark.parametrize(("grey_levels", "change", "told"), [
     (0.03, {}, "0.03 grey levels"), (float("nan"), {}, "nan grey levels"),
-    (0, {"class_agreement": 0.99}, "on validation, 99.00%"),
+    (0, {"class_agreement": 397 / 400}, "on validation, 3 of 400 classes"),
+    (0, {"images": 10, "class_agreement": 0.8}, "on validation, 2 of 10 classes"),
     (0, {"mean_confidence_diff": 0.006}, "0.006 on average"),
     (0, {"mean_confidence_diff": float("nan")}, "nan on average")])
 def test_what_is_out_of_bounds_is_told(grey_levels, change, told):
     assert told in refusal(check_parity, grey_levels, {"validation": {**GOOD, **change}})
+
+
+@pytest.mark.parametrize(("images", "tipped"), [(7, 1), (80, 1), (400, 2)])
+def test_near_ties_may_tip(images, tipped):
+    agreement = (images - tipped) / images
+    check_parity(0, {"test": {**GOOD, "images": images, "class_agreement": agreement}})
 
 
 def test_nodes_that_turn_to_float_are_told():

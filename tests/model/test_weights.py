@@ -168,7 +168,9 @@ def test_zero_head_sends_no_gradient_to_the_backbone():
 @pytest.mark.parametrize(("source", "told"), [
     (network(depth=2), r"file: has tensor '2\.weight' and 1 more that the model has not"),
     (nn.Sequential(nn.Linear(4, 4)), r"file: lacks tensor '1\.weight' and 1 more"),
-    (network(hidden=5), r"file: 3 tensors have another shape, '0\.weight' first")])
+    (network(hidden=5), r"file: 3 tensors have another shape, '0\.weight' first"),
+    (nn.Sequential(nn.Linear(9, 4), nn.Linear(4, 3)),
+     r"file: 1 tensors have another shape, '0\.weight' first")])
 def test_another_network_is_refused(source, told):
     model = network()
     before = [tensor.clone() for tensor in model.state_dict().values()]

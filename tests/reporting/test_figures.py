@@ -126,6 +126,13 @@ def test_confusion_writes_numbers_where_there_is_room(classes):
     assert bool([text for text in axes.texts if text.get_text()]) == (classes == 3)
 
 
+def test_confusion_shows_names_with_dollar_signs(tmp_path):
+    names = ["$100_$200", "$0_$10"]
+    table = pd.DataFrame({"actual": names, "predicted": names})
+    figures.save(figures.confusion({"onnx_fp32": table}), tmp_path / "confusion.png")
+    assert (tmp_path / "confusion.png").is_file()
+
+
 def test_confusion_of_many_classes_is_no_larger_than_that_of_fifty():
     def size(classes):
         names = [f"{number:03}" for number in range(classes)]

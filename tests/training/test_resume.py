@@ -1,9 +1,10 @@
 import pytest
 import torch
+from import_closure import ROOT
 from synthetic import Malicious
 
 from stages.model.checkpoint import save_torch
-from stages.training.resume import fingerprint, load_state, save_state
+from stages.training.resume import fingerprint, load_state, loaded_code, save_state
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_state_of_another_run(path, caplog):
     caplog.set_level("INFO")
     save_state("run", {"epoch": 1}, path)
     assert load_state("another", path) is None
-    assert "other parameters or data" in caplog.text
+    assert "other parameters, data or code" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"text", "half"])
@@ -69,3 +70,9 @@ def test_fingerprint_follows_parameters_and_every_file(tmp_path):
     names = [fingerprint(params, *(files[key] for key in keys)) for params, *keys in runs]
     assert len(set(names)) == len(runs)
     assert fingerprint("lr: 1", files["splits"], files["images"]) == names[0]
+
+
+def test_code_that_runs_is_part_of_what_names_a_run():
+    names = {path.relative_to(ROOT).as_posix() for path in loaded_code()}
+    assert {"stages/training/resume.py", "stages/config/errors.py"} <= names
+    assert not any(name.startswith("tests/") for name in names)
