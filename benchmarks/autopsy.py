@@ -29,6 +29,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from benchmarks.arguments import count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import EMULATOR, compare, run_models
 from benchmarks.finished_run import Run, open_run
@@ -174,10 +175,10 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", help="of the model on the page; none: draw alone")
     parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
-    parser.add_argument("--pictures", type=int, default=300, help="of validation, at most")
+    parser.add_argument("--pictures", type=count, default=300, help="of validation, at most")
     parser.add_argument("--emulate", metavar="CPU",
                         help="a CPU of QEMU without VNNI, Haswell say; not needed on such a CPU")
-    parser.add_argument("--emulated-pictures", type=int, default=100, help="of these, at most")
+    parser.add_argument("--emulated-pictures", type=count, default=100, help="of these, at most")
     arguments = parser.parse_args()
     if arguments.emulate and products_saturate():
         raise UserError("--emulate: this CPU has no VNNI itself; leave it out")

@@ -18,6 +18,7 @@ import onnx
 import pandas as pd
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
 
+from benchmarks.arguments import count
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model
@@ -69,9 +70,9 @@ def measure_apart(method: str, count: int, images: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--counts", type=int, nargs="+", default=[64, 512, 4096])
+    parser.add_argument("--counts", type=count, nargs="+", default=[64, 512, 4096])
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=[*METHODS, *THEIRS])
-    parser.add_argument("--resolution", type=int, default=32, help="side of a stored picture")
+    parser.add_argument("--resolution", type=count, default=32, help="side of a stored picture")
     parser.add_argument("--out", type=Path, help="a CSV file to write")
     parser.add_argument("--child", choices=[*METHODS, *THEIRS], help=argparse.SUPPRESS)
     parser.add_argument("--images", type=Path, help=argparse.SUPPRESS)

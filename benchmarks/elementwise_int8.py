@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from benchmarks.arguments import count
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.measurement.session import CPU
@@ -134,7 +135,7 @@ def told(raw: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=count, default=40)
     rounds = parser.parse_args().rounds
     results = [{"operation": operation, "shape": shape, "ns": measure(operation, shape, rounds)}
                for operation in WAYS for shape in SHAPES]

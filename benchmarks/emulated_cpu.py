@@ -11,7 +11,6 @@ docs/emulated_cpu.json when it is done; a run that was stopped goes on.
 """
 
 import argparse
-import hashlib
 import json
 import logging
 import shutil
@@ -23,13 +22,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from omegaconf import OmegaConf
 
+from benchmarks.arguments import count
+from benchmarks.finished_run import SOURCE, open_run
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Params
 from stages.config.stage import run_stage
-from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
+from stages.data.dataset import Dataset
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.preflight import cpu_fields
@@ -38,7 +40,6 @@ from stages.quantization.variant import write_variant
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path("models/onnx_fp32.onnx")
 EMULATOR = "qemu-x86_64"
 # Drop in accuracy against the float model that the recipe chosen may have, in points.
 BOUND_PP = 0.3
@@ -144,19 +145,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cpu", default="Haswell", help="a CPU of QEMU (default: Haswell)")
-    parser.add_argument("--pictures", type=int, default=300, help="validation pictures, at most")
+    parser.add_argument("--pictures", type=count, default=300, help="validation pictures, at most")
     parser.add_argument("--output", type=Path, default=Path("docs/emulated_cpu.json"))
     arguments = parser.parse_args()
     if not shutil.which(EMULATOR):
         raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
-    if not SOURCE.is_file():
-        raise UserError(f"{SOURCE}: no such file; run 'dvc repro export'")
+    run = open_run(Path(), arguments.pictures)
     params, dataset = load_params("model", "quantize.max_drop_pp",
-                                  "quantize.variants.int8_static"), load_dataset()
-    positions = evenly(dataset.splits["validation"], arguments.pictures)
-    facts = {"dataset": dataset.name, "model": params.model.name,
-             "image_size": params.model.image_size, "validation_images": len(positions),
-             "source_sha256": hashlib.sha256(SOURCE.read_bytes()).hexdigest(),
+                                  "quantize.variants.int8_static"), run.dataset
+    facts = {**run.facts(),
+             "recipe": OmegaConf.to_container(params.quantize.variants.int8_static),
+             "onnxruntime": onnxruntime.__version__,
              "cpu": cpu_fields().get("model name", ""), "emulated_cpu": arguments.cpu}
     content = json.loads(arguments.output.read_text(encoding="utf-8")) \
         if arguments.output.is_file() else {}
@@ -177,11 +176,10 @@ def main() -> None:
         if "chosen" not in content:
             content["chosen"] = choose(accuracy)
             write_json(arguments.output, content)
-        inputs = model_input(PictureView(dataset.images, positions)[:], params.model)
+        inputs = model_input(run.pictures[:], params.model)
         for name in names(content["chosen"]["name"]):
             if name not in content["models"]:
-                content["models"][name] = measure(path_of(name), inputs, dataset.labels[positions],
-                                                  arguments.cpu)
+                content["models"][name] = measure(path_of(name), inputs, run.labels, arguments.cpu)
                 write_json(arguments.output, content)
                 log.info("%s: accuracy %.4f on %s", name,
                          content["models"][name]["cut_off_accuracy"], arguments.cpu)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from benchmarks.arguments import count
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Model
@@ -99,7 +100,7 @@ def measure_named(description: str, raw: Path, page: Path, block: str,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="of the model on the page")
     parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
-    parser.add_argument("--pictures", type=int, default=300, help="of validation, at most")
+    parser.add_argument("--pictures", type=count, default=300, help="of validation, at most")
     arguments = parser.parse_args()
     content = read_json(raw) if raw.is_file() else {}
     content[arguments.name] = measure(open_run(arguments.run, arguments.pictures))

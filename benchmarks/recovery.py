@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from benchmarks.arguments import count
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Params, QuantizedVariant
@@ -194,7 +195,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), metavar="CONFIGURATION",
                         default=list(CONFIGURATIONS),
                         help=f"of: {'; '.join(CONFIGURATIONS)} (default: all)")
-    parser.add_argument("--pictures", type=int, help="validation pictures, at most (default: all)")
+    parser.add_argument("--pictures", type=count,
+                        help="validation pictures, at most (default: all)")
     arguments = parser.parse_args()
     run(arguments.name, arguments.run, arguments.only, arguments.pictures)
 

@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import count
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE
 from stages.config.schema import REFERENCE
@@ -87,7 +88,7 @@ def told(raw: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--times", type=count, default=3)
     times = parser.parse_args().times
     results = []
     for number in range(times):

@@ -26,6 +26,7 @@ import psutil
 from dvc.utils.hydra import compose_and_dump
 from PIL import Image
 
+from benchmarks.arguments import count
 from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
@@ -151,8 +152,8 @@ def told(raw: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=int, nargs=2, default=[13_000, 26_000])
-    parser.add_argument("--image-size", type=int, default=128,
+    parser.add_argument("--counts", type=count, nargs=2, default=[13_000, 26_000])
+    parser.add_argument("--image-size", type=count, default=128,
                         help="pixels, stored and in training")
     options = parser.parse_args()
     results = [measure(count, options.image_size) for count in options.counts]

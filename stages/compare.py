@@ -47,7 +47,8 @@ def main() -> None:
         partial.write_text(
             f"# {arguments.name}\n\nMade by `python -m stages.compare {shlex.join(sys.argv[1:])}`; "
             f"numbers: [experiments.csv](experiments.csv). Measured on "
-            f"{' and '.join(rows.machine.unique())}; ms is the median latency of one picture.\n\n"
+            f"{' and '.join(rows.machine.unique())}; ms is the median latency of one picture. "
+            "Choose by the accuracy on validation.\n\n"
             f"{read_note(folder)}{told}\n"
             "![Experiments](experiments.png)\n", encoding="utf-8")
     log.info("%s: README.md, experiments.csv and experiments.png", folder)

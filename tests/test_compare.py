@@ -30,8 +30,9 @@ def write(path, text):
 
 def commit(folder, branch, model, parameters):
     """An experiment as a branch: its parameters and metrics."""
-    variants = {name: {"accuracy": 0.9 + 0.01 * index, "latency_p50_ms": 4.0 / (index + 1),
-                       "throughput_img_s": 100.0, "size_mb": 10.0}
+    variants = {name: {"accuracy": 0.9 + 0.01 * index, "validation_accuracy": 0.8,
+                       "latency_p50_ms": 4.0 / (index + 1), "throughput_img_s": 100.0,
+                       "size_mb": 10.0}
                 for index, name in enumerate(VARIANTS)}
     write(folder / "params.yaml", yaml.safe_dump({"model": {"name": model, "image_size": 64}}))
     for path, content in (
@@ -73,7 +74,8 @@ def test_table_has_a_row_for_each_experiment(repository):
     assert list(rows["model.name"]) == ["b0", "b3"]
     assert list(rows["parameters, M"]) == [4, 11]
     assert set(rows["MACs, M"]) == {2}
-    assert set(rows["int8_static accuracy, %"]) == {91}
+    assert set(rows["int8_static test accuracy, %"]) == {91}
+    assert set(rows["int8_static validation accuracy, %"]) == {80}
     assert set(rows["onnx_fp32 ms"]) == {4}
     page = (folder / "README.md").read_text()
     assert page.startswith("# models\n\nMade by `python -m stages.compare models --by model.name "

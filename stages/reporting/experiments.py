@@ -37,7 +37,8 @@ def experiment_row(rev: str, by: list[str], variants: list[str]) -> dict[str, An
             "MACs, M": export["macs"] / 1e6,
             **{f"{variant} {label}": summary["variants"][variant][key] * factor
                for variant in variants for label, key, factor in (
-                   ("accuracy, %", "accuracy", 100), ("ms", "latency_p50_ms", 1),
+                   ("validation accuracy, %", "validation_accuracy", 100),
+                   ("test accuracy, %", "accuracy", 100), ("ms", "latency_p50_ms", 1),
                    ("images/s", "throughput_img_s", 1), ("MB", "size_mb", 1))},
             "machine": f"{cpu['model']}, {cpu['threads_used']} threads"}
     except (DvcException, SCMError, FileNotFoundError) as error:

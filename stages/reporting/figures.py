@@ -17,7 +17,7 @@ DPI = 120
 PALETTE = "colorblind"
 MOST_INCHES = 14  # of the side of a confusion matrix, however many classes it has
 # What is compared between experiments.
-VARIANT_NUMBERS = ("accuracy, %", "ms", "images/s")
+VARIANT_NUMBERS = ("validation accuracy, %", "ms", "images/s")
 MODEL_NUMBERS = ("parameters, M", "MACs, M")
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from import_closure import ROOT
 from omegaconf import OmegaConf
 from refusals import refusal
 
-from benchmarks import emulated_cpu
+from benchmarks import emulated_cpu, finished_run
 from benchmarks.emulated_cpu import CANDIDATES, RECIPES, choose, compare, main, run_models, table
 from stages.config.params import PARAMS_FILE, load_params
 from stages.quantization.recipe import check_recipe
@@ -78,7 +79,7 @@ def run_program(tmp_path, monkeypatch, dataset):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(sys, "argv", ["emulated_cpu"])
-    monkeypatch.setattr(emulated_cpu, "load_dataset", lambda: dataset)
+    monkeypatch.setattr(finished_run, "load_dataset", lambda *_: dataset)
     monkeypatch.setattr(emulated_cpu, "measure", measure)
     monkeypatch.setattr(emulated_cpu, "make_model", lambda name, *_: None)
     monkeypatch.setattr(emulated_cpu, "choose", lambda accuracy: calls.append("choice") or {
@@ -95,11 +96,15 @@ def test_a_run_that_was_stopped_goes_on(run_program):
         assert list(json.load(file)["models"]) == ["float", "u8s8", "s8s8", "u8s8_reduced", "u8u8"]
 
 
-def test_another_model_is_measured_anew(run_program):
+@pytest.mark.parametrize(("path", "old", "new"), [
+    ("models/onnx_fp32.onnx", "float", "trained again"),
+    ("params.yaml", "calibration: minmax", "calibration: mse")])
+def test_another_model_or_recipe_is_measured_anew(run_program, path, old, new):
     with pytest.raises(KeyboardInterrupt):
         main()
-    with open("models/onnx_fp32.onnx", "wb") as file:
-        file.write(b"trained again")
+    content = Path(path).read_text(encoding="utf-8")
+    assert old in content
+    Path(path).write_text(content.replace(old, new), encoding="utf-8")
     main()
     assert run_program.count("choice") == run_program.count("float") == 2
 

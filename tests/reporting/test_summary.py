@@ -154,11 +154,12 @@ def test_summary_by_hand_against_onnx_fp32(tables):
                  "int8_dynamic": benchmark_row(5.0, 300.0, 0.75),
                  "int8_static": benchmark_row(1.0, 1000.0, 3.75)}
     evaluations = {name: {"accuracy": 0.5, "accuracy_ci95_low": 0.4, "accuracy_ci95_high": 0.6,
-                          "images": 10} for name in NAMES}
+                          "validation_accuracy": 0.7, "images": 10} for name in NAMES}
     result = summarize(evaluations, benchmark, tables, dict(zip(NAMES, (4, 3, 2, 1), strict=True)))
     assert list(result) == list(NAMES)
     assert result["int8_static"] == {
         "accuracy": 0.5, "accuracy_ci95_low": 0.4, "accuracy_ci95_high": 0.6,
+        "validation_accuracy": 0.7,
         "accuracy_drop_pp": pytest.approx(10), "flip_rate": 0.4, "mcnemar_p": 1.0,
         "calibration_error": pytest.approx(0.2), "size_mb": 1,
         "latency_p50_ms": 1.0, "latency_p90_ms": 2.0, "end_to_end_p50_ms": 1.5,
