@@ -6,11 +6,15 @@ import subprocess
 
 import pytest
 import yaml
+from dvc.utils.hydra import compose_and_dump
 from import_closure import ROOT
 
+from stages.config.params import PARAMS_FILE, load_params
 from stages.files.reading import read_json
+from stages.model.build import build_model
 from stages.publish import COLLAPSE, METRICS, RESULTS, table_of
 from stages.reporting.tables import recipe_table
+from stages.training.freeze import freeze
 
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
 RUNS = sorted(path.parent.name for path in (ROOT / RESULTS).glob("*/summary.json"))
@@ -69,11 +73,25 @@ def test_every_override_shown_is_valid():
 
 
 def test_presets_in_the_tables_are_in_conf():
-    for group in ("data", "experiment"):
+    for group in ("data", "experiment"):  # who adds an experiment need not add a row
         table = re.search(rf"\| `{group}=` .*?\n\n", PAGE, re.S)[0]
         named = set(re.findall(r"^\| ((?:`\w+`(?:, )?)+)", table, re.M))
         names = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
-        assert names == {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+        assert names <= {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+
+
+def test_experiment_of_ones_own_is_composed(tmp_path):
+    name, text = re.search(r"here conf/experiment/(\w+)\.yaml.*?```yaml\n(.*?)```", PAGE,
+                           re.S).groups()
+    assert f"-S experiment={name}\n" in PAGE
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "conf" / "experiment" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    compose_and_dump(tmp_path / PARAMS_FILE, str(tmp_path / "conf"), None, "config", "",
+                     [f"experiment={name}"])
+    params = load_params("data", "model", "train", "quantize", path=tmp_path / PARAMS_FILE)
+    assert (params.data.format, params.model.image_size) == ("imagefolder", 224)
+    model = build_model(params.model, 5, pretrained=False)
+    assert freeze(model, list(params.train.frozen))
 
 
 @pytest.mark.parametrize("name", RUNS)
