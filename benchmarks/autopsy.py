@@ -43,11 +43,11 @@ from stages.data.dataset import (
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.preflight import products_saturate
-from stages.measurement.session import open_session
 from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
+from stages.onnx_graph.probe import open_probed
 from stages.quantization.ablation import Calibrated, Cell, grid, write_cell
 from stages.quantization.equalization import Group, find_groups
 from stages.quantization.layer_error import activated_outputs, output_snr_db
@@ -72,11 +72,8 @@ def published_model(image_size: int) -> onnx.ModelProto:
 def activation_spread(model: onnx.ModelProto, groups: Sequence[Group], batches: list[np.ndarray]
                       ) -> list[float]:
     """The largest activation of the widest channel over that of the median one, for each group."""
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
     names = [group.quantized[-1] for group in groups]
-    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = open_session(opened.SerializeToString())
+    session = open_probed(model, names)
     largest = [np.max([np.abs(values).max(axis=(0, 2, 3)) for values in outputs], axis=0)
                for outputs in zip(*(session.run(names, {INPUT: batch}) for batch in batches),
                                   strict=True)]

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 
-from stages.measurement.session import open_session
 from stages.onnx_graph.attributes import attributes
+from stages.onnx_graph.probe import open_probed
 
 COUNTED = ("Conv", "Gemm", "MatMul")
 
@@ -34,11 +34,7 @@ def _shapes(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, tuple[int
               for value in model.graph.input if value.name not in shapes}
     shapes |= {name: array.shape for name, array in inputs.items()}
     if wanted := sorted(set(names) - shapes.keys()):
-        probed = onnx.ModelProto()
-        probed.CopyFrom(model)
-        del probed.graph.output[:]
-        probed.graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, wanted))
-        results = open_session(probed.SerializeToString()).run(wanted, inputs)
+        results = open_probed(model, wanted).run(wanted, inputs)
         shapes |= {name: array.shape for name, array in zip(wanted, results, strict=True)}
     return shapes
 

@@ -19,8 +19,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from stages.measurement.session import open_session
 from stages.onnx_graph.attributes import attributes
+from stages.onnx_graph.probe import open_probed
 from stages.quantization.ranges import ACTIVATION_LEVELS
 from stages.quantization.rounding import LARGEST_WEIGHT
 
@@ -153,11 +153,7 @@ def _arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 def channel_statistics(model: onnx.ModelProto, names: list[str],
                        feeds: Iterable[dict[str, np.ndarray]]) -> dict[str, Channels]:
     """Extremes and mean square of each channel, axis 1, of the tensors `names`."""
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    del opened.graph.output[:]
-    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = open_session(opened.SerializeToString())
+    session = open_probed(model, names)
     found: dict[str, tuple[np.ndarray, ...]] = {}
     batches = 0
     for feed in feeds:
