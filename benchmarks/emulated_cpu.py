@@ -67,9 +67,9 @@ def make_model(name: str, target: Path, params: Params, dataset: Dataset) -> Non
         shutil.copyfile(SOURCE, target)
         return
     recipe = OmegaConf.merge(params.quantize.variants.int8_static, RECIPES[name])
-    write_variant(SOURCE, target, recipe, params.model, lambda: dataset,
-                  params.quantize.max_drop_pp)
-    record_recipe(target, recipe)
+    record = write_variant(SOURCE, target, recipe, params.model, lambda: dataset,
+                           params.quantize.max_drop_pp)
+    record_recipe(target, recipe, rounded=record.rounded, tuned=record.tuned)
 
 
 def choose(accuracy: Callable[[str], float]) -> dict[str, Any]:

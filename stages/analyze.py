@@ -70,12 +70,13 @@ def layer_table(model: onnx.ModelProto, dataset: Dataset, params: Model) -> pd.D
 
 
 def layers_left_out(model: onnx.ModelProto) -> dict[str, int]:
-    """How many MatMul layers there are, if any, which one factor alone can't be told of."""
+    """The number of MatMul layers, which rows of one factor leave out; empty where there are none.
+    """
     constants = {tensor.name for tensor in model.graph.initializer}
     left = sum(node.op_type == "MatMul" and node.input[1] in constants
                for node in model.graph.node)
     if left:
-        log.warning("%d layers are MatMul: factors and errors are of Conv and Gemm alone", left)
+        log.warning("MatMul layers (%d) are not taken apart: see docs/report.md", left)
     return {"layers_left_out": left} if left else {}
 
 

@@ -37,13 +37,16 @@ def find_pictures(arguments: list[str]) -> Iterator[str]:
     """The paths that `arguments` name; one that leads nowhere is passed on, to fail when read."""
     for argument in arguments:
         if argument == "-":
-            found = filter(None, (line.rstrip("\n") for line in sys.stdin or ()))
+            yield from filter(None, (line.rstrip("\n") for line in sys.stdin or ()))
+        elif os.path.isdir(argument):
+            yield from in_folder(argument)
         elif os.path.exists(argument):
-            found = [argument]
+            yield argument
         else:
             found = sorted(glob.glob(argument, recursive=True)) or [argument]
-        for path in found:
-            yield from in_folder(path) if os.path.isdir(path) else [path]
+            # A pattern may find a folder as well as the pictures in it.
+            yield from dict.fromkeys(picture for path in found for picture in (
+                in_folder(path) if os.path.isdir(path) else [path]))
 
 
 def in_folder(folder: str) -> list[str]:
@@ -63,7 +66,8 @@ def classify(model: DeployedModel, path: str) -> dict[str, object]:
     try:
         content = Path(path).read_bytes()
     except IsADirectoryError:
-        raise UserError(f"{path}: a folder without JPEG, PNG or WebP files") from None
+        raise UserError(f"{path}: a folder without JPEG, PNG or WebP files, or one named on stdin"
+                        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path}: can't be read ({reason})") from None

@@ -16,7 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dvc.utils.hydra import compose_and_dump
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
+from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
@@ -85,11 +88,18 @@ def keep_run(name: str, command: str | None) -> None:
 
 
 def is_default() -> bool:
-    """Whether params.yaml is what conf/ composes with nothing overridden."""
+    """Whether params.yaml is what conf/ composes with nothing overridden.
+
+    Raises:
+        UserError: conf/ can't be composed.
+    """
     with TemporaryDirectory() as folder:
         composed = Path(folder) / PARAMS_FILE
-        compose_and_dump(composed, str(CONF.resolve()), None, "config", "", [])
-        return composed.read_bytes() == PARAMS_FILE.read_bytes()
+        try:
+            compose_and_dump(composed, str(CONF.resolve()), None, "config", "", [])
+        except HydraException as error:
+            raise UserError(f"{CONF}: {str(error).splitlines()[0]}") from None
+        return OmegaConf.load(composed) == OmegaConf.load(PARAMS_FILE)
 
 
 def refresh_pages() -> None:

@@ -30,8 +30,7 @@ def main() -> None:
     with replacing(target) as partial:
         record = write_variant(SOURCE, partial, recipe, params.model, load_dataset,
                                params.quantize.max_drop_pp)
-        record_recipe(partial, recipe, rounded=record.rounding.get("kept", False),
-                      tuned=record.qat.get("kept", False))
+        record_recipe(partial, recipe, rounded=record.rounded, tuned=record.tuned)
     write_json(Path(f"metrics/calibration/{variant}.json"),
                calibration_record(recipe.calibration, record.positions, record.ranges))
     executed = executed_graph(target)

@@ -71,7 +71,7 @@ def test_layers_that_are_not_taken_apart_are_told(folder, caplog):
     output.name = "mixed"
     onnx.save(model, analyze.SOURCE)
     analyze.main()
-    assert "1 layers are MatMul" in caplog.text
+    assert "MatMul layers (1)" in caplog.text
     analysis = json.loads(Path("metrics/analysis.json").read_text())
     assert analysis["layers_left_out"] == 1
-    assert "the 1 MatMul layers of this model are not taken apart" in recipe_table(analysis)
+    assert "MatMul layers of this model (1) are not taken apart" in recipe_table(analysis)

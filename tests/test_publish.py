@@ -84,6 +84,11 @@ def test_a_run_of_another_experiment_leaves_the_default_ones_tables(folder, monk
         assert "old" in page.read_text()
 
 
+def test_conf_that_cannot_be_composed_is_told_in_one_line(folder):
+    (publish.CONF / "config.yaml").write_text("defaults:\n  - data: nowhere\n")
+    assert refusal(publish.is_default).startswith("conf: ")
+
+
 def test_metrics_of_another_run_than_the_parameters_are_not_published(folder, monkeypatch):
     write_pages()
     path = Path("params.yaml")

@@ -33,9 +33,8 @@ def prepared(tmp_path_factory):
     return folder, (folder / CHECKPOINT).read_bytes()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_goes_on_and_ends_as_an_uninterrupted_one(prepared, how):
-    folder, expected = prepared
+def start_and_stop(folder, how):
+    """Start training anew and send it the signal `how` after its first epoch."""
     (folder / CHECKPOINT).unlink()
     process = subprocess.Popen([sys.executable, "-m", "stages.train"], cwd=folder,
                                stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts)
@@ -45,10 +44,28 @@ def test_a_stopped_run_goes_on_and_ends_as_an_uninterrupted_one(prepared, how):
     process.send_signal(how)
     process.wait(timeout=DEADLINE)
     assert not (folder / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_and_ends_as_an_uninterrupted_one(prepared, how):
+    folder, expected = prepared
+    start_and_stop(folder, how)
     resumed = run(folder, "python", "-m", "stages.train")
     assert "goes on after epoch 1 of 2" in resumed.stdout
     assert (folder / CHECKPOINT).read_bytes() == expected
     assert not (folder / STATE).exists()
+
+
+def test_a_stopped_run_does_not_go_on_with_other_code(prepared):
+    folder, expected = prepared
+    start_and_stop(folder, signal.SIGKILL)
+    code = folder / "stages/training/augment.py"
+    before = code.read_text(encoding="utf-8")
+    code.write_text(before + "# a change\n", encoding="utf-8")
+    resumed = run(folder, "python", "-m", "stages.train")
+    code.write_text(before, encoding="utf-8")
+    assert "is of other parameters, data or code; training starts anew" in resumed.stdout
+    assert (folder / CHECKPOINT).read_bytes() == expected
 
 
 def test_transformer_can_not_train_at_sizes_that_grow(monkeypatch):

@@ -71,8 +71,9 @@ def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folde
     pictures = dataset.view("calibration")
     onnx.save(export_onnx(_build(params, pictures[:STATISTICS], len(dataset.classes)), params,
                           dataset.classes, OPSET), models[FLOAT])
-    write_variant(models[FLOAT], models["int8_static"], recipe, params, lambda: dataset, 100.0)
-    record_recipe(models["int8_static"], recipe)
+    record = write_variant(models[FLOAT], models["int8_static"], recipe, params, lambda: dataset,
+                           100.0)
+    record_recipe(models["int8_static"], recipe, rounded=record.rounded, tuned=record.tuned)
     return Subject(params, models, trained=False)
 
 

@@ -1,7 +1,7 @@
 """A user's own pictures: `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
 
-The layout may stand at the top of the archive or below one single folder; train and test may be
-written in capitals.
+The layout may stand at the top of the archive or below one single folder; train and test may also
+be Train and Test, or in capitals.
 """
 
 import io
@@ -35,8 +35,9 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
     archive = Archive(path)
     found = _without_single_folder([m for m in archive.members() if not _is_hidden(m)])
     folders = {m.parts[skip] for m, skip in found if len(m.parts) > skip + 1 or m.is_folder}
-    with_splits = any(_is_split(name) for name in folders)
-    if with_splits and sorted(map(str.lower, folders)) != sorted(SPLITS):
+    lowered = sorted(map(str.lower, folders))
+    with_splits = {*lowered} >= SPLITS or bool(SPLITS & folders)
+    if with_splits and lowered != sorted(SPLITS):
         raise UserError(f"{path}: has {', '.join(sorted(folders))} at its top; expected train "
                         "and test, or one folder for each class")
     depth = 2 if with_splits else 1
@@ -61,10 +62,6 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
     return Listing(classes, labels, is_test, _decoded(archive, wanted, resolution))
 
 
-def _is_split(folder: str) -> bool:
-    return folder.lower() in SPLITS
-
-
 def _is_hidden(member: Member) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in member.parts)
 
@@ -77,7 +74,7 @@ def _without_single_folder(members: list[Member]) -> list[tuple[Member, int]]:
     tops = {m.parts[0] for m in members if len(m.parts) > 1 or m.is_folder}
     seconds = {m.parts[1] for m in members if len(m.parts) > 2 or (m.is_folder and
                                                                   len(m.parts) == 2)}
-    skip = 1 if len(tops) == 1 and not any(map(_is_split, tops)) and seconds else 0
+    skip = 1 if len(tops) == 1 and not tops & SPLITS and seconds else 0
     return [(m, skip) for m in members if len(m.parts) > skip]
 
 

@@ -17,8 +17,8 @@ from stages.model.preprocess import preprocess
 # Float resizing in another order of sums: 0.004 grey levels from 500 by 375 to 224 pixels.
 MAX_GREY_LEVELS = 0.02
 # Where pictures are only enlarged, or have the model's size, all is equal to the last digit. Where
-# they are shrunk, the above can tip a rounding of an INT8 model, and the class of a near tie;
-# of few pictures, that of one.
+# they are shrunk, the above can tip a rounding of an INT8 model, and the class of a near tie.
+# One picture may always tip.
 MIN_AGREEMENT = 0.995
 MAX_MEAN_CONFIDENCE_DIFF = 0.005
 
@@ -71,10 +71,11 @@ def check_parity(grey_levels: float, predictions: dict[str, dict[str, Any]]) -> 
         if not (tipped <= accepted
                 and found["mean_confidence_diff"] <= MAX_MEAN_CONFIDENCE_DIFF):
             raise UserError(
-                f"deploy: on {split}, {tipped} of {found['images']} classes are not those that "
-                f"evaluate found and confidence differs by {found['mean_confidence_diff']:.2g} on "
-                f"average; accepted are {accepted} and {MAX_MEAN_CONFIDENCE_DIFF}: was another "
-                "model evaluated? Run 'dvc repro --force evaluate'")
+                f"deploy: on {split}, the class of {tipped} of {found['images']} pictures is not "
+                "the one that evaluate found, and confidence differs by "
+                f"{found['mean_confidence_diff']:.2g} on average; accepted are {accepted} and "
+                f"{MAX_MEAN_CONFIDENCE_DIFF}: was another model evaluated? Run 'dvc repro --force "
+                "evaluate'")
 
 
 def check_quantized(body: tuple[int, int], wrapped: tuple[int, int], added: int) -> None:

@@ -84,7 +84,7 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Load `state`, but the head's tensors (the last two) where their shape differs are zero.
+    """Load `state`; tensors of the head (the last two) whose shape differs are set to zero.
 
     From a zero head the first gradients reach the head alone and leave the backbone as it was.
 

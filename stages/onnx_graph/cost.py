@@ -24,9 +24,9 @@ def multiply_accumulates(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _shapes(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors `names` for one picture; what is left open otherwise is 1.
+    """The shapes of the tensors `names` for one picture; any other open dimension counts as 1.
 
-    Shape inference alone loses track where a product takes the batch and another dimension as one.
+    Shape inference gives up where batch and another dimension are reshaped into one.
     """
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     inputs = {value.name: np.zeros([side.dim_value or 1

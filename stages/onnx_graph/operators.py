@@ -1,3 +1,3 @@
-"""Operators that take part of their work from weights."""
+"""Operators that have weights."""
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}

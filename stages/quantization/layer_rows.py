@@ -102,8 +102,8 @@ def layers_to_round(source: onnx.ModelProto, stored: set[str]) -> list[Layer]:
 
 
 def _is_plain(layer: Layer) -> bool:
-    """Whether a layer is inputs times weights plus bias, outputs first, with padding as numbers,
-    over the two sides of a picture or none.
+    """Whether a layer is a Gemm, or a convolution over height and width: inputs times weights plus
+    bias, outputs first, with padding as numbers.
     """
     node = layer.node
     plain = {"Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1},

@@ -190,8 +190,11 @@ class QdqNetwork(nn.Module):
 
 def not_tunable(quantized: onnx.ModelProto) -> list[str]:
     """The operators of a QDQ graph that fine-tuning does not know, in order."""
-    return sorted({node.op_type for node in quantized.graph.node} - OPERATORS.keys()
-                  - {"QuantizeLinear", "DequantizeLinear"})
+    unknown = ({node.op_type for node in quantized.graph.node} - OPERATORS.keys()
+               - {"QuantizeLinear", "DequantizeLinear"})
+    sides = {len(attributes(node).get("kernel_shape", (1, 1))) for node in quantized.graph.node
+             if node.op_type in ("Conv", "MaxPool")}
+    return sorted(unknown | {f"Conv or MaxPool over {count} sides" for count in sides - {2}})
 
 
 def _convolution(inputs: list, options: dict) -> torch.Tensor:

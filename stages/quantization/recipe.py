@@ -83,8 +83,7 @@ def calibration_positions(held_out: np.ndarray, recipe: QuantizedVariant) -> np.
     return evenly(held_out, wanted)
 
 
-def record_recipe(path: Path, recipe: QuantizedVariant, *, rounded: bool = False,
-                  tuned: bool = False) -> None:
+def record_recipe(path: Path, recipe: QuantizedVariant, *, rounded: bool, tuned: bool) -> None:
     """Write `recipe` into the metadata of the model at `path`, for the preflight at load.
 
     Args:

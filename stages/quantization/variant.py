@@ -42,6 +42,16 @@ class Record:
     rounding: dict[str, Any] = field(default_factory=dict)
     qat: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def rounded(self) -> bool:
+        """Whether adaptive rounding was kept."""
+        return self.rounding.get("kept", False)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether fine-tuning was kept."""
+        return self.qat.get("kept", False)
+
 
 def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: Model,
                   load: Callable[[], Dataset], tested_drop_pp: float) -> Record:

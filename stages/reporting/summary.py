@@ -15,7 +15,7 @@ from stages.measurement.accuracy import (
     pictures_needed,
 )
 
-# Share of speed by which two runs of one benchmark differ.
+# Share of speed within which accuracy decides; runs of one model have differed by up to 7 %.
 TIE = 0.05
 CONFUSION = Path("plots/confusion")
 PERCENTILE = re.compile(r"latency_p\d+_ms")
@@ -33,7 +33,7 @@ def summarize(evaluations: dict[str, dict[str, Any]], benchmark: dict[str, dict[
               ) -> dict[str, dict[str, float]]:
     """One row for each variant; drops and speed-ups are against `onnx_fp32` in the same run.
 
-    All is of the test split but `validation_accuracy`, by which experiments are chosen.
+    Accuracy is of the test split, but for `validation_accuracy`, by which experiments are chosen.
     Speed-ups, with 95 % intervals, are the benchmark's ratios of paired runs.
     """
     rows = {}
@@ -103,7 +103,7 @@ def select(rows: dict[str, dict[str, float]], against: dict[str, dict[str, dict[
            max_drop_pp: float) -> dict[str, str]:
     """Pick the ONNX variant to ship: the fastest that is accurate enough on validation.
 
-    Of those within TIE of the fastest, which timing can't tell apart, it is the most accurate.
+    Of those within TIE of the fastest it is the most accurate.
     Faster: the 95 % interval of the paired ratio is above 1, so that noise alone selects nothing.
     Accurate enough: the one-sided 95 % upper bound of its drop is within `max_drop_pp` points.
     The float model is picked when no other is both accurate enough and faster.

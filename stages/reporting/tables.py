@@ -55,8 +55,9 @@ def recipe_table(analysis: dict[str, Any]) -> str:
     rows = "".join(f"| {recipe} | {100 * accuracy:.1f} % |\n"
                    for recipe, accuracy in analysis["accuracy"].items())
     left = analysis.get("layers_left_out", 0)
-    note = ("\nWeights alone and activations alone are those of convolutions and Gemm; the "
-            f"{left} MatMul layers of this model are not taken apart.\n" if left else "")
+    note = (f"\nMatMul layers of this model ({left}) are not taken apart: they are float where "
+            "activations are float, and INT8, weights too, where activations are static.\n"
+            if left else "")
     return (f"| what is quantized | accuracy on {analysis['validation_images']:,} validation "
             f"pictures |\n| --- | --- |\n{rows}{note}")
 

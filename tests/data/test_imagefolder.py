@@ -94,6 +94,14 @@ def test_train_and_test_may_be_written_in_capitals(tmp_path, prefix):
     assert is_test.sum() == 4
 
 
+@pytest.mark.parametrize("files", [picture_files("Bus", "Car", "Train"),
+                                   picture_files("Train/Bus", "Train/Car")])
+def test_a_class_or_the_folder_around_classes_may_be_called_train(tmp_path, files):
+    classes, _, is_test, _ = read_files(tmp_path, files)
+    assert classes in (["Bus", "Car", "Train"], ["Bus", "Car"])
+    assert is_test is None
+
+
 def test_a_file_called_like_a_split_is_none(tmp_path):
     assert read_files(tmp_path, {**PLAIN, "test": b"a note"})[0] == ["cat", "dog"]
 
@@ -164,6 +172,7 @@ def test_a_name_that_stands_twice_is_one_picture_the_later_one(tmp_path):
     (picture_files("train/cat", "train/dog"), "has train at its top; expected train and test"),
     ({**SPLIT, **picture_files("validation/cat")}, "has test, train, validation at its top"),
     ({**SPLIT, **picture_files("Train/cat")}, "has Train, test, train at its top"),
+    (picture_files("Train/cat", "Test/cat", "Validation/cat"), "has Test, Train, Validation at"),
     (picture_files("pets/train/cat", "pets/train/dog"), "has train at its top"),
 ])
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])

@@ -13,7 +13,13 @@ from stages.config.schema import QatRecipe, QuantizedVariant
 from stages.measurement.predictor import load_onnx, model_input
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.names import INPUT
-from stages.quantization.qat import OPERATORS, QdqNetwork, fine_tune, random_batches
+from stages.quantization.qat import (
+    OPERATORS,
+    QdqNetwork,
+    fine_tune,
+    not_tunable,
+    random_batches,
+)
 from stages.quantization.stored_weights import stored_weights
 
 RECIPE = QatRecipe(steps=12, batch_size=16, lr=1e-3, seed=0)
@@ -203,6 +209,17 @@ def test_operator_that_is_not_known(files, dataset):
     strange.graph.node[-1].op_type = "Softsign"
     assert "qat: operator Softsign can't be fine-tuned" in refusal(QdqNetwork, strange, source,
                                                                     reduce_range=False)
+
+
+def test_convolution_over_one_side_is_not_known(files):
+    strange = onnx.ModelProto()
+    strange.CopyFrom(files[2])
+    node = next(node for node in strange.graph.node if node.op_type == "Conv")
+    kept = [entry for entry in node.attribute if entry.name != "kernel_shape"]
+    del node.attribute[:]
+    node.attribute.extend([*kept, onnx.helper.make_attribute("kernel_shape", [3])])
+    assert not_tunable(files[2]) == []
+    assert not_tunable(strange) == ["Conv or MaxPool over 1 sides"]
 
 
 def test_loss_that_is_not_finite(files, dataset):

@@ -84,7 +84,8 @@ def test_model_carries_its_recipe_and_what_it_had(tmp_path, wrap):
     model = helper.make_model(graph)
     helper.set_model_props(model, {"classes": "[]"})
     onnx.save(model, tmp_path / "model.onnx")
-    record_recipe(tmp_path / "model.onnx", wrap(recipe("static", reduce_range=True)))
+    record_recipe(tmp_path / "model.onnx", wrap(recipe("static", reduce_range=True)),
+                  rounded=False, tuned=False)
     held = {entry.key: entry.value
             for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
     assert held["classes"] == "[]"
@@ -121,5 +122,6 @@ def test_fine_tuning_that_was_not_kept_is_not_in_the_recipe_of_the_model(tmp_pat
 def test_rounding_that_was_not_kept_is_not_in_the_recipe_of_the_model(tmp_path, rounded):
     path = tmp_path / "model.onnx"
     onnx.save(tiny_body(), path)
-    record_recipe(path, recipe("static", adaptive_rounding=True), rounded=rounded)
+    record_recipe(path, recipe("static", adaptive_rounding=True), rounded=rounded,
+                  tuned=False)
     assert recorded_recipe(onnx.load(path))["adaptive_rounding"] is rounded
