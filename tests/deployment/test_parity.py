@@ -63,15 +63,15 @@ def test_other_predictions(compared):
 
 @pytest.mark.parametrize(("grey_levels", "change", "told"), [
     (0.03, {}, "0.03 grey levels"), (float("nan"), {}, "nan grey levels"),
-    (0, {"class_agreement": 397 / 400}, "on validation, the class of 3 of 400"),
+    (0, {"class_agreement": 395 / 400}, "on validation, the class of 5 of 400"),
     (0, {"images": 10, "class_agreement": 0.8}, "on validation, the class of 2 of 10"),
-    (0, {"mean_confidence_diff": 0.006}, "0.006 on average"),
+    (0, {"mean_confidence_diff": 0.011}, "0.011 on average"),
     (0, {"mean_confidence_diff": float("nan")}, "nan on average")])
 def test_what_is_out_of_bounds_is_told(grey_levels, change, told):
     assert told in refusal(check_parity, grey_levels, {"validation": {**GOOD, **change}})
 
 
-@pytest.mark.parametrize(("images", "tipped"), [(7, 1), (80, 1), (400, 2)])
+@pytest.mark.parametrize(("images", "tipped"), [(7, 1), (80, 1), (400, 4)])
 def test_near_ties_may_tip(images, tipped):
     agreement = (images - tipped) / images
     check_parity(0, {"test": {**GOOD, "images": images, "class_agreement": agreement}})
