@@ -17,9 +17,9 @@ from stages.model.preprocess import preprocess
 # Float resizing in another order of sums: 0.004 grey levels from 500 by 375 to 224 pixels.
 MAX_GREY_LEVELS = 0.02
 # Where a picture has the model's size, all is equal to the last digit. Resized, values that stand
-# half-way between two steps of an INT8 model's input can fall either way, and so can the class of a
-# near tie: of CIFAR-10 enlarged six times on a CPU with AVX2 these are 3 % of the values, of which a
-# tenth falls otherwise and tips 0.6 % of the classes. One picture may always tip.
+# half-way between two steps of an INT8 model's input can fall either way, and so can the class of
+# a near tie: of CIFAR-10 enlarged six times, on a CPU with AVX2, these are 3 % of the values; a
+# tenth of them falls otherwise, and 0.6 % of the classes tip. One picture may always tip.
 MIN_AGREEMENT = 0.99
 MAX_MEAN_CONFIDENCE_DIFF = 0.01
 
