@@ -20,7 +20,8 @@ def logits_of(path: Path, inputs: np.ndarray) -> np.ndarray:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    preflight.warn_if_saturating(path, session.get_modelmeta().custom_metadata_map)
+    preflight.warn_if_saturating(path, preflight.recipe_in(
+        session.get_modelmeta().custom_metadata_map))
     name = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {name: inputs[start:start + BATCH]})[0]
                            for start in range(0, len(inputs), BATCH)])

@@ -86,7 +86,8 @@ def write_deployed(path: Path, kind: str = "float", **changes: Any) -> Path:
     model = wrap(onnx.load(write_body(path.parent, kind)), PARAMS)
     sizes = golden.golden_sizes(RESOLUTION, SIDE)
     logits = golden.replay(open_session(model.SerializeToString()), sizes)
-    describe(model, {**facts(**changes),
+    made_by = {} if kind == "static" else {"calibration": None}
+    describe(model, {**facts(**made_by | changes),
                      "golden": golden.record(logits, sizes, quantized=kind != "float")})
     onnx.save(model, path)
     return path

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 
 from stages.config.errors import UserError
+from stages.measurement.preflight import warn_if_saturating
 from stages.measurement.session import open_session
 
 PICTURES = "pictures"
@@ -50,7 +51,7 @@ class DeployedModel:
 
 
 def load_deployed(path: Path) -> DeployedModel:
-    """Load the model at `path`.
+    """Load the model at `path`; one that loses accuracy on this CPU is warned of.
 
     Raises:
         UserError: no such file, not an ONNX model, or not one that `deploy` built.
@@ -69,6 +70,7 @@ def load_deployed(path: Path) -> DeployedModel:
             or session.get_outputs()[0].shape[-1:] != [len(model.classes)]):
         raise UserError(f"{path}: inputs, outputs and classes are not those of a model built by "
                         "stages.deploy")
+    warn_if_saturating(path, model.metadata["calibration"])
     return model
 
 
@@ -87,9 +89,10 @@ def decoded(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         values = {key: json.loads(value) if key in JSON_KEYS else value
                   for key, value in metadata.items()}
         usable = (all(isinstance(name, str) for name in values["classes"])
-                  and values["preset"]["resolution"] >= 1)
+                  and values["preset"]["resolution"] >= 1
+                  and isinstance(values["calibration"], dict | None))
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: its metadata can't be read ({error})") from None
     if not usable:
-        raise UserError(f"{path}: its metadata holds no class names or no resolution")
+        raise UserError(f"{path}: its metadata holds no class names, no resolution or no recipe")
     return values

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from stages.config.schema import Model
-from stages.measurement.preflight import warn_if_saturating
+from stages.measurement.preflight import recipe_in, warn_if_saturating
 from stages.measurement.session import Predictor, open_session, predictor_of, thread_count
 from stages.model.preprocess import preprocess
 
@@ -23,7 +23,7 @@ def load_onnx(path: Path) -> Predictor:
         UserError: the file is missing or no such model.
     """
     session = open_session(path, thread_count())
-    warn_if_saturating(path, session.get_modelmeta().custom_metadata_map)
+    warn_if_saturating(path, recipe_in(session.get_modelmeta().custom_metadata_map))
     return predictor_of(session)
 
 

@@ -13,10 +13,10 @@ import logging
 import platform
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,11 @@ FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni",
 ARM = ("arm64", "aarch64")
 # The key of a model's metadata that holds, as JSON, the recipe it was quantized by.
 RECIPE_KEY = "int8_recipe"
+# The model product = MatMulInteger(left, right), uint8 by int8: here, as who classifies pictures
+# need not have the package onnx. tests/measurement/test_preflight.py makes it.
+PRODUCT = (b'\x08\x08:\\\n%\n\x04left\n\x05right\x12\x07product"\rMatMulInteger\x12\x05probeZ\x0c'
+           b'\n\x04left\x12\x04\n\x02\x08\x02Z\r\n\x05right\x12\x04\n\x02\x08\x03b\x0f'
+           b'\n\x07product\x12\x04\n\x02\x08\x06B\x04\n\x00\x10\r')
 
 
 def cpu_fields(cpuinfo: Path = CPUINFO) -> dict[str, str]:
@@ -63,15 +68,8 @@ def products_saturate() -> bool:
     Found by trying one product: that holds on any system, and for an emulated CPU too.
     """
     left, right = np.full((4, 64), 255, np.uint8), np.full((64, 16), 127, np.int8)
-    graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["left", "right"], ["product"])], "probe",
-        [helper.make_tensor_value_info("left", TensorProto.UINT8, left.shape)],
-        [helper.make_tensor_value_info("product", TensorProto.INT32, None)],
-        [numpy_helper.from_array(right, "right")])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    session = onnxruntime.InferenceSession(model.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
-    product = session.run(None, {"left": left})[0]
+    session = onnxruntime.InferenceSession(PRODUCT, providers=["CPUExecutionProvider"])
+    product = session.run(None, {"left": left, "right": right})[0]
     return not np.array_equal(product, left.astype(np.int32) @ right.astype(np.int32))
 
 
@@ -85,17 +83,21 @@ def recommended_preset(unit: str, saturates: bool) -> str:
     return "int8_reduced_range" if saturates else "int8"
 
 
-def warn_if_saturating(path: Path, metadata: Mapping[str, str]) -> None:
+def recipe_in(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """The recipe that quantization left in the metadata of a model; None of a float model."""
+    return json.loads(metadata.get(RECIPE_KEY, "null"))
+
+
+def warn_if_saturating(path: Path, recipe: Mapping[str, Any] | None) -> None:
     """Warn when the model at `path` has weights that this CPU's sums can't hold.
 
     Dynamic quantization is not warned of: its convolutions have the weights on the other side of
     the product, and give the same logits on such a CPU.
 
     Args:
-        metadata: of the model; quantization leaves its recipe under RECIPE_KEY.
+        recipe: that the model was quantized by, None of a float model.
     """
-    recipe = json.loads(metadata.get(RECIPE_KEY, "{}"))
-    if (recipe.get("method") in ("static", "mixed") and not recipe["reduce_range"]
-            and recipe["weight_type"] == "QInt8" and products_saturate()):
+    if (recipe and recipe.get("method") in ("static", "mixed") and not recipe.get("reduce_range")
+            and recipe.get("weight_type") == "QInt8" and products_saturate()):
         log.warning("%s: on this CPU, which has no VNNI, sums with its INT8 weights are cut off, "
                     "and accuracy is lost; quantize it with reduce_range: true", path)

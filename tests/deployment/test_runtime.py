@@ -5,9 +5,10 @@ import onnx
 import pytest
 from refusals import refusal
 from synthetic import random_pictures
-from tiny_model import CLASSES, RESOLUTION, tiny_body, write_deployed
+from tiny_model import CLASSES, RESOLUTION, facts, tiny_body, write_deployed
 
 from stages.deployment.runtime import load_deployed
+from stages.measurement import preflight
 
 
 @pytest.fixture
@@ -36,6 +37,18 @@ def test_runs_pictures_of_any_size(path):
         np.testing.assert_array_equal(index, probabilities.argmax(axis=1))
 
 
+@pytest.mark.parametrize(("saturates", "recipe", "warned"), [
+    (True, {"reduce_range": False}, True), (True, {"reduce_range": True}, False),
+    (False, {"reduce_range": False}, False), (True, None, False)])
+def test_a_model_that_this_cpu_cuts_off_warns(tmp_path, monkeypatch, caplog, saturates, recipe,
+                                              warned):
+    monkeypatch.setattr(preflight, "products_saturate", lambda: saturates)
+    made_by = recipe and {**facts()["calibration"], **recipe}
+    load_deployed(write_deployed(tmp_path / "deploy.onnx", calibration=made_by))
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * warned
+    assert all("deploy.onnx: on this CPU" in record.getMessage() for record in caplog.records)
+
+
 def test_no_file(tmp_path):
     assert refusal(load_deployed, tmp_path / "x.onnx").endswith("no such file")
 
@@ -62,6 +75,7 @@ def test_foreign_model(tmp_path):
     ("classes", None, "lacks classes"), ("graph_sha256", None, "lacks graph_sha256"),
     ("preset", "{", "can't be read"), ("preset", "{}", "can't be read"),
     ("preset", '{"resolution": 0}', "no resolution"), ("classes", "[1, 2, 3]", "no class names"),
+    ("calibration", '"int8"', "no recipe"),
     ("classes", "null", "can't be read"), ("classes", json.dumps(CLASSES[:2]), "not those of")])
 def test_metadata_that_deploy_does_not_write(path, key, value, told):
     assert told in refusal(load_deployed, with_metadata(path, key, value))

@@ -1,6 +1,5 @@
 """The CPU's INT8 arithmetic, and the warning of a model that it does not suit."""
 
-import json
 import logging
 import platform
 from pathlib import Path
@@ -8,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from stages.measurement import preflight
 from stages.measurement.preflight import (
-    RECIPE_KEY,
+    PRODUCT,
     cpu_flags,
     integer_unit,
     products_saturate,
@@ -67,6 +67,16 @@ def test_products_are_exact_where_the_flags_say_so_and_saturate_where_they_do(mo
     assert products_saturate() is True
 
 
+def test_the_product_is_the_model_it_is_said_to_be():
+    tensors = {"left": TensorProto.UINT8, "right": TensorProto.INT8, "product": TensorProto.INT32}
+    left, right, product = (helper.make_tensor_value_info(name, kind, None)
+                            for name, kind in tensors.items())
+    node = helper.make_node("MatMulInteger", ["left", "right"], ["product"])
+    graph = helper.make_graph([node], "probe", [left, right], [product])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    assert made.SerializeToString(deterministic=True) == PRODUCT
+
+
 @pytest.mark.parametrize(("unit", "saturates", "preset"), [
     ("VNNI", False, "int8"), ("AMX", False, "int8"), ("unknown", False, "int8"),
     ("AVX2", True, "int8_reduced_range"), ("unknown", True, "int8_reduced_range"),
@@ -82,9 +92,8 @@ def test_preset_that_suits(unit, saturates, preset):
     ({**U8S8, "weight_type": "QUInt8"}, True, False), (None, True, False)])
 def test_warning_at_load(monkeypatch, caplog, recipe, saturates, warned):
     monkeypatch.setattr(preflight, "products_saturate", lambda: saturates)
-    metadata = {RECIPE_KEY: json.dumps(recipe)} if recipe else {"classes": "[]"}
     with caplog.at_level(logging.WARNING):
-        warn_if_saturating(Path("models/int8.onnx"), metadata)
+        warn_if_saturating(Path("models/int8.onnx"), recipe)
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == warned
     assert all("models/int8.onnx" in message and "reduce_range" in message for message in told)
