@@ -45,6 +45,7 @@ test-browser: setup
 	python -m pytest -m browser
 
 bench: setup
+	dvc repro quantize
 	dvc repro --force --single-item benchmark
 	dvc repro
 	python -m stages.publish

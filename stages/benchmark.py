@@ -20,7 +20,7 @@ from stages.measurement.node_time import node_times
 from stages.measurement.pinning import CAN_PIN
 from stages.measurement.predictor import model_input
 from stages.measurement.scenarios import PASSES, Measurement, Pictures, measure
-from stages.measurement.session import thread_count
+from stages.measurement.session import is_onnx, thread_count
 from stages.measurement.speed import images_per_second, pooled, speed_rows
 from stages.measurement.system import describe_system
 
@@ -32,10 +32,11 @@ PICTURES = 128
 
 
 def real_pictures(params: Params) -> Pictures:
-    """Pictures of the test split, enough for the largest batch; a small split's come again."""
-    test = load_dataset().view("test")
+    """Pictures of validation, enough for the largest batch; a small split's come again."""
+    pictures = load_dataset().view("validation")
     count = max(PICTURES, *params.benchmark.batch_sizes)
-    return Pictures.of(test[np.arange(count) % len(test)], bind(model_input, params=params.model))
+    return Pictures.of(pictures[np.arange(count) % len(pictures)], bind(
+        model_input, params=params.model))
 
 
 def cold_starts(params: Params, picture: np.ndarray) -> dict[str, dict[str, float]]:
@@ -93,7 +94,7 @@ def main() -> None:
     write_csv(PLOTS / "throughput.csv", by_batch_size(measured))
     write_csv(PLOTS / "node_time.csv", pd.concat(
         [node_times(Path(path), pictures.inputs[:1], settings.latency_runs).assign(variant=name)
-         for name, path in params.variants.items() if path.endswith(".onnx")]).round(4))
+         for name, path in params.variants.items() if is_onnx(path)]).round(4))
     for name, row in rows.items():
         log.info("%s: %.2f ms for one picture, %.2f times as fast as %s (%.2f to %.2f)", name,
                  row["latency_p50_ms"], row["speedup_latency"], REFERENCE,

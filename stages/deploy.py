@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import pandas as pd
 from omegaconf import OmegaConf
 
 from stages.config.errors import UserError
 from stages.config.params import load_params
-from stages.config.schema import Params, QuantizedVariant
+from stages.config.schema import REFERENCE, Params, QuantizedVariant
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, Dataset, load_dataset
 from stages.deployment import golden
@@ -28,7 +27,7 @@ from stages.deployment.parity import (
 from stages.deployment.runtime import HASH_KEYS, load_deployed
 from stages.deployment.wrap import ADDED_FLOAT_NODES, standard_opset, wrap
 from stages.files.atomic import replacing, write_json
-from stages.files.reading import read_json
+from stages.files.reading import read_csv, read_json
 from stages.measurement.predictor import EVALUATION_BATCH
 from stages.measurement.session import open_session
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
@@ -42,7 +41,6 @@ METRICS = Path("metrics")
 MODEL_FILE = Path("models/deploy.onnx")
 CARD_FILE = Path("models/README.md")
 METRICS_FILE = METRICS / "deploy.json"
-FP32 = "onnx_fp32"
 ACCURACY = ("images", "accuracy", "accuracy_ci95_low", "accuracy_ci95_high", "validation_images",
             "validation_accuracy")
 
@@ -68,7 +66,7 @@ def facts(params: Params, variant: str, recipe: dict[str, Any] | None, dataset: 
         "parameters_sha256": sha256_of_value(
             {**made_by, "recipe": plain["quantize"]["variants"].get(variant)}),
         "data_sha256": sha256_of_files(IMAGES_FILE, SPLITS_FILE),
-        "fp32_sha256": sha256_of_files(Path(params.variants[FP32])),
+        "fp32_sha256": sha256_of_files(Path(params.variants[REFERENCE])),
         "variant_sha256": sha256_of_files(Path(params.variants[variant]))}
 
 
@@ -105,7 +103,7 @@ def main() -> None:
     values = {**facts(params, variant, recipe, dataset, standard_opset(model)),
               "golden": golden.record(logits, sizes, quantized=body_nodes[0] > 0)}
     describe(model, values)
-    predictions = pd.read_csv(f"data/predictions/{variant}.csv")
+    predictions = read_csv(Path(f"data/predictions/{variant}.csv"))
     with replacing(MODEL_FILE) as partial:
         onnx.save(model, partial)
         nodes = executed_nodes(partial)

@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    params = load_params("data").data
+    params = load_params("data.name", "data.format", "data.sha256").data
     sha256 = obtain(params.name, params.format, params.sha256, ARCHIVE)
     log.info("%s: %d bytes, sha256 %s", ARCHIVE, ARCHIVE.stat().st_size, sha256)
     if params.sha256 is None:

@@ -14,13 +14,13 @@ from stages.data.dataset import load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.measurement.accuracy import accuracy_by_class, accuracy_interval
 from stages.measurement.predictor import load_onnx, predict
-from stages.measurement.session import Predictor
+from stages.measurement.session import Predictor, is_onnx
 
 log = logging.getLogger(__name__)
 
 
 def _load(path: Path, model: Model) -> Predictor:
-    if path.suffix != ".pt":
+    if is_onnx(path):
         return load_onnx(path)
     from stages.measurement.torch_predictor import load_torch  # seconds that ONNX does without
 

@@ -30,7 +30,8 @@ def read_listing(params: Data, archive: Path) -> Listing:
 
 
 def main() -> None:
-    params = load_params("data").data
+    params = load_params("data.name", "data.format", "data.resolution", "data.validation_fraction",
+                         "data.test_fraction", "data.calibration_size", "data.seed").data
     if not ARCHIVE.is_file():
         raise UserError(f"{ARCHIVE}: no such file; run 'dvc repro download'")
     listing = read_listing(params, ARCHIVE)

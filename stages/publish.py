@@ -11,7 +11,6 @@ What is to be said of a run beside its numbers stands in docs/results/NAME/NOTE.
 import argparse
 import logging
 import re
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +22,7 @@ from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
-from stages.files.reading import read_json, read_note
+from stages.files.reading import read_bytes, read_json, read_note
 from stages.reporting.blocks import write_block
 from stages.reporting.pages import require_one_run
 from stages.reporting.tables import recipe_table, result_table, training_sentence
@@ -59,21 +58,24 @@ def keep_run(name: str, command: str | None) -> None:
 
     Args:
         command: that made the run; None keeps what the page says, "dvc repro" on a new one.
+
+    Raises:
+        UserError: a file of the run is missing; nothing is copied then.
     """
     folder = RESULTS / name
-    folder.mkdir(parents=True, exist_ok=True)
     page = folder / "README.md"
     told = page.is_file() and MADE_BY.search(page.read_text(encoding="utf-8"))
     command = command or (told[1] if told else "dvc repro")
-    for source in map(Path, KEPT):
-        target = "training.json" if source.parent.name == "training" else source.name
-        shutil.copyfile(source, folder / target)
-    records = {f"quantize_{variant}.json": METRICS / "quantize" / f"{variant}.json"
-               for variant in load_params("quantize.variants").quantize.variants}
-    for target, source in records.items():
-        shutil.copyfile(source, folder / target)
+    kept = {"training.json" if path.parent.name == "training" else path.name: path
+            for path in map(Path, KEPT)}
+    kept |= {f"quantize_{variant}.json": METRICS / "quantize" / f"{variant}.json"
+             for variant in load_params("quantize.variants").quantize.variants}
+    contents = {target: read_bytes(source) for target, source in kept.items()}
+    for target, content in contents.items():
+        with replacing(folder / target) as partial:
+            partial.write_bytes(content)
     for old in folder.glob("quantize_*.json"):
-        if old.name not in records:
+        if old.name not in kept:
             old.unlink()
     training = training_sentence(read_json(folder / "training.json"),
                                  read_json(folder / "training_time.json"))

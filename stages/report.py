@@ -9,7 +9,8 @@ from stages.config.params import load_params
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.files.atomic import write_csv, write_json
-from stages.files.reading import read_json
+from stages.files.reading import read_bytes, read_csv, read_json
+from stages.measurement.session import is_onnx
 from stages.reporting import figures
 from stages.reporting.summary import comparisons, read_confusion, select, summarize
 
@@ -21,7 +22,7 @@ HISTORY = METRICS / "training"
 
 def read_history() -> pd.DataFrame:
     """The series that train wrote through DVCLive, by epoch from 1."""
-    columns = {f"{split}.{name}": pd.read_csv(
+    columns = {f"{split}.{name}": read_csv(
         HISTORY / "plots" / "metrics" / split / f"{name}.tsv", sep="\t")[name]
         for split in ("train", "val") for name in ("loss", "accuracy")}
     history = pd.DataFrame(columns)
@@ -33,12 +34,15 @@ def main() -> None:
     params = load_params("model", "quantize.max_drop_pp", "variants")
     evaluations = {name: read_json(METRICS / "evaluate" / f"{name}.json")
                    for name in params.variants}
-    predictions = {name: pd.read_csv(f"data/predictions/{name}.csv") for name in params.variants}
-    sizes = {name: Path(path).stat().st_size / 1e6 for name, path in params.variants.items()}
+    predictions = {name: read_csv(Path(f"data/predictions/{name}.csv"))
+                   for name in params.variants}
+    sizes = {name: len(read_bytes(Path(path))) / 1e6 for name, path in params.variants.items()}
     benchmark = read_json(METRICS / "benchmark.json")
     against = comparisons(predictions)
     variants = summarize(evaluations, benchmark["variants"], predictions, sizes)
-    selected = select(variants, against, params.quantize.max_drop_pp)
+    candidates = {name: row for name, row in variants.items()
+                  if name != REFERENCE and is_onnx(params.variants[name])}
+    selected = select(candidates, against, params.quantize.max_drop_pp)
     write_json(METRICS / "comparison.json", against)
     write_json(METRICS / "summary.json", {
         "dataset": evaluations[REFERENCE]["dataset"], "model": params.model.name,
@@ -47,18 +51,18 @@ def main() -> None:
 
     best_epoch = read_json(HISTORY / "metrics.json")["best"]["epoch"]
     shown = dict.fromkeys([REFERENCE, selected["variant"], "int8_dynamic"])
-    confused = {name: read_confusion(name) for name in shown}
+    confused = {name: read_confusion(name) for name in shown if name in params.variants}
     write_csv(PLOTS / "accuracy_latency.csv", pd.DataFrame(
         [{"variant": name, "latency_p50_ms": row["latency_p50_ms"], "accuracy": row["accuracy"],
           "size_mb": row["size_mb"]} for name, row in variants.items()]))
-    figures.save(figures.latency_by_run(pd.read_csv(PLOTS / "latency_runs.csv")),
+    figures.save(figures.latency_by_run(read_csv(PLOTS / "latency_runs.csv")),
                  PLOTS / "latency_by_run.png")
     figures.save(figures.speedups(variants), PLOTS / "speedups.png")
     figures.save(figures.training_curves(read_history(), best_epoch), PLOTS / "training.png")
     figures.save(figures.confusion(confused), PLOTS / "confusion.png")
     figures.save(figures.accuracy_against_latency(variants), PLOTS / "accuracy_latency.png")
     figures.save(figures.collapse(read_json(METRICS / "analysis.json")["accuracy"],
-                                  pd.read_csv(PLOTS / "layer_error.csv")),
+                                  read_csv(PLOTS / "layer_error.csv")),
                  PLOTS / "collapse.png")
     log.info("selected %s: %s", selected["variant"], selected["reason"])
 

@@ -14,7 +14,7 @@ from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
 from stages.files.atomic import write_json
-from stages.model.build import build_model, size_options
+from stages.model.build import build_model, check_sizes, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from stages.training.loop import History, discard_state, train
 from stages.training.resume import fingerprint, loaded_code
@@ -53,6 +53,8 @@ def main() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.manual_seed(params.train.seed)
     model = build_model(params.model, len(dataset.classes))
+    check_sizes(model, params.model, len(dataset.classes), params.train.start_image_size,
+                params.model.image_size)
     weights = Path(params.model.weights)
     run = fingerprint(OmegaConf.to_yaml(params), SPLITS_FILE, IMAGES_FILE, *loaded_code(),
                       *([weights] if weights.is_file() else []))
@@ -66,6 +68,7 @@ def main() -> None:
         "seconds": sum(history.seconds),
         "step_seconds": sum(history.step_seconds),
         "images_per_second": sum(history.images) / sum(history.step_seconds),
+        "precision": history.precision,
         "threads": torch.get_num_threads(),
         "processes": processes.num_processes,
         "device": processes.device.type})

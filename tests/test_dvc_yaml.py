@@ -95,7 +95,7 @@ def test_run_cache_cannot_replay_timings():
 def test_only_named_modules_read_the_test_split():
     readers = {path.name for path in (ROOT / "stages").rglob("*.py")
                if re.search(r"""["']test["']""", path.read_text(encoding="utf-8"))}
-    assert readers == {"evaluate.py", "benchmark.py",   # the pictures of the split
+    assert readers == {"evaluate.py",                   # the pictures of the split
                        "deploy.py",                     # parity with evaluate on each; selects none
                        "splits.py", "imagefolder.py",   # where the split is made
                        "summary.py"}                    # predictions that evaluate wrote

@@ -35,6 +35,12 @@ def test_page_of_a_run(folder):
         assert (folder / name).is_file()
 
 
+def test_a_run_that_lacks_a_file_leaves_nothing_half_copied(folder):
+    (publish.METRICS / "quantize" / "int8_qat.json").unlink()
+    assert "int8_qat.json: no such file; run 'dvc repro'" in refusal(publish.keep_run, "run", None)
+    assert not folder.exists()
+
+
 def test_note_is_kept_when_the_run_is_published_again(folder):
     folder.mkdir(parents=True)
     (folder / "NOTE.md").write_text(NOTE)

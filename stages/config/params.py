@@ -13,6 +13,7 @@ from stages.config.errors import UserError
 from stages.config.schema import Params
 
 PARAMS_FILE = Path("params.yaml")
+ABSENT = object()
 
 
 def load_params(*keys: str, path: Path = PARAMS_FILE) -> Params:
@@ -38,8 +39,8 @@ def load_params(*keys: str, path: Path = PARAMS_FILE) -> Params:
     try:
         params = OmegaConf.structured(Params)
         for key in keys:
-            value = OmegaConf.select(raw, key)
-            if value is None:
+            value = OmegaConf.select(raw, key, default=ABSENT)
+            if value is ABSENT or (value is None and "." not in key):
                 raise UserError(f"{path}: {key}: is missing{_known(raw, key)}")
             wanted = OmegaConf.create()
             OmegaConf.update(wanted, key, value)

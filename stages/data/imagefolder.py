@@ -33,7 +33,8 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
             between train and test; while reading, a picture that can't be decoded.
     """
     archive = Archive(path)
-    found = _without_single_folder([m for m in archive.members() if not _is_hidden(m)])
+    members = [m for m in archive.members() if not _is_hidden(m)]
+    found = _without_single_folder(members)
     folders = {m.parts[skip] for m, skip in found if len(m.parts) > skip + 1 or m.is_folder}
     lowered = sorted(map(str.lower, folders))
     with_splits = {*lowered} >= SPLITS or bool(SPLITS & folders)
@@ -48,11 +49,13 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
         if member.is_folder and len(key) == depth:
             pictures.setdefault(key, [])
         elif not member.is_folder and len(member.parts) > skip + depth:
-            is_picture = member.name.lower().endswith(EXTENSIONS)
-            pictures.setdefault(key, []).extend([member.name] if is_picture else [])
-            others += not is_picture
+            pictures.setdefault(key, []).extend([member.name] if _is_picture(member) else [])
+            others += not _is_picture(member)
     if others:
         log.warning("%s: %d files are no JPEG, PNG or WebP by their names; left out", path, others)
+    if outside := sum(map(_is_picture, members)) - sum(map(len, pictures.values())):
+        log.warning("%s: %d pictures lie beside the folders of the classes; left out", path,
+                    outside)
     _check_classes(pictures, depth, path)
     classes = sorted({key[-1] for key in pictures})
     listed = [(key, name) for key in sorted(pictures) for name in sorted(set(pictures[key]))]
@@ -60,6 +63,10 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
     is_test = np.array([key[0].lower() == "test" for key, _ in listed]) if with_splits else None
     wanted = {name: position for position, (_, name) in enumerate(listed)}
     return Listing(classes, labels, is_test, _decoded(archive, wanted, resolution))
+
+
+def _is_picture(member: Member) -> bool:
+    return not member.is_folder and member.name.lower().endswith(EXTENSIONS)
 
 
 def _is_hidden(member: Member) -> bool:

@@ -4,6 +4,7 @@ The hashes tell damage and mix-ups, not an author: who changes a model can hash 
 that stands the record in metrics/deploy.json, which git keeps.
 """
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -33,8 +34,7 @@ def sha256_of_value(value: Any) -> str:
 
 def graph_sha256(model: onnx.ModelProto) -> str:
     """SHA-256 of all of `model` but its metadata: operators, weights, inputs, outputs, versions."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
+    bare = copy.deepcopy(model)
     del bare.metadata_props[:]
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 

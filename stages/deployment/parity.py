@@ -3,16 +3,16 @@
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import torch
 
 from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.deployment.runtime import DeployedModel
-from stages.deployment.wrap import UINT8_MAX, preprocessing_model
+from stages.deployment.wrap import preprocessing_model
 from stages.measurement.predictor import EVALUATION_BATCH
-from stages.model.preprocess import preprocess
+from stages.measurement.session import open_session
+from stages.model.preprocess import UINT8_MAX, preprocess
 
 # Float resizing in another order of sums: 0.004 grey levels from 500 by 375 to 224 pixels.
 MAX_GREY_LEVELS = 0.02
@@ -29,8 +29,7 @@ def grey_level_difference(batches: list[np.ndarray], params: Model) -> float:
 
     `batches` holds uint8 pictures (B, H, W, 3), each batch of a size of its own.
     """
-    session = onnxruntime.InferenceSession(preprocessing_model(params).SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
+    session = open_session(preprocessing_model(params).SerializeToString())
     scale = np.float32(params.std).reshape(1, 3, 1, 1) * UINT8_MAX
     return max(float((np.abs(session.run(None, {session.get_inputs()[0].name: batch})[0]
                              - preprocess(torch.from_numpy(batch), params.image_size,

@@ -9,11 +9,11 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.deployment.runtime import CLASS_INDEX, LOGITS, PICTURES, PROBABILITIES
+from stages.model.preprocess import UINT8_MAX
 
 # Resize has antialias since opset 18. A body of an older opset is converted: the operators stay
 # what they are, int8 weights and all, and ONNX Runtime runs the same kernels.
 OLDEST_OPSET = 18
-UINT8_MAX = 255.0
 PREFIX = "deploy/"
 # Of the nodes that are added, those that compute: resize, subtract, divide, softmax, argmax.
 ADDED_FLOAT_NODES = 5

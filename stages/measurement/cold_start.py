@@ -14,7 +14,8 @@ from statistics import median
 
 import numpy as np
 
-from stages.measurement.session import open_session, predictor_of, thread_count
+from stages.config.errors import UserError
+from stages.measurement.session import is_onnx, open_session, predictor_of, thread_count
 
 STATUS = Path("/proc/self/status")
 KIB = 1024
@@ -38,16 +39,16 @@ def peak_memory_bytes(status: Path = STATUS) -> int:
 
 def start(path: Path, picture: np.ndarray) -> dict[str, float]:
     """Load the model at `path`, run it once on float32 (1, 3, S, S), and tell what that cost."""
-    if path.suffix == ".pt":
+    if is_onnx(path):
+        began = time.perf_counter()
+        predictor = predictor_of(open_session(path, thread_count()))
+    else:
         from stages.config.params import load_params
         from stages.measurement.torch_predictor import load_torch
 
         params = load_params("model").model
         began = time.perf_counter()
         predictor = load_torch(path, params)
-    else:
-        began = time.perf_counter()
-        predictor = predictor_of(open_session(path, thread_count()))
     loaded = time.perf_counter()
     predictor(picture)
     return {"load_ms": 1e3 * (loaded - began),
@@ -66,12 +67,18 @@ def cold_start(path: Path, picture: Path) -> dict[str, float]:
 
     Returns:
         `load_ms`, `first_run_ms`, `peak_memory_mb`, and `starts`: how many processes there were.
+
+    Raises:
+        UserError: such a process ended without an answer, as when memory runs out.
     """
     command = [sys.executable, "-m", "stages.measurement.cold_start", str(path), str(picture)]
     told: list[dict[str, float]] = []
     began = time.perf_counter()
     while not told or (len(told) < STARTS and time.perf_counter() - began < ENOUGH_S):
-        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if finished.returncode:
+            raise UserError(f"{path}: a process that loads it and runs one picture ended with "
+                            f"status {finished.returncode} (-9: memory ran out)")
         told.append(json.loads(finished.stdout.splitlines()[-1]))
     return {**{key: median(row[key] for row in told) for key in told[0]}, "starts": len(told)}
 

@@ -15,6 +15,7 @@ from stages.measurement.session import (
     CPU,
     ONNX_ERRORS,
     Predictor,
+    is_onnx,
     open_session,
     predictor_of,
     require_provider,
@@ -43,7 +44,7 @@ def contenders(params: Params) -> dict[str, Contender]:
     for provider in further:
         require_provider(provider)
     paths = {name: Path(path) for name, path in params.variants.items()}
-    onnx = {name: path for name, path in paths.items() if path.suffix != ".pt"}
+    onnx = {name: path for name, path in paths.items() if is_onnx(path)}
     found = {name: _onnx(path, CPU) if name in onnx else _torch(path, params)
              for name, path in paths.items()}
     for provider in further:

@@ -25,6 +25,11 @@ ONNX_ERRORS = (ort_errors.EPFail, ort_errors.EngineError, ort_errors.Fail,
                ort_errors.NotImplemented, ort_errors.RuntimeException)
 
 
+def is_onnx(path: Path | str) -> bool:
+    """Whether the file of a variant is an ONNX model; any other is a checkpoint of PyTorch."""
+    return Path(path).suffix == ".onnx"
+
+
 def thread_count() -> int:
     """The number of CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,5 +1,6 @@
 """Building a classifier of torchvision or timm by name."""
 
+import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,25 @@ def size_options(params: Model) -> dict[str, int]:
                   if params.name in timm.list_models() else None)
         return {"img_size": params.image_size} if config and config.fixed_input_size else {}
     return {"image_size": params.image_size} if params.name.startswith("vit_") else {}
+
+
+def check_sizes(model: nn.Module, params: Model, num_classes: int, *sizes: int) -> None:
+    """Hold `model`, which is left as it was, to logits of pictures of `sizes` pixels, as trained.
+
+    Raises:
+        UserError: it can't take such pictures, or does not give logits (B, num_classes).
+    """
+    trial = copy.deepcopy(model).train()
+    for size in sizes:
+        try:
+            with torch.no_grad():
+                logits = trial(torch.zeros(2, 3, size, size))
+        except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"model.name: {params.name} can't be trained on pictures of {size} "
+                            f"pixels ({str(error).splitlines()[0]})") from None
+        if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
+            raise UserError(f"model.name: {params.name} does not give one tensor of logits in "
+                            "training; choose a classifier that does")
 
 
 def _hub_state(params: Model) -> dict[str, torch.Tensor]:

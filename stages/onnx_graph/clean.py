@@ -1,5 +1,6 @@
 """What an exporter leaves behind is removed; the function of the graph stays the same."""
 
+import copy
 import tempfile
 from pathlib import Path
 
@@ -35,8 +36,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _pool_globally(model: onnx.ModelProto) -> onnx.ModelProto:
     """Turn a ReduceMean over height and width into GlobalAveragePool, which can be quantized."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
     constants = {tensor.name: tensor for tensor in result.graph.initializer}
     inferred = onnx.shape_inference.infer_shapes(result).graph
     of_rank_four = {value.name for value in (*inferred.input, *inferred.value_info)

@@ -5,19 +5,20 @@ what it rounds is computed in float: rounded weights are put into the float mode
 ranges are a DynamicQuantizeLinear and a DequantizeLinear before each layer.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from stages.config.schema import Model, QuantizedVariant
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.float_island import with_float_islands
 from stages.quantization.ranges import Range
-from stages.quantization.rounding import weighted_layers, with_float_weights
+from stages.quantization.rounding import weighted_layers, with_float_weights, with_weights
 from stages.quantization.static import calibrated_model, write_qdq
 from stages.quantization.stored_weights import dequantized_weights
 
@@ -119,22 +120,9 @@ def write_cell(cell: Cell, source: Calibrated, target: Path, *, sums_in_float: b
         onnx.save(model, target)
 
 
-def with_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """A copy of `model` whose weighted layers have `weights`, by name, where there are any."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    names = {name for _, name in weighted_layers(model)} & weights.keys()
-    for tensor in result.graph.initializer:
-        if tensor.name in names:
-            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].astype(np.float32),
-                                                    tensor.name))
-    return result
-
-
 def with_dynamic_activations(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` whose layers get inputs rounded to 8 bits by the range of each batch."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
     readers = {node.output[0] for node, _ in weighted_layers(model)}
     rounded: dict[str, str] = {}
     nodes = []

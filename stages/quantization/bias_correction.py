@@ -4,6 +4,7 @@ Source: M. Nagel et al., Data-free quantization through weight equalization and 
 2019, section 4.2; here the mean is taken over calibration pictures.
 """
 
+import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -28,8 +29,7 @@ def with_corrected_biases(model: onnx.ModelProto, quantized: onnx.ModelProto,
     """
     rounded = dequantized_weights(quantized)
     errors = mean_errors(model, rounded, feeds)
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node, _ in weighted_layers(result):
         output = node.output[0]
@@ -71,8 +71,7 @@ def _with_error_outputs(model: onnx.ModelProto, rounded: dict[str, np.ndarray]
     Returns:
         The model, and by the output of each layer the name of its twin's, a mean over space.
     """
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
+    probed = copy.deepcopy(model)
     del probed.graph.output[:]
     weights, outputs = weights_of(model), {}
     for node, name in weighted_layers(model):

@@ -5,6 +5,8 @@ of a channel are next to nothing, so is that step, and the bias does not fit. Wh
 the quantizer takes 1 for their step, and rounds the bias to whole input steps.
 """
 
+import copy
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -27,8 +29,7 @@ def with_channel_floor(model: onnx.ModelProto, ranges: dict[str, Range]) -> onnx
     Args:
         ranges: calibrated ranges by tensor; a layer whose input has none is left alone.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
     constants = {tensor.name: tensor for tensor in result.graph.initializer}
     for node, name in weighted_layers(result):
         bias = node.input[2] if len(node.input) > 2 else ""

@@ -11,6 +11,7 @@ Sources: M. Nagel et al., Data-free quantization through weight equalization and
 activations and weights by a power, here chosen for each tensor).
 """
 
+import copy
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -65,8 +66,7 @@ def with_equalized_channels(model: onnx.ModelProto, feeds: Iterable[dict[str, np
         feeds: batches by the name of the model's input; one is held at a time.
         per_channel: whether weights are going to be quantized by output channel.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
     groups = find_groups(result)
     if not groups:
         return result
@@ -155,18 +155,17 @@ def channel_statistics(model: onnx.ModelProto, names: list[str],
     """Extremes and mean square of each channel, axis 1, of the tensors `names`."""
     session = open_probed(model, names)
     found: dict[str, tuple[np.ndarray, ...]] = {}
-    batches = 0
     for feed in feeds:
-        batches += 1
         for name, values in zip(names, session.run(names, feed), strict=True):
             axes = tuple(axis for axis in range(values.ndim) if axis != 1)
             now = (values.min(axis=axes), values.max(axis=axes),
-                   np.square(values, dtype=np.float64).mean(axis=axes))
-            old = found.get(name, (*now[:2], 0.0))
+                   np.square(values, dtype=np.float64).sum(axis=axes),
+                   values.size // values.shape[1])
+            old = found.get(name, (*now[:2], 0.0, 0))
             found[name] = (np.minimum(old[0], now[0]), np.maximum(old[1], now[1]),
-                           old[2] + now[2])
-    return {name: Channels(lowest.astype(np.float64), highest.astype(np.float64), power / batches)
-            for name, (lowest, highest, power) in found.items()}
+                           old[2] + now[2], old[3] + now[3])
+    return {name: Channels(lowest.astype(np.float64), highest.astype(np.float64), power / count)
+            for name, (lowest, highest, power, count) in found.items()}
 
 
 def best_factors(group: Group, weights: dict[str, np.ndarray], seen: dict[str, Channels], *,

@@ -6,6 +6,7 @@ worse than quantized per channel. An operator that returns its input, between th
 and the layer, takes the layer out of that pattern; its copy is what a float island costs.
 """
 
+import copy
 from collections.abc import Sequence
 
 import onnx
@@ -31,8 +32,7 @@ def with_float_islands(model: onnx.ModelProto, names: Sequence[str]) -> onnx.Mod
                                           name=f"{node.name}_stays_float"))
             node.input[0] = guarded
         nodes.append(node)
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
     del result.graph.node[:]
     result.graph.node.extend(nodes)
     return result

@@ -1,5 +1,6 @@
 """Error by layer: what a changed model puts out at every weighted layer, against the original."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,8 +44,7 @@ def _with_outputs(model: onnx.ModelProto, names: Sequence[str]
     found = [next((each for each in (name + ROUNDED, name) if each in made), "")
              for name in names]
     final = {value.name for value in model.graph.output}
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
+    opened = copy.deepcopy(model)
     opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name)
                                for name in dict.fromkeys(found) if name and name not in final)
     return opened, found

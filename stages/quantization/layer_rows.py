@@ -5,6 +5,7 @@ that makes one place. Places depend on seed, layer and batch alone, so that two 
 same pictures are looked at in the same places.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -142,8 +143,7 @@ def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, seed: int
 
 def _up_to(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """The part of `model` that makes the tensors `names`, which it puts out."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
     graph, needed, nodes = result.graph, set(names), []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):

@@ -36,26 +36,14 @@ def check_recipe(name: str, recipe: QuantizedVariant) -> None:
                         "nearest in all layers; set method: static, first_in_float: 0 and "
                         "adaptive_rounding: false")
     if recipe.method == "dynamic":
-        if recipe.calibration_images is not None:
-            raise UserError(f"{key}.calibration_images: got {recipe.calibration_images}, which "
-                            "needs method: static or mixed")
-        if recipe.reduce_range:
-            raise UserError(f"{key}.reduce_range: got true, which needs method: static or mixed")
+        for option in ("calibration_images", "reduce_range", "bias_correction", "equalization",
+                       "cut_flat_tails", "adaptive_rounding", "qat"):
+            if getattr(recipe, option):
+                methods = "static" if option == "qat" else "static or mixed"
+                raise UserError(f"{key}.{option}: is set, which needs method: {methods}")
         if recipe.calibration != "none":
             raise UserError(f"{key}.calibration: got '{recipe.calibration}', but dynamic "
                             "quantization finds ranges at run time; set it to none")
-        if recipe.bias_correction:
-            raise UserError(f"{key}.bias_correction: got true, which needs method: static or mixed")
-        if recipe.equalization:
-            raise UserError(f"{key}.equalization: got true, which needs method: static or mixed")
-        if recipe.cut_flat_tails:
-            raise UserError(f"{key}.cut_flat_tails: got true, which needs method: static or mixed")
-        if recipe.adaptive_rounding:
-            raise UserError(f"{key}.adaptive_rounding: got true, which needs method: static or "
-                            "mixed")
-        if recipe.qat:
-            raise UserError(f"{key}.qat: got a recipe, but dynamic quantization has no ranges to "
-                            "train with; set method: static")
         if recipe.activation_type != "QUInt8":
             raise UserError(f"{key}.activation_type: got '{recipe.activation_type}', but dynamic "
                             "quantization knows QUInt8 alone")

@@ -5,6 +5,8 @@ largest weight of the whole layer; per channel, from the largest of each output 
 Source: R. Krishnamoorthi, Quantizing deep convolutional networks for efficient inference, 2018.
 """
 
+import copy
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -46,24 +48,28 @@ def channel_spread(weights: np.ndarray) -> float:
                                       float(np.finfo(np.float32).tiny))
 
 
+def with_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A copy of `model` whose weighted layers have `weights`, by name, where there are any."""
+    result = copy.deepcopy(model)
+    names = {name for _, name in weighted_layers(model)} & weights.keys()
+    for tensor in result.graph.initializer:
+        if tensor.name in names:
+            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].astype(np.float32),
+                                                    tensor.name))
+    return result
+
+
 def with_rounded_weights(model: onnx.ModelProto, *, per_channel: bool) -> onnx.ModelProto:
     """A copy of `model` whose weights are rounded to INT8; it computes in float throughout."""
-    rounded = onnx.ModelProto()
-    rounded.CopyFrom(model)
-    names = weights_of(model)
-    for tensor in rounded.graph.initializer:
-        if tensor.name in names:
-            tensor.CopyFrom(numpy_helper.from_array(
-                round_weights(names[tensor.name], per_channel=per_channel), tensor.name))
-    return rounded
+    return with_weights(model, {name: round_weights(weights, per_channel=per_channel)
+                                for name, weights in weights_of(model).items()})
 
 
 def with_float_weights(quantized: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the QDQ model `quantized` with the float weights of `model`: what is left
     quantized are the activations alone (and biases, whose 32 bits lose next to nothing).
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(quantized)
+    result = copy.deepcopy(quantized)
     weights = weights_of(model)
     restored = {}
     for node in list(result.graph.node):

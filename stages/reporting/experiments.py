@@ -58,5 +58,6 @@ def _value(params: dict[str, Any], key: str) -> Any:
 
 
 def markdown(rows: pd.DataFrame) -> str:
-    """The rows as a Markdown table."""
-    return rows.to_markdown(index=False, floatfmt=".4g") + "\n"
+    """The rows as a Markdown table, numbers to four digits."""
+    rounded = rows.map(lambda value: float(f"{value:.4g}") if isinstance(value, float) else value)
+    return rounded.to_markdown(index=False, floatfmt="g") + "\n"

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from stages.config.schema import REFERENCE
-from stages.files.reading import read_bytes
+from stages.files.reading import read_csv
 from stages.measurement.accuracy import (
     Comparison,
     calibration_error,
@@ -79,9 +79,7 @@ def read_confusion(variant: str) -> pd.DataFrame:
     Raises:
         UserError: no such file.
     """
-    path = CONFUSION / f"{variant}.csv"
-    read_bytes(path)
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    return read_csv(CONFUSION / f"{variant}.csv", dtype=str, keep_default_na=False)
 
 
 def mistakes(predictions: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
@@ -99,17 +97,19 @@ def mistakes(predictions: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame
                              ignore_index=True)
 
 
-def select(rows: dict[str, dict[str, float]], against: dict[str, dict[str, dict[str, float]]],
+def select(candidates: dict[str, dict[str, float]], against: dict[str, dict[str, dict[str, float]]],
            max_drop_pp: float) -> dict[str, str]:
-    """Pick the ONNX variant to ship: the fastest that is accurate enough on validation.
+    """Pick the one of `candidates` to ship: the fastest that is accurate enough on validation.
 
     Of those within TIE of the fastest it is the most accurate.
     Faster: the 95 % interval of the paired ratio is above 1, so that noise alone selects nothing.
     Accurate enough: the one-sided 95 % upper bound of its drop is within `max_drop_pp` points.
     The float model is picked when no other is both accurate enough and faster.
+
+    Args:
+        candidates: rows of `summarize`, of ONNX models other than the reference.
+        against: what `comparisons` gives.
     """
-    candidates = {name: row for name, row in rows.items()
-                  if not name.startswith("torch") and name != REFERENCE}
     faster = {name: row for name, row in candidates.items()
               if row["speedup_latency_ci95_low"] > 1}
     good = {name: row for name, row in faster.items()

@@ -44,6 +44,7 @@ class History:
 
     seconds: wall time of each epoch, validation included; step_seconds: of its steps alone.
     images: pictures trained on in each epoch, by all processes together.
+    precision: that it trained in, which is not train.precision where bf16 is emulated.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -52,6 +53,7 @@ class History:
     images: list[int] = field(default_factory=list)
     best_epoch: int = 0
     stopped_early: bool = False
+    precision: str = ""
 
 
 def image_size_of(epoch: int, epochs: int, start: int, end: int) -> int:
@@ -103,7 +105,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
     averaged.module.to(accelerator.device, memory_format=torch.channels_last)
     criterion = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
     stopping = EarlyStopping(settings.patience, settings.min_delta)
-    history, best, first = History(), None, 1
+    history, best, first = History(precision=precision), None, 1
 
     # The main process kept it, maybe on a disk that the others don't see.
     [state] = broadcast_object_list([load_state(run) if accelerator.is_main_process else None])

@@ -74,6 +74,12 @@ def test_a_good_file_keeps_its_values(load):
     assert params.variants["int8"] == "models/int8.onnx"
 
 
+def test_a_part_that_may_be_nothing_is_there_all_the_same(load):
+    assert load(GOOD, "data.sha256").data.sha256 is None
+    del (content := good_except("data.sha256", None))["data"]["sha256"]
+    assert "data.sha256: is missing; known are calib" in refusal(load, content, "data.sha256")
+
+
 def test_only_what_is_asked_for_is_read(load):
     content = good_except("model.image_size", "not looked at")
     params = load(content, "data.seed", "quantize.variants.int8")

@@ -141,6 +141,16 @@ def test_other_files_are_left_out_and_told(tmp_path, caplog):
     assert "2 files are no JPEG, PNG or WebP" in caplog.text
 
 
+@pytest.mark.parametrize("files", [
+    {**PLAIN, "loose.png": b""},
+    {**{f"photos/{name}": content for name, content in PLAIN.items()}, "loose.png": b""}])
+def test_pictures_beside_the_classes_are_left_out_and_told(tmp_path, caplog, files):
+    with caplog.at_level(logging.WARNING):
+        _, labels, _, _ = read_files(tmp_path, files)
+    assert len(labels) == len(PLAIN)
+    assert "1 pictures lie beside the folders of the classes" in caplog.text
+
+
 def test_extensions_in_capitals_and_folders_within_a_class_count(tmp_path):
     picture = encode(pixels())
     _, labels, _, _ = read_files(tmp_path, {"cat/A.PNG": picture, "cat/deep/er/b.Jpeg": picture,

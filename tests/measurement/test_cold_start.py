@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from import_closure import ROOT
+from refusals import refusal
 from tiny_model import SIDE, write_body
 
 from stages.measurement import cold_start as module
@@ -49,6 +50,12 @@ def start_of(monkeypatch):
 def test_median_of_several_starts_and_of_fewer_slow_ones(start_of, seconds, expected):
     start_of(seconds)
     assert cold_start("model", "picture") == expected
+
+
+def test_a_process_that_ends_without_an_answer_is_told_of(tmp_path):
+    told = refusal(cold_start, tmp_path / "absent.onnx", tmp_path / "picture.npy")
+    assert told.startswith(f"{tmp_path / 'absent.onnx'}: a process that loads it")
+    assert "status 1" in told
 
 
 def test_an_onnx_model_is_run_without_pytorch(files):

@@ -1,3 +1,4 @@
+import copy
 import re
 from http.client import IncompleteRead
 
@@ -8,6 +9,7 @@ import timm
 import torch
 import torchvision
 from omegaconf import OmegaConf
+from refusals import refusal
 from safetensors import SafetensorError
 from synthetic import (
     LITE0,
@@ -20,7 +22,7 @@ from synthetic import (
 )
 
 from stages.config.errors import UserError
-from stages.model.build import build_model
+from stages.model.build import build_model, check_sizes
 from stages.model.weights import PACKAGED, packaged_state
 
 
@@ -168,3 +170,18 @@ def test_file_with_code_is_refused_and_runs_nothing(tmp_path):
     assert not witness.exists()
     torch.load(file, weights_only=False)
     assert witness.exists(), "the file would not have run anything anyhow"
+
+
+@pytest.mark.parametrize(("library", "name", "size", "told"), [
+    ("torchvision", "googlenet", 64, "googlenet does not give one tensor of logits in training"),
+    ("torchvision", "squeezenet1_1", 16, "squeezenet1_1 can't be trained on pictures of 16"),
+    ("timm", TINY, 32, None)])
+def test_what_can_not_be_trained_is_told_by_name(library, name, size, told):
+    params = model_params(name, library=library)
+    model = build_model(params, 3, pretrained=False)
+    before = copy.deepcopy(model.state_dict())
+    if told:
+        assert told in refusal(check_sizes, model, params, 3, 64, size)
+    else:
+        check_sizes(model, params, 3, 64, size)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())

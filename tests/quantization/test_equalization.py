@@ -132,7 +132,7 @@ def test_channels_come_nearer_to_each_other():
 
 def test_statistics_are_those_of_all_batches():
     seen = channel_statistics(bottlenecks(), ["a", "f"],
-                              [{"input": PICTURES[:3]}, {"input": PICTURES[3:]}])
+                              [{"input": PICTURES[:4]}, {"input": PICTURES[4:]}])
     opened = bottlenecks()
     del opened.graph.output[:]
     opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in "af")

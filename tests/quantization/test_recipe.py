@@ -51,7 +51,7 @@ def recipe(method, activation="QUInt8", weights="QInt8", calibration="none", cor
     (recipe("static", calibration="minmax", max_drop_pp=1), "max_drop_pp", "needs method: mixed"),
     (recipe("static", calibration="minmax", layers_per_group=2), "layers_per_group",
      "needs method: mixed"),
-    (recipe("dynamic", qat=QAT), "qat", "set method: static"),
+    (recipe("dynamic", qat=QAT), "qat", "needs method: static"),
     (recipe("mixed", calibration="minmax", max_drop_pp=1, qat=QAT), "qat", "set method: static"),
     (recipe("static", calibration="minmax", first_in_float=1, qat=QAT), "qat",
      "first_in_float: 0"),

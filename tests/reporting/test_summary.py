@@ -43,8 +43,7 @@ def bounds(images=5000, **drops):
     ids=["fastest", "fastest is the other", "too large a drop", "drop at the limit",
          "barely faster"])
 def test_fastest_within_the_limit_is_selected(speedups, drops, winner):
-    selected = select(rows(torch_fp32=9.0, onnx_fp32=1.0, **speedups),
-                      bounds(torch_fp32=0.0, onnx_fp32=0.0, **drops), 1.0)
+    selected = select(rows(**speedups), bounds(onnx_fp32=0.0, **drops), 1.0)
     assert selected["variant"] == winner
     assert f"{drops[winner]:.2f}" in selected["reason"]
     speedup = speedups[winner]
@@ -59,8 +58,7 @@ def test_fastest_within_the_limit_is_selected(speedups, drops, winner):
     ({"int8_dynamic": 1.0, "int8_static": 1.0}, {"int8_dynamic": 0.0, "int8_static": 0.0})],
     ids=["none is faster", "none is accurate", "one of each", "equally fast"])
 def test_float_model_is_selected_with_a_reason(speedups, drops):
-    selected = select(rows(torch_fp32=9.0, onnx_fp32=1.0, **speedups),
-                      bounds(torch_fp32=0.0, onnx_fp32=0.0, **drops), 1.0)
+    selected = select(rows(**speedups), bounds(onnx_fp32=0.0, **drops), 1.0)
     assert selected["variant"] == "onnx_fp32"
     for name in speedups:
         assert (f"{name}: drop up to {drops[name]:.2f} points, "
@@ -71,14 +69,9 @@ def test_float_model_is_selected_with_a_reason(speedups, drops):
     (162, "; 162 validation pictures are too few to show such a drop at 95 %, which takes 163"),
     (163, "")])
 def test_too_few_pictures_are_a_reason(images, told):
-    selected = select(rows(onnx_fp32=1.0, int8_static=2.0),
+    selected = select(rows(int8_static=2.0),
                       bounds(images, onnx_fp32=1.1, int8_static=1.1), 1.0)
     assert selected["reason"].endswith(f"as fast){told}")
-
-
-def test_pytorch_is_never_selected():
-    alone = rows(torch_fp32=9.0, torch_bf16=20.0, onnx_fp32=1.0)
-    assert select(alone, bounds(**dict.fromkeys(alone, 0.0)), 1.0)["variant"] == "onnx_fp32"
 
 
 def predictions(labels, predicted, split="test"):
@@ -174,15 +167,15 @@ def test_summary_by_hand_against_onnx_fp32(tables):
 
 def test_what_noise_could_explain_is_not_selected():
     drops = bounds(onnx_fp32=0.0, noisy=0.0, sure=0.5)
-    sure = rows(onnx_fp32=1.0, sure=1.3)
+    sure = rows(sure=1.3)
     assert select({**sure, **rows(spread=1.6, noisy=2.5)}, drops, 1.0)["variant"] == "sure"
-    alone = select({**rows(onnx_fp32=1.0), **rows(spread=1.6, noisy=2.5)}, drops, 1.0)
+    alone = select(rows(spread=1.6, noisy=2.5), drops, 1.0)
     assert alone["variant"] == "onnx_fp32"
     assert "noisy: drop up to 0.00 points, 2.50 times (0.90 to 4.10) as fast" in alone["reason"]
 
 
 def test_of_those_as_fast_as_the_fastest_the_most_accurate_is_selected():
-    speeds = rows(onnx_fp32=1.0, first=2.0, second=1.95, slow=1.5)
+    speeds = rows(first=2.0, second=1.95, slow=1.5)
     drops = bounds(onnx_fp32=0.0, first=0.5, second=0.2, slow=0.0)
     level = select(speeds, drops, 1.0)
     assert level["variant"] == "second"

@@ -266,6 +266,7 @@ def test_bfloat16_learns_too(dataset, reference, monkeypatch):
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
     assert history.epochs[history.best_epoch - 1]["val.accuracy"] > 0.9
     assert history.epochs != reference.history.epochs
+    assert history.precision == "bf16"
 
 
 def test_bfloat16_that_would_be_emulated_is_float32_and_said_so(dataset, monkeypatch, caplog):
@@ -276,6 +277,7 @@ def test_bfloat16_that_would_be_emulated_is_float32_and_said_so(dataset, monkeyp
     AcceleratorState._reset_state(reset_partial_state=True)
     asked = finished(dataset, training_params(epochs=1, precision="bf16"))
     assert asked.bytes == float32.bytes
+    assert asked.history.precision == "fp32"
     assert caplog.messages == [
         "train.precision: bf16 is emulated on this CPU, and slow; trains in fp32"]
 
