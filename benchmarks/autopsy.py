@@ -15,7 +15,6 @@ VNNI the grid's sums are made in float, between the same roundings, and the inte
 """
 
 import argparse
-import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -33,13 +32,12 @@ from benchmarks.arguments import count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import EMULATOR, compare, run_models
 from benchmarks.finished_run import Run, open_run
+from benchmarks.raw_data import measured_before
 from benchmarks.rescale import profile, widened
 from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.config.stage import run_stage
-from stages.data.dataset import (
-    evenly,
-)
+from stages.data.dataset import evenly
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.preflight import products_saturate
@@ -181,7 +179,7 @@ def main() -> None:
         raise UserError("--emulate: this CPU has no VNNI itself; leave it out")
     if arguments.emulate and not shutil.which(EMULATOR):
         raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
-    content = json.loads(DATA.read_text(encoding="utf-8")) if DATA.is_file() else {}
+    content = measured_before(DATA)
     if arguments.name:
         measure(arguments, content)
     if not content:

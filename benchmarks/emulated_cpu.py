@@ -27,6 +27,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.arguments import count
 from benchmarks.finished_run import SOURCE, open_run
+from benchmarks.raw_data import measured_before
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Params
@@ -157,8 +158,7 @@ def main() -> None:
              "recipe": OmegaConf.to_container(params.quantize.variants.int8_static),
              "onnxruntime": onnxruntime.__version__,
              "cpu": cpu_fields().get("model name", ""), "emulated_cpu": arguments.cpu}
-    content = json.loads(arguments.output.read_text(encoding="utf-8")) \
-        if arguments.output.is_file() else {}
+    content = measured_before(arguments.output)
     if {key: content.get(key) for key in facts} != facts:
         content = {**facts, "models": {}}
 

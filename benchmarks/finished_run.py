@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from benchmarks.arguments import count
+from benchmarks.raw_data import measured_before
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Model
@@ -24,7 +25,6 @@ from stages.data.dataset import (
     load_dataset,
 )
 from stages.files.atomic import write_json
-from stages.files.reading import read_json
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.reporting.blocks import write_block
 
@@ -102,7 +102,7 @@ def measure_named(description: str, raw: Path, page: Path, block: str,
     parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
     parser.add_argument("--pictures", type=count, default=300, help="of validation, at most")
     arguments = parser.parse_args()
-    content = read_json(raw) if raw.is_file() else {}
+    content = measured_before(raw)
     content[arguments.name] = measure(open_run(arguments.run, arguments.pictures))
     write_json(raw, content)
     write_block(page, block, told(content))

@@ -22,6 +22,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from benchmarks.arguments import count
+from benchmarks.raw_data import measured_before
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Params, QuantizedVariant
@@ -35,7 +36,6 @@ from stages.data.dataset import (
     load_dataset,
 )
 from stages.files.atomic import write_json
-from stages.files.reading import read_json
 from stages.measurement.accuracy import compare
 from stages.measurement.predictor import load_onnx, predict
 from stages.measurement.session import thread_count
@@ -166,7 +166,7 @@ def run(model: str, folder: Path, names: Sequence[str], pictures: int | None) ->
              "float_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
              "float_accuracy": float(np.mean(
                  reference.argmax(axis=1) == dataset.labels[positions]))}
-    content = read_json(RAW) if RAW.is_file() else {}
+    content = measured_before(RAW)
     results = earlier_results(model, setup, content, params.quantize.variants.int8_static)
     for number, name in enumerate(names, start=1):
         if name in results:

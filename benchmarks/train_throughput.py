@@ -30,12 +30,12 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from benchmarks.arguments import count
+from benchmarks.raw_data import measured_before
 from stages.config.allocator import keep_freed_memory
 from stages.config.schema import Model, Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, load_dataset
 from stages.files.atomic import write_json
-from stages.files.reading import read_json
 from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
@@ -181,7 +181,7 @@ def main() -> None:
         return
     results = measure_all(arguments.rounds)
     system = describe_system()
-    runs = read_json(RAW) if RAW.is_file() else {}
+    runs = measured_before(RAW)
     runs[cpu_label(system["cpu"])] = {"dataset": dataset.name, "steps": STEPS, "system": system,
                                       "loops": results}
     write_json(RAW, runs)

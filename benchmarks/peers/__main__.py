@@ -11,7 +11,6 @@ a line of the table.
 
 import argparse
 import importlib.metadata
-import json
 import logging
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
 from benchmarks.peers.subject import PRESETS, fresh_model, own_experiment
 from benchmarks.peers.table import pages, title
+from benchmarks.raw_data import measured_before
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import write_json
@@ -36,8 +36,7 @@ PACKAGES = ("onnxruntime", "nncf", "openvino")
 def publish(run: dict[str, Any], raw: Path) -> None:
     """Put `run` among those of the file `raw`, and all tables into the page beside it."""
     page = raw.with_suffix(".md")
-    kept = json.loads(raw.read_text(encoding="utf-8")) if raw.is_file() else []
-    runs = [each for each in kept if title(each) != title(run)] + [run]
+    runs = [each for each in measured_before(raw) if title(each) != title(run)] + [run]
     write_json(raw, runs)
     write_block(page, "peers", pages(runs))
 
