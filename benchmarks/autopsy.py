@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from benchmarks.arguments import count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
@@ -41,7 +40,6 @@ from stages.data.dataset import evenly
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.preflight import products_saturate
-from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
@@ -50,7 +48,6 @@ from stages.quantization.ablation import Calibrated, Cell, grid, write_cell
 from stages.quantization.equalization import Group, find_groups
 from stages.quantization.layer_error import activated_outputs, output_snr_db
 from stages.quantization.rounding import signal_to_noise_db
-from stages.reporting.tables import cpu_label
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +151,7 @@ def integer_cells(*, with_dynamic: bool) -> dict[str, Cell]:
 
 def record_of(name: str, run: Run, content: dict[str, Any]) -> dict[str, Any]:
     """The record `name` of docs/collapse.json: begun anew unless it is of this very model."""
-    facts = {**run.facts(), "activation": run.params.activation,
-             "cpu": cpu_label(describe_system()["cpu"]), "onnxruntime": onnxruntime.__version__}
+    facts = {**run.facts_here(), "activation": run.params.activation}
     old = content.get(name, {})
     if {key: old.get(key) for key in facts} != facts:
         if old:

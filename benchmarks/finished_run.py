@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from benchmarks.arguments import count
 from benchmarks.raw_data import measured_before
@@ -26,7 +27,9 @@ from stages.data.dataset import (
 )
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
+from stages.measurement.system import describe_system
 from stages.reporting.blocks import write_block
+from stages.reporting.tables import cpu_label
 
 SOURCE = Path("models/onnx_fp32.onnx")
 LAYER_BATCH, LAYER_BATCHES = 32, 2
@@ -60,6 +63,11 @@ class Run:
         return {"dataset": self.dataset.name, "model": self.params.name,
                 "image_size": self.params.image_size, "validation_images": len(self.positions),
                 "source_sha256": hashlib.sha256(self.source.read_bytes()).hexdigest()}
+
+    def facts_here(self) -> dict[str, Any]:
+        """`facts`, and the CPU and the ONNX Runtime that measure: what a result is reused for."""
+        return {**self.facts(), "cpu": cpu_label(describe_system()["cpu"]),
+                "onnxruntime": onnxruntime.__version__}
 
     def logits(self, model: onnx.ModelProto) -> np.ndarray:
         """What `model` says of the pictures, float32 (n, classes)."""

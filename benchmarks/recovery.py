@@ -5,13 +5,13 @@
 Needs the outputs of prepare and export, here or in FOLDER. Every configuration is the recipe of
 int8_static with some keys changed; its model is judged on validation pictures against the float
 model. Results go to docs/recovery.json one by one, below NAME, the tables to docs/recovery.md;
-started again, the program goes on with what is not there yet, unless the model or the pictures are
-other ones.
+started again, the program goes on with what is not there yet, unless the model, the pictures, the
+CPU or ONNX Runtime are other ones.
 """
 
 import argparse
-import hashlib
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,19 +22,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from benchmarks.arguments import count
+from benchmarks.finished_run import Run, open_run
 from benchmarks.raw_data import measured_before
-from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
-from stages.config.schema import Params, QuantizedVariant
+from stages.config.schema import Quantize, QuantizedVariant
 from stages.config.stage import run_stage
-from stages.data.dataset import (
-    IMAGES_FILE,
-    SPLITS_FILE,
-    Dataset,
-    PictureView,
-    evenly,
-    load_dataset,
-)
 from stages.files.atomic import write_json
 from stages.measurement.accuracy import compare
 from stages.measurement.predictor import load_onnx, predict
@@ -45,11 +37,9 @@ from stages.quantization.recipe import check_recipe
 from stages.quantization.sensitivity import output_noise, to_db
 from stages.quantization.variant import write_variant
 from stages.reporting.blocks import write_block
-from stages.reporting.tables import cpu_label
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path("models/onnx_fp32.onnx")
 RAW, PAGE = Path("docs/recovery.json"), Path("docs/recovery.md")
 FEW = 64  # calibration pictures; elsewhere, all there are
 QAT = {"steps": 100, "batch_size": 32, "lr": 1e-3, "seed": 0}
@@ -89,27 +79,26 @@ def recipe_of(base: QuantizedVariant, name: str) -> QuantizedVariant:
     return OmegaConf.merge(OmegaConf.structured(QuantizedVariant), changed)
 
 
-def measure(name: str, source: Path, params: Params, dataset: Dataset, positions: np.ndarray,
-            reference: np.ndarray) -> dict[str, Any]:
-    """Quantize `source` by the configuration `name`, judged on the pictures at `positions`.
+def measure(name: str, run: Run, quantize: Quantize, reference: np.ndarray) -> dict[str, Any]:
+    """Quantize the model of `run` by the configuration `name`, judged on the run's pictures.
 
     Args:
+        quantize: with the recipe of int8_static.
         reference: the float model's logits of these pictures, (n, classes).
     """
-    recipe = recipe_of(params.quantize.variants.int8_static, name)
+    recipe = recipe_of(quantize.variants.int8_static, name)
     check_recipe("int8_static", recipe)
     with TemporaryDirectory() as folder:
         target = Path(folder) / "model.onnx"
         began = time.perf_counter()
-        record = write_variant(source, target, recipe, params.model, lambda: dataset,
-                               params.quantize.max_drop_pp)
+        record = write_variant(run.source, target, recipe, run.params, lambda: run.dataset,
+                               quantize.max_drop_pp)
         seconds = time.perf_counter() - began
-        logits = predict(load_onnx(target), PictureView(dataset.images, positions), params.model)
-    labels = dataset.labels[positions]
-    against = compare(labels, reference.argmax(axis=1), logits.argmax(axis=1))
+        logits = predict(load_onnx(target), run.pictures, run.params)
+    against = compare(run.labels, reference.argmax(axis=1), logits.argmax(axis=1))
     low, high = against.drop_interval_pp()
     return {"recipe": OmegaConf.to_container(recipe), "calibration_images": len(record.positions),
-            "accuracy": float(np.mean(logits.argmax(axis=1) == labels)),
+            "accuracy": float(np.mean(logits.argmax(axis=1) == run.labels)),
             "drop_pp": against.drop_pp, "drop_low_pp": low, "drop_high_pp": high,
             "flipped": against.flipped,
             "logits_snr_db": to_db(output_noise(reference, logits)), "seconds": seconds,
@@ -119,13 +108,18 @@ def measure(name: str, source: Path, params: Params, dataset: Dataset, positions
 
 def earlier_results(name: str, setup: dict[str, Any], content: dict[str, Any],
                     base: QuantizedVariant) -> dict[str, Any]:
-    """The results below `name` of `content`, if they are of the same `setup` and recipes."""
+    """The results below `name` of `content`, if they are of the same `setup` and recipes.
+
+    Those of a configuration that there is no longer are left out.
+    """
     if name not in content:
         return {}
     if content[name]["setup"] == setup:
         return {each: result for each, result in content[name]["results"].items()
-                if result["recipe"] == OmegaConf.to_container(recipe_of(base, each))}
-    log.info("%s: measured on another model, other pictures or another CPU: starting anew", name)
+                if each in CONFIGURATIONS
+                and result["recipe"] == OmegaConf.to_container(recipe_of(base, each))}
+    log.info("%s: measured on another model, other pictures or another machine: starting anew",
+             name)
     return {}
 
 
@@ -140,44 +134,36 @@ def table(model: str, record: dict[str, Any]) -> str:
         for name in CONFIGURATIONS if (row := record["results"].get(name)))
     return (f"{model}: {setup['dataset']}, {setup['model']} at {setup['image_size']} px, "
             f"{setup['validation_images']:,} validation pictures, float accuracy "
-            f"{100 * setup['float_accuracy']:.2f} %; {record['system']['cpu']['model']}.\n\n"
+            f"{100 * record['float_accuracy']:.2f} %; {record['system']['cpu']['model']}.\n\n"
             "| int8_static with | calibration pictures | accuracy | drop, points (95 %) "
             "| logits against float | predictions changed | seconds (threads) |\n"
             f"| --- | --- | --- | --- | --- | --- | --- |\n{rows}")
 
 
-def run(model: str, folder: Path, names: Sequence[str], pictures: int | None) -> None:
+def measure_missing(model: str, folder: Path, names: Sequence[str], pictures: int) -> None:
     """Measure the configurations `names` that docs/recovery.json does not have yet below `model`.
 
     Raises:
         UserError: an output of prepare or export is missing in `folder`.
     """
-    params = load_params("model", "quantize.max_drop_pp", "quantize.variants.int8_static",
-                         path=folder / PARAMS_FILE)
-    dataset, source = load_dataset(folder / IMAGES_FILE, folder / SPLITS_FILE), folder / SOURCE
-    if not source.is_file():
-        raise UserError(f"{source}: no such file; run 'dvc repro export'")
-    positions = dataset.splits["validation"]
-    positions = evenly(positions, pictures or len(positions))
-    reference = predict(load_onnx(source), PictureView(dataset.images, positions), params.model)
-    setup = {"dataset": dataset.name, "model": params.model.name,
-             "image_size": params.model.image_size, "validation_images": len(positions),
-             "cpu": cpu_label(describe_system()["cpu"]),
-             "float_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-             "float_accuracy": float(np.mean(
-                 reference.argmax(axis=1) == dataset.labels[positions]))}
+    run = open_run(folder, pictures)
+    quantize = load_params("quantize.max_drop_pp", "quantize.variants.int8_static",
+                           path=folder / PARAMS_FILE).quantize
+    reference = predict(load_onnx(run.source), run.pictures, run.params)
+    record = {"setup": run.facts_here(),
+              "float_accuracy": float(np.mean(reference.argmax(axis=1) == run.labels))}
     content = measured_before(RAW)
-    results = earlier_results(model, setup, content, params.quantize.variants.int8_static)
+    results = earlier_results(model, record["setup"], content, quantize.variants.int8_static)
     for number, name in enumerate(names, start=1):
         if name in results:
             log.info("%d of %d, %s: there already", number, len(names), name)
             continue
         log.info("%d of %d, %s ...", number, len(names), name)
-        results[name] = measure(name, source, params, dataset, positions, reference)
+        results[name] = measure(name, run, quantize, reference)
         log.info("%s: drop %+.2f points, logits at %.2f dB, %.0f s", name,
                  results[name]["drop_pp"], results[name]["logits_snr_db"],
                  results[name]["seconds"])
-        content[model] = {"setup": setup, "system": describe_system(), "results": results}
+        content[model] = {**record, "system": describe_system(), "results": results}
         write_json(RAW, content)
         write_block(PAGE, "recovery", told(content))
 
@@ -195,10 +181,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), metavar="CONFIGURATION",
                         default=list(CONFIGURATIONS),
                         help=f"of: {'; '.join(CONFIGURATIONS)} (default: all)")
-    parser.add_argument("--pictures", type=count,
+    parser.add_argument("--pictures", type=count, default=sys.maxsize,
                         help="validation pictures, at most (default: all)")
     arguments = parser.parse_args()
-    run(arguments.name, arguments.run, arguments.only, arguments.pictures)
+    measure_missing(arguments.name, arguments.run, arguments.only, arguments.pictures)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from import_closure import ROOT
 from refusals import refusal
 from synthetic import make_dataset, model_params
 
-from benchmarks import recovery
+from benchmarks import finished_run, recovery
+from benchmarks.finished_run import SOURCE
+from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import QuantizedVariant
 from stages.quantization.recipe import check_recipe
+from stages.reporting.tables import cpu_label
 
 BASE = QuantizedVariant("static", "QInt8", "QUInt8", True, "percentile", True, reduce_range=True)
 PAGE = "before\n<!-- recovery -->\n<!-- /recovery -->\nafter\n"
@@ -41,20 +45,21 @@ def bench(tmp_path, monkeypatch):
 
     def predict(path, pictures, model):
         logits = np.tile(np.float32([1.0, 0.0, 0.5]), (len(pictures), 1))
-        return logits if path == recovery.SOURCE else logits + np.float32(0.1)
+        return logits if path == SOURCE else logits + np.float32(0.1)
 
     monkeypatch.chdir(tmp_path)
-    recovery.SOURCE.parent.mkdir()
-    recovery.SOURCE.write_bytes(b"model")
-    for name, value in {"load_params": lambda *keys, path: params,
-                        "load_dataset": lambda *files: dataset,
-                        "write_variant": write_variant, "predict": predict,
+    SOURCE.parent.mkdir()
+    SOURCE.write_bytes(b"model")
+    for module in (finished_run, recovery):
+        monkeypatch.setattr(module, "load_params", lambda *keys, path: params)
+    monkeypatch.setattr(finished_run, "load_dataset", lambda *files: dataset)
+    for name, value in {"write_variant": write_variant, "predict": predict,
                         "load_onnx": lambda path: path}.items():
         monkeypatch.setattr(recovery, name, value)
     recovery.PAGE.parent.mkdir()
     recovery.PAGE.write_text(PAGE)
     return SimpleNamespace(written=written, dataset=dataset, run=lambda *names, model="tiny":
-                           recovery.run(model, Path(), names, None), params=params)
+                           recovery.measure_missing(model, Path(), names, 1000), params=params)
 
 
 def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
@@ -66,7 +71,7 @@ def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
     content = json.loads(recovery.RAW.read_text())["tiny"]
     row = content["results"]["minmax"]
     labels = bench.dataset.labels_of("validation")
-    assert row["accuracy"] == content["setup"]["float_accuracy"] == np.mean(labels == 0)
+    assert row["accuracy"] == content["float_accuracy"] == np.mean(labels == 0)
     assert row["drop_pp"] == row["flipped"] == 0
     assert row["drop_low_pp"] == -row["drop_high_pp"] < 0
     assert row["logits_snr_db"] == pytest.approx(10 * np.log10(1.25 / 0.03), abs=0.01)
@@ -80,7 +85,7 @@ def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
 def test_another_model_starts_anew(bench, caplog):
     caplog.set_level("INFO")
     bench.run("minmax")
-    recovery.SOURCE.write_bytes(b"other")
+    SOURCE.write_bytes(b"other")
     bench.run("equalization")
     assert list(json.loads(recovery.RAW.read_text())["tiny"]["results"]) == ["equalization"]
     assert "starting anew" in caplog.text
@@ -95,9 +100,39 @@ def test_another_recipe_of_the_base_is_measured_anew(bench):
 
 def test_another_cpu_starts_anew(bench, monkeypatch):
     bench.run("minmax")
-    monkeypatch.setattr(recovery, "cpu_label", lambda cpu: "another")
+    monkeypatch.setattr(finished_run, "cpu_label", lambda cpu: "another")
     bench.run("minmax")
     assert len(bench.written) == 2
+
+
+def test_another_onnxruntime_starts_anew(bench, monkeypatch):
+    bench.run("minmax")
+    monkeypatch.setattr(finished_run.onnxruntime, "__version__", "another")
+    bench.run("minmax")
+    assert len(bench.written) == 2
+
+
+def test_a_configuration_that_there_is_no_longer_is_left_out(bench, monkeypatch):
+    bench.run("minmax", "mse")
+    fewer = {name: keys for name, keys in recovery.CONFIGURATIONS.items() if name != "mse"}
+    monkeypatch.setattr(recovery, "CONFIGURATIONS", fewer)
+    bench.run("minmax", "rounding")
+    assert len(bench.written) == 3
+    assert list(json.loads(recovery.RAW.read_text())["tiny"]["results"]) == ["minmax", "rounding"]
+
+
+def test_published_rows_are_taken_for_the_same_model_and_machine(bench):
+    """A program whose facts or recipes are other ones would replace them by what it measures."""
+    bench.run("minmax")
+    keys = list(json.loads(recovery.RAW.read_text())["tiny"]["setup"])
+    base = load_params("quantize.variants.int8_static", path=ROOT / PARAMS_FILE
+                       ).quantize.variants.int8_static
+    content = json.loads((ROOT / recovery.RAW).read_text(encoding="utf-8"))
+    for name, record in content.items():
+        assert list(record["setup"]) == keys
+        assert record["setup"]["cpu"] == cpu_label(record["system"]["cpu"])
+        assert record["setup"]["onnxruntime"] == record["system"]["packages"]["onnxruntime"]
+        assert recovery.earlier_results(name, record["setup"], content, base) == record["results"]
 
 
 def test_another_name_stands_beside_the_first(bench):
@@ -111,5 +146,5 @@ def test_another_name_stands_beside_the_first(bench):
 
 
 def test_missing_model_is_told(bench):
-    recovery.SOURCE.unlink()
+    SOURCE.unlink()
     assert "run 'dvc repro export'" in refusal(bench.run, "minmax")
