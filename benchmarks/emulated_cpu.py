@@ -14,9 +14,8 @@ import argparse
 import json
 import logging
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +25,7 @@ import onnxruntime
 from omegaconf import OmegaConf
 
 from benchmarks.arguments import count
+from benchmarks.child import run_module
 from benchmarks.finished_run import SOURCE, open_run
 from benchmarks.raw_data import measured_before
 from stages.config.errors import UserError
@@ -90,18 +90,13 @@ def choose(accuracy: Callable[[str], float]) -> dict[str, Any]:
             "drop_pp": tried}
 
 
-def run_models(folder: Path, name: str, prefix: list[str]) -> dict[str, Any]:
+def run_models(folder: Path, name: str, prefix: Sequence[str]) -> dict[str, Any]:
     """Run every model of `folder` by a command that `prefix` goes before.
 
     Raises:
         UserError: the command fails, on a CPU that QEMU does not know, say.
     """
-    command = [*prefix, sys.executable, "-m", "benchmarks.run_models", str(folder), name]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        last = (result.stderr.strip() or "no message").splitlines()[-1]
-        raise UserError(f"{' '.join(command)}: exit status {result.returncode}: {last}")
-    return json.loads(result.stdout)
+    return json.loads(run_module("benchmarks.run_models", str(folder), name, prefix=prefix))
 
 
 def measure(path: Path, inputs: np.ndarray, labels: np.ndarray, cpu: str) -> dict[str, Any]:

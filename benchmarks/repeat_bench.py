@@ -11,14 +11,12 @@ import argparse
 import json
 import logging
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.arguments import count
-from stages.config.errors import UserError
+from benchmarks.child import run_module
 from stages.config.params import PARAMS_FILE
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
@@ -39,15 +37,13 @@ def run_once() -> tuple[dict[str, Any], dict[str, Any]]:
     """Benchmark in a temporary folder; what it wrote to benchmark.json and to system.json.
 
     Raises:
-        UserError: the benchmark failed; its own line says why.
+        UserError: the benchmark failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         for path in READ:
             (Path(folder) / path).symlink_to(path.resolve())
-        finished = subprocess.run([sys.executable, "-m", "stages.benchmark"], cwd=folder,
-                                  env={**os.environ, "PYTHONPATH": str(Path.cwd())})
-        if finished.returncode:
-            raise UserError(f"stages.benchmark ended with status {finished.returncode}")
+        run_module("stages.benchmark", cwd=folder,
+                   env={**os.environ, "PYTHONPATH": str(Path.cwd())})
         return tuple(json.loads((Path(folder) / "metrics" / f"{name}.json").read_text())
                      for name in ("benchmark", "system"))
 

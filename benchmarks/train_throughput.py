@@ -12,8 +12,6 @@ import json
 import logging
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from functools import partial as bind
@@ -30,6 +28,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from benchmarks.arguments import count
+from benchmarks.child import run_module
 from benchmarks.raw_data import measured_before
 from stages.config.allocator import keep_freed_memory
 from stages.config.schema import Model, Params
@@ -126,10 +125,9 @@ def measure_all(rounds: int) -> list[dict]:
                for name, size, batch in LOOPS]
     for number in range(rounds):
         for result in random.sample(results, len(results)):
-            command = [sys.executable, "-m", "benchmarks.train_throughput", "--loop",
-                       result["loop"], "--size", str(result["image_size"]),
-                       "--batch", str(result["batch_size"])]
-            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            printed = run_module("benchmarks.train_throughput", "--loop", result["loop"],
+                                 "--size", str(result["image_size"]),
+                                 "--batch", str(result["batch_size"]))
             speed = json.loads(printed.splitlines()[-1])
             result["images_per_second"].append(speed)
             log.info("round %d: %s at %d px, %.1f images/s", number + 1, result["loop"],

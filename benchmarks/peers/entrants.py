@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.child import failure
 from benchmarks.peers.quantizers import CALIBRATION, PEERS, SOURCE
 from benchmarks.peers.runtimes import OpenVinoModel, size_mb
 from benchmarks.peers.subject import FLOAT, Subject
@@ -67,7 +68,7 @@ def run_peer(name: str, folder: Path) -> Path:
     """Have the peer `name` make its model in a process of its own, which may fail.
 
     Raises:
-        UserError: it did; the message is the last line that it wrote.
+        UserError: it did; the message is the last line that it wrote, or its signal.
     """
     log.info("%s: quantizes or converts", name)
     result = subprocess.run(
@@ -75,8 +76,7 @@ def run_peer(name: str, folder: Path) -> Path:
         capture_output=True, text=True, errors="replace",
         env={**os.environ, **NO_TELEMETRY})
     if result.returncode:
-        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        raise UserError(lines[-1])
+        raise UserError(failure(result.returncode, result.stderr))
     return folder / f"{name}{PEERS[name].suffix}"
 
 

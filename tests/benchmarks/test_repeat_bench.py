@@ -1,5 +1,9 @@
+"""Whether the ratios of several runs agree, by hand; and a run that fails."""
+
+import subprocess
 
 import pytest
+from import_closure import ROOT
 from refusals import refusal
 
 from benchmarks import repeat_bench
@@ -48,7 +52,9 @@ def test_failure_of_the_benchmark_is_told_and_changes_nothing(tmp_path, monkeypa
     """There are no parameters in this folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["repeat_bench"])
-    monkeypatch.setattr(repeat_bench.subprocess, "run", lambda command, **options:
-                        repeat_bench.subprocess.CompletedProcess(command, 1))
-    assert refusal(repeat_bench.main) == "stages.benchmark ended with status 1"
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda command, env, **options: run(
+        command, env={**env, "PYTHONPATH": str(ROOT)}, **options))
+    assert refusal(repeat_bench.main) == ("stages.benchmark: ERROR params.yaml: no such file; run "
+                                          "from the repository's root")
     assert list(tmp_path.iterdir()) == []

@@ -1,13 +1,15 @@
 """The table of training speeds; the loops themselves take minutes."""
 
+import subprocess
 from types import SimpleNamespace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from refusals import refusal
 
 from benchmarks import train_throughput
-from benchmarks.train_throughput import FUNCTIONS, LOOPS, table, told
+from benchmarks.train_throughput import FUNCTIONS, LOOPS, measure_all, table, told
 from stages.training.loop import History
 
 
@@ -32,6 +34,27 @@ def test_a_run_says_what_it_was_measured_on():
             "threads_used": 3}}}})
     assert text.startswith("bands, tf_efficientnet_lite0, 10 steps a run, 2 rounds; "
                            "A CPU (avx2, fma), 3 threads; torch 9.9.\n\n| loop |")
+
+
+def test_every_loop_runs_once_a_round_in_a_process_of_its_own(monkeypatch):
+    run = []
+
+    def printed(command, **options):
+        run.append((command[command.index("--loop") + 1], *map(int, command[-3::2])))
+        return subprocess.CompletedProcess(command, 0, f"told by a library\n{len(run)}.5\n", "")
+
+    monkeypatch.setattr(subprocess, "run", printed)
+    results = measure_all(2)
+    assert sorted(run[:len(LOOPS)]) == sorted(run[len(LOOPS):]) == sorted(LOOPS)
+    assert all(len(each["images_per_second"]) == 2 for each in results)
+
+
+def test_a_loop_that_is_killed_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda command, **options:
+                        subprocess.CompletedProcess(command, -9, "", "epoch 1\n"))
+    message = refusal(measure_all, 1)
+    assert message.startswith("benchmarks.train_throughput --loop ")
+    assert message.endswith(": killed by SIGKILL")
 
 
 @pytest.mark.parametrize("size", {size for _, size, _ in LOOPS})
