@@ -3,14 +3,16 @@
     python -m benchmarks.calibration_memory --out docs/calibration_memory.csv
 
 Pictures are random and stand in an array file, as prepare writes them. ONNX Runtime's own
-histogram calibrator stands beside ours in rows of method onnxruntime-<method>.
+histogram calibrator stands beside ours in rows of method onnxruntime-<method>. Each row is written
+when it is measured, so that a process killed for its memory takes none of the others with it.
 """
 
 import argparse
-import subprocess
+import logging
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ import pandas as pd
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
 
 from benchmarks.arguments import count
+from benchmarks.child import run_module
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model
@@ -30,6 +33,8 @@ from stages.onnx_graph.names import INPUT
 from stages.quantization.calibration import OPERATORS, calibrate
 from stages.quantization.ranges import RANGE_OF
 from stages.quantization.static import feeds_of
+
+log = logging.getLogger(__name__)
 
 MODEL = Path("models/onnx_fp32.onnx")
 METHODS = ("minmax", *RANGE_OF)
@@ -62,10 +67,26 @@ def measure(method: str, pictures: PictureView, params: Model) -> float:
 
 def measure_apart(method: str, count: int, images: Path) -> float:
     """`measure` in a child process, whose memory is its own."""
-    command = [sys.executable, "-m", "benchmarks.calibration_memory", "--child", method,
-               "--counts", str(count), "--images", str(images)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return float(result.stdout.splitlines()[-1])
+    printed = run_module("benchmarks.calibration_memory", "--child", method,
+                         "--counts", str(count), "--images", str(images))
+    return float(printed.splitlines()[-1])
+
+
+def measure_all(methods: Sequence[str], counts: Sequence[int], images: Path, out: Path | None
+                ) -> pd.DataFrame:
+    """A row for each method and number of pictures, written to `out` as far as measured.
+
+    Raises:
+        UserError: a child process failed, or was killed for its memory.
+    """
+    rows = []
+    for method, number in product(methods, counts):
+        peak = measure_apart(method, number, images)
+        rows.append({"method": method, "images": number, "peak_memory_mb": peak})
+        log.info("%s, %d pictures: %.0f MB", method, number, peak)
+        if out:
+            write_csv(out, pd.DataFrame(rows).round(1))
+    return pd.DataFrame(rows)
 
 
 def main() -> None:
@@ -89,15 +110,10 @@ def main() -> None:
         images = Path(folder) / "images.npy"
         np.save(images, np.random.default_rng(0).integers(
             0, 256, (max(options.counts), options.resolution, options.resolution, 3), np.uint8))
-        table = pd.DataFrame([
-            {"method": method, "images": count,
-             "peak_memory_mb": measure_apart(method, count, images)}
-            for method in options.methods for count in options.counts])
+        table = measure_all(options.methods, options.counts, images, options.out)
     peaks = table.pivot(index="method", columns="images", values="peak_memory_mb")
     peaks["growth"] = peaks[max(options.counts)] / peaks[min(options.counts)] - 1
     print(peaks.loc[list(options.methods)].to_string(float_format="%.3f"))
-    if options.out:
-        write_csv(options.out, table.round(1))
     ours = [method for method in options.methods if method in METHODS]
     if (peaks.loc[ours, "growth"] >= WITHIN).any():
         sys.exit(f"memory grows by {WITHIN:.0%} or more")
