@@ -27,6 +27,8 @@ from dvc.utils.hydra import compose_and_dump
 from PIL import Image
 
 from benchmarks.arguments import count
+from benchmarks.child import failure
+from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
@@ -70,21 +72,28 @@ def run_measured(command: list[str], folder: Path, pictures: Path) -> dict[str, 
     """Run a stage in `folder`: its seconds, and the most memory, in MB, of it and its processes.
 
     Pages of mapped files don't count: the system takes them back when it needs them.
+
+    Raises:
+        UserError: the stage failed, or was killed for its memory.
     """
     began, peak = time.perf_counter(), 0
-    process = psutil.Popen([sys.executable, "-m", f"stages.{command[0]}", *command[1:]],
-                           cwd=folder, stdout=subprocess.DEVNULL, env={
-                               **os.environ, "PYTHONPATH": str(ROOT),
-                               "DATA_SOURCE_PICTURES": str(pictures)})
-    while process.poll() is None:
-        try:
-            memory = [each.memory_info() for each in (process, *process.children(recursive=True))]
-            peak = max(peak, sum(each.rss - getattr(each, "shared", 0) for each in memory))
-        except psutil.Error:  # it has just ended
-            continue
-        time.sleep(POLL_SECONDS)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        process = psutil.Popen([sys.executable, "-m", f"stages.{command[0]}", *command[1:]],
+                               cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, env={
+                                   **os.environ, "PYTHONPATH": str(ROOT),
+                                   "DATA_SOURCE_PICTURES": str(pictures)})
+        while process.poll() is None:
+            try:
+                memory = [each.memory_info()
+                          for each in (process, *process.children(recursive=True))]
+                peak = max(peak, sum(each.rss - getattr(each, "shared", 0) for each in memory))
+            except psutil.Error:  # it has just ended
+                continue
+            time.sleep(POLL_SECONDS)
+        if process.returncode:
+            errors.seek(0)
+            raise UserError(f"stages.{' '.join(command)}: "
+                            f"{failure(process.returncode, errors.read())}")
     return {"seconds": time.perf_counter() - began, "peak_mb": peak / 1e6}
 
 
@@ -156,6 +165,8 @@ def main() -> None:
     parser.add_argument("--image-size", type=count, default=128,
                         help="pixels, stored and in training")
     options = parser.parse_args()
+    if options.counts[0] == options.counts[1]:
+        raise UserError(f"--counts: got {options.counts[0]} twice, needs two that differ")
     results = [measure(count, options.image_size) for count in options.counts]
     raw = {"counts": options.counts, "image_size": options.image_size, "qat_steps": QAT_STEPS,
            "system": describe_system(), "stages": [dict(result) for result in results]}

@@ -1,9 +1,12 @@
 """What a picture costs: the arithmetic by hand, and the measurement on a program of one line."""
 
+import sys
+
 import pytest
 import yaml
 from import_closure import ROOT
 from omegaconf import OmegaConf
+from refusals import refusal
 
 from benchmarks import stage_cost
 from stages.data.imagefolder import read_imagefolder
@@ -51,6 +54,24 @@ def test_pictures_are_a_folder_that_prepare_reads(tmp_path):
     pictures = [picture for _, picture in listing.pictures]
     assert {picture.shape for picture in pictures} == {(32, 32, 3)}
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+
+
+def test_equal_counts_are_refused_before_anything_is_measured(monkeypatch):
+    monkeypatch.setattr(stage_cost, "measure", None)
+    monkeypatch.setattr(sys, "argv", ["stage_cost", "--counts", "2000", "2000"])
+    assert refusal(stage_cost.main) == "--counts: got 2000 twice, needs two that differ"
+
+
+@pytest.mark.parametrize(("program", "reason"), [
+    ("import sys; sys.exit('params.yaml: no such file')", "params.yaml: no such file"),
+    ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL")])
+def test_stage_that_fails_is_told_in_one_line(tmp_path, monkeypatch, program, reason):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "quantize.py").write_text(program)
+    monkeypatch.setattr(stage_cost, "ROOT", tmp_path)
+    command = ["quantize", "int8_static"]
+    assert refusal(stage_cost.run_measured, command, tmp_path, tmp_path) == \
+        f"stages.quantize int8_static: {reason}"
 
 
 HOLD = """
