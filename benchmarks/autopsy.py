@@ -29,7 +29,7 @@ import onnx
 
 from benchmarks.arguments import count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
-from benchmarks.emulated_cpu import EMULATOR, compare, run_models
+from benchmarks.emulated_cpu import EMULATOR, compare, run_on_both
 from benchmarks.finished_run import Run, open_run
 from benchmarks.raw_data import measured_before
 from benchmarks.rescale import profile, widened
@@ -105,14 +105,11 @@ def _db(value: float) -> float | None:
 
 def measure_emulated(cell: Cell, source: Calibrated, run: Run, cpu: str) -> dict[str, float]:
     """Accuracy of one integer model on this CPU, which has VNNI, and on `cpu`, which has not."""
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        np.save(folder / "inputs.npy", model_input(run.pictures[:], run.params))
-        write_cell(cell, source, folder / "cell.onnx")
-        run_models(folder, "native", [])
-        run_models(folder, "emulated", [EMULATOR, "-cpu", cpu])
-        return compare(run.labels, *(np.load(folder / f"{place}_cell.npy")
-                                     for place in ("native", "emulated")))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "cell.onnx"
+        write_cell(cell, source, path)
+        found, _ = run_on_both(path, model_input(run.pictures[:], run.params), run.labels, cpu)
+    return found
 
 
 def measure_native(cell: Cell, source: Calibrated, run: Run) -> dict[str, float]:

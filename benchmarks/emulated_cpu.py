@@ -21,21 +21,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from omegaconf import OmegaConf
 
 from benchmarks.arguments import count
 from benchmarks.child import run_module
-from benchmarks.finished_run import SOURCE, open_run
+from benchmarks.finished_run import Run, open_run
 from benchmarks.raw_data import measured_before
 from stages.config.errors import UserError
 from stages.config.params import load_params
-from stages.config.schema import Params
+from stages.config.schema import Quantize
 from stages.config.stage import run_stage
-from stages.data.dataset import Dataset
 from stages.files.atomic import write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
-from stages.measurement.preflight import cpu_fields
 from stages.quantization.recipe import record_recipe
 from stages.quantization.variant import write_variant
 
@@ -62,14 +59,14 @@ CANDIDATES = ("u8s8_reduced", "u8s8_reduced_percentile", "u8s8_reduced_corrected
 ALWAYS = ("float", "u8s8", "s8s8", "u8s8_reduced")
 
 
-def make_model(name: str, target: Path, params: Params, dataset: Dataset) -> None:
+def make_model(name: str, target: Path, run: Run, quantize: Quantize) -> None:
     """Write the float model, or that of a key of RECIPES, to `target`."""
     if name == "float":
-        shutil.copyfile(SOURCE, target)
+        shutil.copyfile(run.source, target)
         return
-    recipe = OmegaConf.merge(params.quantize.variants.int8_static, RECIPES[name])
-    record = write_variant(SOURCE, target, recipe, params.model, lambda: dataset,
-                           params.quantize.max_drop_pp)
+    recipe = OmegaConf.merge(quantize.variants.int8_static, RECIPES[name])
+    record = write_variant(run.source, target, recipe, run.params, lambda: run.dataset,
+                           quantize.max_drop_pp)
     record_recipe(target, recipe, rounded=record.rounded, tuned=record.tuned)
 
 
@@ -99,19 +96,25 @@ def run_models(folder: Path, name: str, prefix: Sequence[str]) -> dict[str, Any]
     return json.loads(run_module("benchmarks.run_models", str(folder), name, prefix=prefix))
 
 
-def measure(path: Path, inputs: np.ndarray, labels: np.ndarray, cpu: str) -> dict[str, Any]:
-    """Accuracy of one model on both CPUs, how far its logits move, and what is warned of."""
-    name = path.stem
+def run_on_both(path: Path, inputs: np.ndarray, labels: np.ndarray, cpu: str
+                ) -> tuple[dict[str, float], dict[str, Any]]:
+    """Accuracy of one model on this CPU and on `cpu`, and what `run_models` tells of the latter."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         np.save(folder / "inputs.npy", inputs)
         shutil.copy(path, folder)
         run_models(folder, "native", [])
         told = run_models(folder, "emulated", [EMULATOR, "-cpu", cpu])
-        here, there = (np.load(folder / f"{place}_{name}.npy") for place in ("native", "emulated"))
-    return {**compare(labels, here, there),
-            "emulated_cpu_ms_a_picture": told["models"][name]["cpu_ms_a_picture"],
-            "warnings": told["models"][name]["warnings"], "emulated_saturates": told["saturates"]}
+        logits = [np.load(folder / f"{place}_{path.stem}.npy") for place in ("native", "emulated")]
+    return compare(labels, *logits), told
+
+
+def measure(path: Path, inputs: np.ndarray, labels: np.ndarray, cpu: str) -> dict[str, Any]:
+    """Accuracy of one model on both CPUs, how far its logits move, and what is warned of."""
+    found, told = run_on_both(path, inputs, labels, cpu)
+    model = told["models"][path.stem]
+    return {**found, "emulated_cpu_ms_a_picture": model["cpu_ms_a_picture"],
+            "warnings": model["warnings"], "emulated_saturates": told["saturates"]}
 
 
 def compare(labels: np.ndarray, exact: np.ndarray, cut_off: np.ndarray) -> dict[str, float]:
@@ -147,12 +150,9 @@ def main() -> None:
     if not shutil.which(EMULATOR):
         raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
     run = open_run(Path(), arguments.pictures)
-    params, dataset = load_params("model", "quantize.max_drop_pp",
-                                  "quantize.variants.int8_static"), run.dataset
-    facts = {**run.facts(),
-             "recipe": OmegaConf.to_container(params.quantize.variants.int8_static),
-             "onnxruntime": onnxruntime.__version__,
-             "cpu": cpu_fields().get("model name", ""), "emulated_cpu": arguments.cpu}
+    quantize = load_params("quantize.max_drop_pp", "quantize.variants.int8_static").quantize
+    facts = {**run.facts_here(), "emulated_cpu": arguments.cpu,
+             "recipe": OmegaConf.to_container(quantize.variants.int8_static)}
     content = measured_before(arguments.output)
     if {key: content.get(key) for key in facts} != facts:
         content = {**facts, "models": {}}
@@ -161,17 +161,17 @@ def main() -> None:
         def path_of(name: str) -> Path:
             path = Path(folder) / f"{name}.onnx"
             if not path.is_file():
-                make_model(name, path, params, dataset)
+                make_model(name, path, run, quantize)
             return path
 
         def accuracy(name: str) -> float:
-            logits = predict(load_onnx(path_of(name)), dataset.view("validation"), params.model)
-            return float(np.mean(logits.argmax(axis=1) == dataset.labels_of("validation")))
+            logits = predict(load_onnx(path_of(name)), run.dataset.view("validation"), run.params)
+            return float(np.mean(logits.argmax(axis=1) == run.dataset.labels_of("validation")))
 
         if "chosen" not in content:
             content["chosen"] = choose(accuracy)
             write_json(arguments.output, content)
-        inputs = model_input(run.pictures[:], params.model)
+        inputs = model_input(run.pictures[:], run.params)
         for name in names(content["chosen"]["name"]):
             if name not in content["models"]:
                 content["models"][name] = measure(path_of(name), inputs, run.labels, arguments.cpu)

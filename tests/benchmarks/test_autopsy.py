@@ -141,6 +141,23 @@ def test_missing_emulator_is_named_with_its_package(folder, monkeypatch):
     assert "comes with the package qemu-user" in refusal(autopsy.main)
 
 
+def test_integer_cells_run_on_the_emulated_cpu_too(folder, monkeypatch):
+    def run_on_both(path, inputs, labels, cpu):
+        assert path.is_file()
+        assert (inputs.shape, labels.shape) == ((5, 3, SIDE, SIDE), (5,))
+        return {"accuracy": 1.0, "cut_off_accuracy": 0.5, "max_logit_change": 2.0}, {"told": cpu}
+
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(autopsy, "products_saturate", lambda: False)
+    monkeypatch.setattr(autopsy, "run_on_both", run_on_both)
+    record = run(monkeypatch, "small", "--run", "run", "--emulate", "Haswell",
+                 "--emulated-pictures", "5")["small"]
+    found = {"accuracy": 1.0, "cut_off_accuracy": 0.5, "max_logit_change": 2.0}
+    assert record["cut_off"] == {"by": "Haswell, emulated", "images": 5, "cells": {
+        name_of(Cell("per channel", "static")): found,
+        name_of(Cell("per tensor", "dynamic", shipped=True)): found}}
+
+
 def test_nothing_is_emulated_on_a_cpu_without_vnni(folder, monkeypatch):
     monkeypatch.setattr(autopsy, "products_saturate", lambda: True)
     monkeypatch.setattr(sys, "argv", ["autopsy", "small", "--emulate", "Haswell"])

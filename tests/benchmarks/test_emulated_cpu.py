@@ -6,14 +6,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from import_closure import ROOT
+from inverted_residual import SIDE, network
 from omegaconf import OmegaConf
 from refusals import refusal
 
 from benchmarks import emulated_cpu, finished_run
 from benchmarks.emulated_cpu import CANDIDATES, RECIPES, choose, compare, main, run_models, table
 from stages.config.params import PARAMS_FILE, load_params
+from stages.measurement.preflight import products_saturate
+from stages.measurement.session import open_session, predictor_of
 from stages.quantization.recipe import check_recipe
 
 RIGHT, WRONG = [1.0, 0.0], [0.0, 1.0]
@@ -113,6 +117,23 @@ def test_missing_emulator_is_named_with_its_package(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "argv", ["emulated_cpu"])
     assert refusal(main) == "qemu-x86_64: not installed; it comes with the package qemu-user"
+
+
+def test_a_model_is_run_on_both_and_the_emulated_cpu_is_told_of(tmp_path, monkeypatch):
+    """The emulator of this test writes down what it is asked for, and runs it on this CPU."""
+    emulator = tmp_path / "emulator"
+    emulator.write_text(f'#!/bin/sh\necho "$1 $2" > {tmp_path}/asked\nshift 2\nexec "$@"\n')
+    emulator.chmod(0o755)
+    monkeypatch.setattr(emulated_cpu, "EMULATOR", str(emulator))
+    onnx.save(network("Clip"), tmp_path / "small.onnx")
+    inputs = np.random.default_rng(0).standard_normal((23, 3, SIDE, SIDE)).astype(np.float32)
+    expected = predictor_of(open_session(tmp_path / "small.onnx"))(inputs).argmax(axis=1)
+    labels = np.where(np.arange(23) < 5, expected, -1)
+    found = emulated_cpu.measure(tmp_path / "small.onnx", inputs, labels, "Haswell")
+    assert (tmp_path / "asked").read_text() == "-cpu Haswell\n"
+    assert found.pop("emulated_cpu_ms_a_picture") > 0
+    assert found == {"accuracy": 5 / 23, "cut_off_accuracy": 5 / 23, "max_logit_change": 0.0,
+                     "warnings": [], "emulated_saturates": products_saturate()}
 
 
 def test_command_that_fails_is_told_in_one_line(tmp_path):
