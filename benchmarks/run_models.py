@@ -7,23 +7,20 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from stages.measurement import preflight
+from stages.measurement.session import open_session, predictor_of
 
 BATCH = 10
 
 
 def logits_of(path: Path, inputs: np.ndarray) -> np.ndarray:
     """Float32 (n, classes) of inputs (n, 3, S, S), on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_session(path, threads=1)
     preflight.warn_if_saturating(path, preflight.recipe_in(
         session.get_modelmeta().custom_metadata_map))
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: inputs[start:start + BATCH]})[0]
+    predictor = predictor_of(session)
+    return np.concatenate([predictor(inputs[start:start + BATCH])
                            for start in range(0, len(inputs), BATCH)])
 
 
