@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from benchmarks.autopsy import MOST_DB
 from benchmarks.finished_run import Run, heading, measure_named
+from benchmarks.raw_data import recorded_db
 from stages.config.stage import run_stage
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.readers import readers_of
@@ -90,7 +90,7 @@ def measure(run: Run) -> dict[str, Any]:
         logits = run.logits(with_rounded(model, names, ranges))
         return {"tensors": len(names), "lowest": float(min(ranges[name][0] for name in names)),
                 "highest": float(max(ranges[name][1] for name in names)),
-                "logits_snr_db": min(signal_to_noise_db(reference, logits), MOST_DB),
+                "logits_snr_db": recorded_db(signal_to_noise_db(reference, logits)),
                 "accuracy": float(np.mean(logits.argmax(axis=1) == labels))}
 
     return {**run.facts(), "float_accuracy": float(np.mean(reference.argmax(axis=1) == labels)),

@@ -31,7 +31,7 @@ from benchmarks.arguments import count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import EMULATOR, compare, run_on_both
 from benchmarks.finished_run import Run, open_run
-from benchmarks.raw_data import measured_before
+from benchmarks.raw_data import measured_before, recorded_db
 from benchmarks.rescale import profile, widened
 from stages.config.errors import UserError
 from stages.config.schema import Model
@@ -54,8 +54,6 @@ log = logging.getLogger(__name__)
 PUBLISHED = Model(library="timm", name="tf_efficientnet_lite0", weights="imagenet",
                   activation="keep", image_size=0, mean=[0.5] * 3, std=[0.5] * 3)
 POWERS = (1.0, 2.0, 4.0)
-# An infinite ratio, of equal numbers, has no place in JSON.
-MOST_DB = 120.0
 
 
 def published_model(image_size: int) -> onnx.ModelProto:
@@ -91,16 +89,12 @@ def measure_cell(cell: Cell, name: str, source: Calibrated, reference: np.ndarra
         logits = predict(load_onnx(path), run.pictures, run.params)
         result = {"accuracy": float(np.mean(logits.argmax(axis=1) == run.labels)),
                   "same_class": float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1))),
-                  "logits_snr_db": _db(signal_to_noise_db(reference, logits))}
+                  "logits_snr_db": recorded_db(signal_to_noise_db(reference, logits))}
         if name in LAYER_CELLS:
             float_model = onnx.load(source.path)
-            result["layers_snr_db"] = [_db(value) for value in output_snr_db(
+            result["layers_snr_db"] = [recorded_db(value) for value in output_snr_db(
                 float_model, onnx.load(path), run.batches(), activated_outputs(float_model))]
     return result
-
-
-def _db(value: float) -> float | None:
-    return None if np.isnan(value) else round(min(value, MOST_DB), 1)
 
 
 def measure_emulated(cell: Cell, source: Calibrated, run: Run, cpu: str) -> dict[str, float]:

@@ -1,9 +1,14 @@
-"""Raw data of benchmarks, to which a program adds what it measures."""
+"""Raw data of benchmarks: JSON to which a program adds what it measures."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stages.files.reading import read_json
+
+# Stands for an infinite ratio too, of equal numbers, which JSON has no number for.
+MOST_DB = 120.0
 
 
 def measured_before(path: Path) -> Any:
@@ -13,3 +18,8 @@ def measured_before(path: Path) -> Any:
         UserError: it is no JSON.
     """
     return read_json(path) if path.is_file() else {}
+
+
+def recorded_db(ratio: float) -> float | None:
+    """A ratio in decibels, MOST_DB at most, to a tenth; None for NaN, of a tensor not there."""
+    return None if np.isnan(ratio) else round(min(ratio, MOST_DB), 1)

@@ -14,6 +14,7 @@ from refusals import refusal
 from synthetic import make_dataset, model_params
 
 from benchmarks import autopsy, autopsy_page
+from benchmarks.raw_data import MOST_DB
 from stages.quantization.ablation import Cell, grid, name_of
 
 CELLS = {name_of(cell): cell for cell in (
@@ -56,7 +57,7 @@ def test_every_cell_of_model_and_twin_and_a_page_from_them(folder, monkeypatch):
         assert list(twin["cells"]) == list(CELLS)
         assert twin["float_logits_change"] < 1e-4
         found = twin["cells"][name_of(Cell("float", "float"))]
-        assert (found["same_class"], found["logits_snr_db"]) == (1.0, autopsy.MOST_DB)
+        assert (found["same_class"], found["logits_snr_db"]) == (1.0, MOST_DB)
         assert len(twin["cells"][name_of(Cell("per tensor", "float"))]["layers_snr_db"]) == 8
     trained, wide = (twin["spread"]["weights"] for twin in record["twins"].values())
     assert wide[0] > trained[0]
