@@ -31,10 +31,10 @@ from benchmarks.arguments import count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import EMULATOR, compare, run_on_both
 from benchmarks.finished_run import Run, open_run
+from benchmarks.lite0 import PUBLISHED
 from benchmarks.raw_data import measured_before, recorded_db
 from benchmarks.rescale import profile, widened
 from stages.config.errors import UserError
-from stages.config.schema import Model
 from stages.config.stage import run_stage
 from stages.data.dataset import evenly
 from stages.files.atomic import write_json
@@ -51,14 +51,12 @@ from stages.quantization.rounding import signal_to_noise_db
 
 log = logging.getLogger(__name__)
 
-PUBLISHED = Model(library="timm", name="tf_efficientnet_lite0", weights="imagenet",
-                  activation="keep", image_size=0, mean=[0.5] * 3, std=[0.5] * 3)
 POWERS = (1.0, 2.0, 4.0)
 
 
 def published_model(image_size: int) -> onnx.ModelProto:
     """EfficientNet-Lite0 as published, batch norm folded."""
-    params = Model(**{**vars(PUBLISHED), "image_size": image_size})
+    params = replace(PUBLISHED, image_size=image_size)
     return export_onnx(build_model(params, 2), params, ["a", "b"], 18)
 
 

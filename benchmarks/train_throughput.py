@@ -14,6 +14,7 @@ import os
 import random
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial as bind
 from pathlib import Path
 from statistics import median
@@ -29,9 +30,10 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from benchmarks.arguments import count
 from benchmarks.child import run_module
+from benchmarks.lite0 import PUBLISHED
 from benchmarks.raw_data import measured_before
 from stages.config.allocator import keep_freed_memory
-from stages.config.schema import Model, Params
+from stages.config.schema import Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, load_dataset
 from stages.files.atomic import write_json
@@ -47,17 +49,11 @@ log = logging.getLogger(__name__)
 RAW, PAGE = Path("docs/train_throughput.json"), Path("docs/training.md")
 STEPS = 10
 LR = 1e-4
-MODEL = Model(library="timm", name="tf_efficientnet_lite0", weights="imagenet", activation="keep",
-              image_size=0, mean=[0.5] * 3, std=[0.5] * 3)
 RECIPE = Path("conf/experiment/cifar10.yaml")
 # (loop, picture size, batch); the first of a size is what the others are compared with.
 LOOPS = (("newcomer", 224, 32), ("train stage", 224, 32), ("train stage, frozen", 224, 32),
          ("channels_last, fp32, pictures in memory", 128, 64), ("train stage", 128, 64),
          ("train stage, frozen", 128, 64))
-
-
-def model_at(size: int) -> Model:
-    return OmegaConf.merge(OmegaConf.structured(MODEL), {"image_size": size})
 
 
 def timed_epochs(model: nn.Module, loader: DataLoader) -> float:
@@ -77,21 +73,24 @@ def timed_epochs(model: nn.Module, loader: DataLoader) -> float:
 
 def newcomer(dataset: Dataset, size: int, batch: int) -> float:
     """Files, PIL's resize and normalization picture by picture; contiguous, float32."""
+    params = replace(PUBLISHED, image_size=size)
     positions = dataset.splits["train"][:STEPS * batch]
     for position in positions:
         path = Path(str(dataset.labels[position]), f"{position}.jpg")
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(dataset.images[position]).save(path)
-    transform = Compose([Resize((size, size)), ToTensor(), Normalize(MODEL.mean, MODEL.std)])
-    return timed_epochs(build_model(model_at(size), len(dataset.classes)),
+    transform = Compose([Resize((size, size)), ToTensor(), Normalize(params.mean, params.std)])
+    return timed_epochs(build_model(params, len(dataset.classes)),
                         DataLoader(ImageFolder(".", transform), batch, shuffle=True))
 
 
 def in_memory(dataset: Dataset, size: int, batch: int) -> float:
     """All pictures resized beforehand; channels last, float32, the allocator as it comes."""
+    params = replace(PUBLISHED, image_size=size)
     positions = dataset.splits["train"][:STEPS * batch]
-    pictures = preprocess(torch.from_numpy(dataset.images[positions]), size, MODEL.mean, MODEL.std)
-    model = build_model(model_at(size), len(dataset.classes)).to(memory_format=torch.channels_last)
+    pictures = preprocess(torch.from_numpy(dataset.images[positions]), size, params.mean,
+                          params.std)
+    model = build_model(params, len(dataset.classes)).to(memory_format=torch.channels_last)
     return timed_epochs(model, DataLoader(
         TensorDataset(pictures, torch.from_numpy(dataset.labels[positions])), batch, shuffle=True))
 
@@ -101,7 +100,7 @@ def train_stage(dataset: Dataset, size: int, batch: int, frozen: list[str]) -> f
     dataset.splits["train"] = dataset.splits["train"][:STEPS * batch]
     dataset.splits["validation"] = dataset.splits["validation"][:2]
     params = OmegaConf.merge(OmegaConf.structured(Params), {
-        "data": {"horizontal_flip": True}, "model": model_at(size), "train": {
+        "data": {"horizontal_flip": True}, "model": replace(PUBLISHED, image_size=size), "train": {
             "launcher": "python", "seed": 0, "epochs": 2, "batch_size": batch, "lr": LR,
             "weight_decay": 0.02, "label_smoothing": 0.1, "ema_decay": 0.99, "crop_padding": 1,
             "cutout": 2, "start_image_size": size, "frozen": frozen, "precision": "bf16",
@@ -157,7 +156,7 @@ def told(runs: dict[str, dict]) -> str:
 def _told(run: dict) -> str:
     """What was measured on what, and the table."""
     system, rounds = run["system"], len(run["loops"][0]["images_per_second"])
-    return (f"{run['dataset']}, {MODEL.name}, {run['steps']} steps a run, {rounds} rounds; "
+    return (f"{run['dataset']}, {PUBLISHED.name}, {run['steps']} steps a run, {rounds} rounds; "
             f"{cpu_label(system['cpu'])}, {system['cpu']['threads_used']} threads; "
             f"torch {system['packages']['torch']}.\n\n{table(run['loops'])}")
 

@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 import torch
 
-from benchmarks.autopsy import PUBLISHED
 from benchmarks.finished_run import Run, heading, measure_named
+from benchmarks.lite0 import PUBLISHED
 from stages.config.stage import run_stage
 from stages.model.build import build_model
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
