@@ -42,6 +42,7 @@ def load_params(*keys: str, path: Path = PARAMS_FILE) -> Params:
             value = OmegaConf.select(raw, key, default=ABSENT)
             if value is ABSENT or (value is None and "." not in key):
                 raise UserError(f"{path}: {key}: is missing{_known(raw, key)}")
+            _check_names(raw, key, path)
             wanted = OmegaConf.create()
             OmegaConf.update(wanted, key, value)
             params = OmegaConf.merge(params, wanted)
@@ -53,6 +54,16 @@ def load_params(*keys: str, path: Path = PARAMS_FILE) -> Params:
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: {error.full_key or key}: {_one_line(error)}") from None
     return params
+
+
+def _check_names(raw: DictConfig, key: str, path: Path) -> None:
+    """Find a misspelt key also where a stage reads but a part of its section."""
+    section = key.partition(".")[0]
+    kind = Params.__dataclass_fields__[section].type
+    if is_dataclass(kind) and isinstance(raw[section], DictConfig):
+        for name in raw[section]:
+            if name not in kind.__dataclass_fields__:
+                raise UserError(f"{path}: unknown key '{section}.{name}'{_hint(str(name), kind)}")
 
 
 def _known(raw: DictConfig, key: str) -> str:

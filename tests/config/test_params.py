@@ -167,6 +167,12 @@ def test_an_unknown_key_is_refused_with_a_hint(load, key, hint):
     assert hint in message
 
 
+def test_an_unknown_key_is_refused_where_another_part_of_its_section_is_read(load):
+    content = {"data": {**GOOD["data"], "reslution": 8}}
+    assert "unknown key 'data.reslution'; did you mean 'resolution'?" in refusal(
+        load, content, "data.seed")
+
+
 def test_an_unknown_section_is_refused_with_a_hint(load):
     message = refusal(load, {**GOOD, "tarin": {}}, "data")
     assert "unknown section 'tarin'; did you mean 'train'?" in message
