@@ -7,7 +7,7 @@ import time
 
 import pytest
 from refusals import refusal
-from synthetic import model_params, training_params
+from synthetic import TINY, model_params, training_params
 from working_copy import SMALL, compose, make_working_copy, run
 
 from stages import train
@@ -26,7 +26,7 @@ def heed_interrupts():
 def prepared(tmp_path_factory):
     """A repository with prepared data, and the checkpoint of a run that was not interrupted."""
     folder = make_working_copy(tmp_path_factory.mktemp("train") / "repository")
-    compose(folder, *SMALL)
+    compose(folder, *SMALL, f"model.name={TINY}", "model.weights=none")
     run(folder, "python", "-m", "stages.download")
     run(folder, "python", "-m", "stages.prepare")
     run(folder, "python", "-m", "stages.train")

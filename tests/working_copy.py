@@ -12,7 +12,8 @@ from import_closure import ROOT
 SMALL = ["model.image_size=32", "train.start_image_size=32", "train.epochs=2",
          "data.calibration_size=20", "benchmark.latency_runs=10", "benchmark.warmup_runs=2",
          "benchmark.percentiles=[50]", "benchmark.batch_sizes=[1,4]",
-         "benchmark.throughput_rounds=2", "quantize.variants.int8_qat.qat.steps=2"]
+         "benchmark.throughput_rounds=2", "quantize.variants.int8_qat.qat.steps=2",
+         "quantize.variants.int8_mixed.layers_per_group=20"]
 
 
 def make_working_copy(folder: Path) -> Path:
