@@ -124,7 +124,7 @@ def main() -> None:
     with replacing(CARD_FILE) as partial:
         partial.write_text(card, encoding="utf-8")
     log.info("%s as %s: %.2f MB; %s", variant, MODEL_FILE, size_mb, "; ".join(
-        f"{found['class_agreement']:.2%} of {found['images']} classes on {split} as evaluate has"
+        f"{found['class_agreement']:.2%} of {found['images']} {split} pictures as evaluate has them"
         for split, found in parity.items()))
 
 

@@ -24,7 +24,7 @@ def main() -> None:
                      f"instruction sets    {', '.join(flags) or 'not told by this system'}\n"
                      f"INT8 unit           {unit}\n"
                      f"sums of products    {sums}\n"
-                     f"recipes that suit   dvc exp run -S quantize={preset}\n")
+                     f"recipes that suit   -S quantize={preset} (of dvc exp run)\n")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,9 @@ def main() -> None:
                    validation_fraction=params.validation_fraction,
                    test_fraction=params.test_fraction,
                    calibration_size=params.calibration_size, seed=params.seed)
+    if len(splits["calibration"]) > len(splits["train"]):
+        log.warning("data.calibration_size: %d pictures are held out of train, which leaves it %d; "
+                    "lower it", len(splits["calibration"]), len(splits["train"]))
     with replacing(IMAGES_FILE) as partial:
         write_images(listing, params.resolution, partial)
         check_copies(np.load(partial, mmap_mode="r"), splits)

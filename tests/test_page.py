@@ -217,3 +217,13 @@ def test_metrics_of_older_code_leave_the_pages_alone(folder, monkeypatch):
         row.pop("mcnemar_p") for row in summary["variants"].values()])
     assert "mcnemar_p" in refusal(page.main)
     assert [(folder / path).read_bytes() for path in (page.HTML, page.MARKDOWN)] == before
+
+
+def test_the_float_model_is_not_compared_with_itself(folder, monkeypatch):
+    add_pictures(folder)
+    edit_json(folder / "metrics" / "summary.json",
+              lambda summary: summary["selected"].update(variant="onnx_fp32"))
+    html, markdown = write_pages(folder, monkeypatch)
+    assert "<h1>Ship onnx_fp32</h1>" in html
+    assert "orange frame" not in html
+    assert "| actual | taken for | onnx_fp32 |\n| --- | --- | ---: |\n" in markdown

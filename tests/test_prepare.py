@@ -54,6 +54,15 @@ def assert_refused(archive, *told):
     assert sorted(archive.parent.iterdir()) == before
 
 
+def test_calibration_that_leaves_less_to_train_on_than_it_takes_is_told(archive):
+    write_zip(archive, PETS)
+    write_params(archive.parent.parent, calibration_size=10)
+    result = prepare(archive)
+    assert result.returncode == 0, result.stderr
+    assert ("WARNING data.calibration_size: 10 pictures are held out of train, which leaves it 4; "
+            "lower it") in result.stderr
+
+
 def test_pictures_become_one_array_file_and_splits(archive):
     write_zip(archive, PETS)
     result = prepare(archive)

@@ -23,6 +23,9 @@ def run_stage(main: Callable[[], None]) -> None:
     except UserError as error:
         log.error("%s", error)
         sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:  # no permission, a full disk, a folder in a file's place
+        log.error("%s", error if error.filename is None else f"{error.filename}: {error.strerror}")
+        sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         log.error("interrupted")
         sys.exit(EXIT_INTERRUPTED)

@@ -1,6 +1,7 @@
 """Building a classifier of torchvision or timm by name."""
 
 import copy
+import difflib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +64,9 @@ def _create(params: Model, num_classes: int) -> nn.Module:
     known = timm.list_models() if params.library == "timm" else torchvision.models.list_models(
         module=torchvision.models)
     if params.name not in known:
-        raise UserError(f"model.name: {params.library} has no classifier '{params.name}'")
+        near = difflib.get_close_matches(params.name, known, n=1)
+        raise UserError(f"model.name: {params.library} has no classifier '{params.name}'"
+                        f"{f'; did you mean {near[0]!r}?' if near else ''}")
     options = size_options(params)
     try:
         if params.library == "timm":

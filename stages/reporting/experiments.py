@@ -44,8 +44,8 @@ def experiment_row(rev: str, by: list[str], variants: list[str]) -> dict[str, An
     except (DvcException, SCMError, FileNotFoundError) as error:
         raise UserError(f"{rev}: {str(error).splitlines()[0]}; see 'dvc exp list'") from None
     except KeyError as error:
-        raise UserError(f"{rev}: has no {error} in its parameters or metrics; run the experiment "
-                        "again with the present code") from None
+        raise UserError(f"{rev}: has no {error} in its parameters or metrics; is it spelt so? "
+                        "Metrics of older code lack what was added since") from None
 
 
 def _value(params: dict[str, Any], key: str) -> Any:

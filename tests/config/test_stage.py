@@ -26,7 +26,9 @@ def raising(error):
 
 @pytest.mark.parametrize(("error", "code", "line"), [
     (UserError("data.seed: wrong"), 1, "data.seed: wrong"),
-    (KeyboardInterrupt(), 130, "interrupted"),
+    (PermissionError(13, "Permission denied", "models/a.onnx"), 1,
+     "models/a.onnx: Permission denied"),
+    (OSError("no space"), 1, "no space"), (KeyboardInterrupt(), 130, "interrupted"),
 ])
 def test_what_a_user_did_is_told_in_one_line(caplog, error, code, line):
     with pytest.raises(SystemExit) as ended:

@@ -172,6 +172,11 @@ def test_file_with_code_is_refused_and_runs_nothing(tmp_path):
     assert witness.exists(), "the file would not have run anything anyhow"
 
 
+def test_a_name_that_is_nearly_one_brings_it_up():
+    with pytest.raises(UserError, match=r"did you mean 'resnet18'\?"):
+        build_model(model_params("resnet188", library="torchvision"), 3)
+
+
 @pytest.mark.parametrize(("library", "name", "size", "told"), [
     ("torchvision", "googlenet", 64, "googlenet does not give one tensor of logits in training"),
     ("torchvision", "squeezenet1_1", 16, "squeezenet1_1 can't be trained on pictures of 16"),
