@@ -9,7 +9,7 @@ from stages.config.params import load_params
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.files.atomic import write_csv, write_json
-from stages.files.reading import read_bytes, read_csv, read_json
+from stages.files.reading import read_csv, read_json
 from stages.measurement.session import is_onnx
 from stages.reporting import figures
 from stages.reporting.summary import comparisons, read_confusion, select, summarize
@@ -36,7 +36,7 @@ def main() -> None:
                    for name in params.variants}
     predictions = {name: read_csv(Path(f"data/predictions/{name}.csv"))
                    for name in params.variants}
-    sizes = {name: len(read_bytes(Path(path))) / 1e6 for name, path in params.variants.items()}
+    sizes = {name: Path(path).stat().st_size / 1e6 for name, path in params.variants.items()}
     benchmark = read_json(METRICS / "benchmark.json")
     against = comparisons(predictions)
     variants = summarize(evaluations, benchmark["variants"], predictions, sizes)

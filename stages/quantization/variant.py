@@ -19,11 +19,12 @@ from stages.quantization.adaptive_rounding import round_adaptively
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.improvement import held_out, keep_if_better
 from stages.quantization.mixed import quantize_mixed
-from stages.quantization.qat import fine_tune, not_tunable, random_batches
+from stages.quantization.qat import fine_tune, random_batches
 from stages.quantization.ranges import Range
 from stages.quantization.recipe import calibration_positions
 from stages.quantization.sensitivity import layers_of, nodes_of
 from stages.quantization.static import calibrated_model, feeds_of, quantize_to_ranges
+from stages.quantization.torch_operators import not_tunable
 
 log = logging.getLogger(__name__)
 
