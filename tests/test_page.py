@@ -225,5 +225,5 @@ def test_the_float_model_is_not_compared_with_itself(folder, monkeypatch):
               lambda summary: summary["selected"].update(variant="onnx_fp32"))
     html, markdown = write_pages(folder, monkeypatch)
     assert "<h1>Ship onnx_fp32</h1>" in html
-    assert "orange frame" not in html
+    assert "how sure the model is of its mistake.</p>" in html
     assert "| actual | taken for | onnx_fp32 |\n| --- | --- | ---: |\n" in markdown
