@@ -25,10 +25,11 @@ from stages.config.schema import Params, Train
 from stages.data.dataset import Dataset
 from stages.model.preprocess import preprocess
 from stages.training.augment import augment
+from stages.training.depthwise import FastDepthwise
 from stages.training.early_stopping import EarlyStopping
 from stages.training.freeze import freeze
 from stages.training.loader import make_loader
-from stages.training.precision import emulates_bfloat16, keep_depthwise_float32
+from stages.training.precision import emulates_bfloat16
 from stages.training.resume import STATE_FILE, load_state, save_state
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,6 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
     averaged = AveragedModel(model, use_buffers=True,
                              multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     raw = model.to(memory_format=torch.channels_last)
-    keep_depthwise_float32(raw)
     frozen = freeze(raw, settings.frozen)
     shuffle = torch.Generator()
     optimizer = torch.optim.AdamW([p for p in raw.parameters() if p.requires_grad], settings.lr,
@@ -140,7 +140,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
                                horizontal_flip=params.data.horizontal_flip,
                                cutout=settings.cutout, generator=generator)
             batch = preprocess(pictures, size, params.model.mean, params.model.std)
-            logits = model(batch.to(accelerator.device))
+            with FastDepthwise():
+                logits = model(batch.to(accelerator.device))
             loss = criterion(logits, labels)
             if not math.isfinite(loss.item()):
                 raise UserError(f"loss is {loss.item()} at step {step} of epoch {epoch} "
