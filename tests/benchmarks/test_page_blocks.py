@@ -9,6 +9,7 @@ from import_closure import ROOT
 from benchmarks import (
     activation_kinds,
     autopsy_page,
+    depthwise_backward,
     elementwise_int8,
     recovery,
     repeat_bench,
@@ -22,6 +23,7 @@ BLOCKS = {
     "autopsy": (autopsy_page.PAGE, autopsy_page.DATA, autopsy_page.markdown),
     "kinds": (activation_kinds.PAGE, activation_kinds.RAW, activation_kinds.told),
     "weight kinds": (weight_kinds.PAGE, weight_kinds.RAW, weight_kinds.told),
+    "depthwise": (depthwise_backward.PAGE, depthwise_backward.RAW, depthwise_backward.told),
     "recovery": (recovery.PAGE, recovery.RAW, recovery.told),
     "elementwise": (elementwise_int8.PAGE, elementwise_int8.RAW, elementwise_int8.told),
     "repeats": (repeat_bench.PAGE, repeat_bench.RAW, repeat_bench.told),
