@@ -22,6 +22,7 @@ from stages.quantization.mixed import quantize_mixed
 from stages.quantization.qat import fine_tune, random_batches
 from stages.quantization.ranges import Range
 from stages.quantization.recipe import calibration_positions
+from stages.quantization.repeated_gates import with_repeated_gates
 from stages.quantization.sensitivity import layers_of, nodes_of
 from stages.quantization.static import calibrated_model, feeds_of, quantize_to_ranges
 from stages.quantization.torch_operators import not_tunable
@@ -91,6 +92,7 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
         quantize_to_ranges(prepared, record.ranges, target, recipe,
                            partial(feeds_of, pictures, model, INPUT), nodes_of(first))
         learn(target)
+    onnx.save(with_repeated_gates(onnx.load(target)), target)
     return record
 
 

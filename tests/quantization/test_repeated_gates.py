@@ -1,0 +1,88 @@
+"""Squeeze-excitation's gates as wide as a row: the same numbers, still in INT8."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from inverted_residual import SIDE, WIDE, network
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from stages.onnx_graph.audit import float_nodes
+from stages.onnx_graph.census import executed_graph, operator_counts
+from stages.quantization import repeated_gates
+from stages.quantization.repeated_gates import with_repeated_gates
+
+BLOCKS = 2
+
+
+class Reader(CalibrationDataReader):
+
+    def __init__(self):
+        self.batches = iter([{"input": pictures(8)}])
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def pictures(count):
+    return np.random.default_rng(1).standard_normal((count, 3, SIDE, SIDE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=["SiLU", "Clip"])
+def quantized(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gates")
+    onnx.save(network(request.param), folder / "float.onnx")
+    quantize_static(folder / "float.onnx", folder / "int8.onnx", Reader(),
+                    quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=QuantType.QUInt8)
+    return onnx.load(folder / "int8.onnx")
+
+
+def logits(model, batch):
+    session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": batch})[0]
+
+
+def executed(model, folder):
+    onnx.save(model, folder / "model.onnx")
+    return executed_graph(folder / "model.onnx")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_logits_stay_as_they_were(quantized, count):
+    changed = with_repeated_gates(quantized)
+    onnx.checker.check_model(changed, full_check=True)
+    assert changed != quantized
+    np.testing.assert_array_equal(logits(changed, pictures(count)),
+                                  logits(quantized, pictures(count)))
+
+
+def test_each_gate_is_repeated_as_eight_bits_and_nothing_more_runs_in_float(quantized, tmp_path):
+    before, after = (executed(model, tmp_path)
+                     for model in (quantized, with_repeated_gates(quantized)))
+    assert operator_counts(after) == {**operator_counts(before), "Tile": BLOCKS}
+    assert float_nodes(after) == float_nodes(before)
+    kinds = {value.name: value.type.tensor_type.elem_type
+             for value in onnx.shape_inference.infer_shapes(after).graph.value_info}
+    maker = {output: node for node in after.graph.node for output in node.output}
+    for node in after.graph.node:
+        if node.op_type == "Tile":
+            source = maker[node.input[0]]
+            assert source.op_type == "QLinearSigmoid" or kinds[node.input[0]] in (
+                onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
+
+
+def test_it_is_done_once(quantized):
+    changed = with_repeated_gates(quantized)
+    assert with_repeated_gates(changed) == changed
+
+
+def test_wide_gates_stay(quantized, monkeypatch):
+    monkeypatch.setattr(repeated_gates, "MOST_CHANNELS", WIDE - 1)
+    assert with_repeated_gates(quantized) == quantized
+
+
+def test_a_model_in_float_stays():
+    model = network("SiLU")
+    assert with_repeated_gates(model) == model
