@@ -13,7 +13,7 @@ QUANTIZED = {"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulInt
 NOT_COMPUTE = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Reshape",
                "Flatten", "Transpose", "ReorderInput", "ReorderOutput", "Squeeze", "Unsqueeze",
                "Identity", "Constant", "Shape", "Gather", "Slice", "Concat",
-               "Split", "Expand", "Tile"}
+               "Split", "Expand", "Tile", "Pad"}
 
 
 def operator_counts(model: onnx.ModelProto) -> dict[str, int]:

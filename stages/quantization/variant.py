@@ -19,6 +19,7 @@ from stages.quantization.adaptive_rounding import round_adaptively
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.improvement import held_out, keep_if_better
 from stages.quantization.mixed import quantize_mixed
+from stages.quantization.padded_input import with_padded_input
 from stages.quantization.qat import fine_tune, random_batches
 from stages.quantization.ranges import Range
 from stages.quantization.recipe import calibration_positions
@@ -92,7 +93,7 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
         quantize_to_ranges(prepared, record.ranges, target, recipe,
                            partial(feeds_of, pictures, model, INPUT), nodes_of(first))
         learn(target)
-    onnx.save(with_repeated_gates(onnx.load(target)), target)
+    onnx.save(with_padded_input(with_repeated_gates(onnx.load(target))), target)
     return record
 
 

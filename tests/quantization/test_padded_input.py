@@ -1,0 +1,121 @@
+"""The first convolution on channels by fours: the same numbers, still in INT8."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from inverted_residual import NARROW, SIDE, network
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from stages.onnx_graph.audit import float_nodes
+from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
+from stages.quantization.padded_input import with_padded_input
+
+
+class Reader(CalibrationDataReader):
+
+    def __init__(self):
+        self.batches = iter([{"input": pictures(8)}])
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def pictures(count, channels=3):
+    return np.random.default_rng(1).standard_normal((count, channels, SIDE, SIDE)).astype(
+        np.float32)
+
+
+def quantize(model, folder, **options):
+    onnx.save(model, folder / "float.onnx")
+    quantize_static(folder / "float.onnx", folder / "int8.onnx", Reader(),
+                    quant_format=QuantFormat.QDQ, per_channel=True, **options)
+    return onnx.load(folder / "int8.onnx")
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory):
+    return quantize(network("Clip"), tmp_path_factory.mktemp("input"),
+                    activation_type=QuantType.QUInt8)
+
+
+def logits(model, batch):
+    session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": batch})[0]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_logits_stay_as_they_were(quantized, count):
+    changed = with_padded_input(quantized)
+    onnx.checker.check_model(changed, full_check=True)
+    np.testing.assert_array_equal(logits(changed, pictures(count)),
+                                  logits(quantized, pictures(count)))
+
+
+def test_the_stem_has_four_channels_and_nothing_more_runs_in_float(quantized, tmp_path):
+    executed = []
+    for number, model in enumerate((quantized, with_padded_input(quantized))):
+        onnx.save(model, tmp_path / f"{number}.onnx")
+        executed.append(executed_graph(tmp_path / f"{number}.onnx"))
+    before, after = map(operator_counts, executed)
+    assert after == {**before, "Pad": 1}
+    assert quantized_and_float(after) == quantized_and_float(before)
+    assert float_nodes(executed[1]) == float_nodes(executed[0])
+    stem = next(node for node in executed[1].graph.node if node.op_type == "QLinearConv")
+    weights = next(numpy_helper.to_array(tensor) for tensor in executed[1].graph.initializer
+                   if tensor.name == stem.input[3])
+    assert weights.shape == (NARROW, 4, 3, 3)
+    assert not weights[:, 3].any()
+    assert weights[:, :3].any(axis=(1, 2, 3)).all()
+
+
+def test_it_is_done_once(quantized):
+    changed = with_padded_input(quantized)
+    assert changed != quantized
+    assert with_padded_input(changed) == changed
+
+
+def test_a_model_in_float_stays():
+    model = network("Clip")
+    assert with_padded_input(model) == model
+
+
+@pytest.mark.parametrize("options", [
+    {"activation_type": QuantType.QUInt8, "nodes_to_exclude": ["stem"]},
+    {"activation_type": QuantType.QInt8}], ids=["stem in float", "signed"])
+def test_left_as_they_are(options, tmp_path):
+    model = quantize(network("Clip"), tmp_path, **options)
+    assert with_padded_input(model) == model
+
+
+def layer(channels=3, group=1, readers=1, shared=False):
+    """Quantize, dequantize, and `readers` convolutions of it, on weights that may be shared."""
+    weights = np.ones((6, channels // group, 1, 1), np.int8)
+    nodes = [helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["q"]),
+             helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+             helper.make_node("DequantizeLinear", ["w", "scale", "weight_zero"], ["dw"])]
+    nodes += [helper.make_node("Conv", ["d", "dw"], [f"c{index}"], group=group)
+              for index in range(readers)]
+    if shared:
+        nodes.append(helper.make_node("DequantizeLinear", ["w", "scale", "weight_zero"], ["dw2"]))
+    return helper.make_model(helper.make_graph(
+        nodes, "layer",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", channels, SIDE, SIDE])],
+        [helper.make_tensor_value_info("c0", TensorProto.FLOAT, ["n", 6, SIDE, SIDE])],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.float32(0.1), "scale"),
+         numpy_helper.from_array(np.uint8(7), "zero"),
+         numpy_helper.from_array(np.int8(0), "weight_zero")]),
+        opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.mark.parametrize(("options", "changes"), [
+    ({}, True), ({"channels": 1}, True), ({"channels": 6}, True), ({"channels": 8}, False),
+    ({"group": 3}, False), ({"readers": 2}, False), ({"shared": True}, False)])
+def test_which_models_change(options, changes):
+    model = layer(**options)
+    changed = with_padded_input(model)
+    assert (changed != model) == changes
+    batch = pictures(2, options.get("channels", 3))
+    np.testing.assert_array_equal(logits(changed, batch), logits(model, batch))
