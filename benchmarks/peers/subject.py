@@ -69,7 +69,7 @@ def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folde
     models = {name: folder / f"{name}.onnx" for name in (FLOAT, "int8_static")}
     recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
     pictures = dataset.view("calibration")
-    onnx.save(export_onnx(_build(params, pictures[:STATISTICS], len(dataset.classes)), params,
+    onnx.save(export_onnx(untrained(params, pictures[:STATISTICS], len(dataset.classes)), params,
                           dataset.classes, OPSET), models[FLOAT])
     record = write_variant(models[FLOAT], models["int8_static"], recipe, params, lambda: dataset,
                            100.0)
@@ -77,7 +77,7 @@ def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folde
     return Subject(params, models, trained=False)
 
 
-def _build(params: Model, pictures: np.ndarray, classes: int) -> nn.Module:
+def untrained(params: Model, pictures: np.ndarray, classes: int) -> nn.Module:
     """The model, in which no tensor is constant, as the zeros of a new head would make it."""
     torch.manual_seed(0)
     model = build_model(params, classes)

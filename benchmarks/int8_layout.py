@@ -1,0 +1,159 @@
+"""What padding the input and repeating gates gain: the same INT8 model, written each way.
+
+    python -m benchmarks.int8_layout [--rounds 40]
+
+Models of conf/model with random weights, at 224 pixels, quantized as int8_static is before what is
+learned: their speed does not depend on their weights, and all give the same logits. Rounds run all
+ways of a model in random order. Raw data goes to docs/int8_layout.json, by CPU, the tables to
+docs/precision.md.
+"""
+
+import argparse
+import logging
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from omegaconf import OmegaConf
+
+from benchmarks.arguments import count
+from benchmarks.peers.subject import OPSET, PRESETS, untrained
+from benchmarks.raw_data import measured_before
+from stages.config.errors import UserError
+from stages.config.params import load_params
+from stages.config.schema import QuantizedVariant
+from stages.config.stage import run_stage
+from stages.files.atomic import write_json
+from stages.measurement.predictor import model_input
+from stages.measurement.session import open_session, predictor_of
+from stages.measurement.system import describe_system
+from stages.measurement.timing import interleaved
+from stages.onnx_graph.export import export_onnx
+from stages.onnx_graph.names import INPUT
+from stages.quantization.padded_input import with_padded_input
+from stages.quantization.repeated_gates import with_repeated_gates
+from stages.quantization.static import calibrated_model, write_qdq
+from stages.reporting.blocks import write_block
+from stages.reporting.tables import cpu_label
+
+log = logging.getLogger(__name__)
+
+RAW, PAGE = Path("docs/int8_layout.json"), Path("docs/precision.md")
+SIZE, PICTURES, WARMUP = 224, 32, 5
+BATCHES = (1, 16)
+# (preset, activation)
+MODELS = (("efficientnet_lite0", "keep"), ("efficientnet_b0", "keep"), ("efficientnet_b3", "keep"),
+          ("efficientnet_b3", "relu6"))
+FLOAT, PLAIN = "onnx_fp32", "as quantized"
+
+
+def versions(source: Path, preset: str, activation: str, recipe: QuantizedVariant
+             ) -> tuple[dict[str, onnx.ModelProto], np.ndarray]:
+    """The float model and every way of writing its INT8 model; and pictures to time, (n, 3, S, S).
+
+    Args:
+        source: where to write the float model.
+
+    Raises:
+        UserError: a way gives other logits than the first.
+    """
+    params = load_params("model", path=_preset(source.parent, preset, activation)).model
+    pictures = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
+    classes = [str(number) for number in range(10)]
+    onnx.save(export_onnx(untrained(params, pictures, len(classes)), params, classes, OPSET),
+              source)
+    prepared, ranges = calibrated_model(source, recipe, params, pictures, INPUT)
+    target = source.with_name("int8.onnx")
+    write_qdq(prepared, ranges, target, recipe)
+    plain = onnx.load(target)
+    padded = with_padded_input(plain)
+    ways = {PLAIN: plain, "input padded": padded}
+    if (repeated := with_repeated_gates(padded)) != padded:
+        ways["input padded, gates repeated"] = repeated
+    inputs = model_input(pictures, params)
+    first, *others = (predictor_of(open_session(model.SerializeToString()))(inputs)
+                      for model in ways.values())
+    if not all(np.array_equal(first, each) for each in others):
+        raise UserError(f"{preset}: the logits differ, and should not")
+    return {FLOAT: onnx.load(source), **ways}, inputs
+
+
+def _preset(folder: Path, preset: str, activation: str) -> Path:
+    """A file of parameters with the model `preset`, of random weights."""
+    path = folder / "params.yaml"
+    OmegaConf.save({"model": OmegaConf.merge(
+        OmegaConf.load(PRESETS / f"{preset}.yaml"),
+        {"weights": "none", "image_size": SIZE, "activation": activation})}, path)
+    return path
+
+
+def measure(preset: str, activation: str, rounds: int) -> dict[str, Any]:
+    """Milliseconds of each round, by batch size and way."""
+    recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
+    with TemporaryDirectory() as folder:
+        models, inputs = versions(Path(folder) / "model.onnx", preset, activation, recipe)
+    predictors = {way: predictor_of(open_session(model.SerializeToString()))
+                  for way, model in models.items()}
+    result = {"model": preset, "activation": activation, "milliseconds": {}}
+    for batch in BATCHES:
+        seconds = interleaved({way: partial(_run, predictor, inputs[:batch])
+                               for way, predictor in predictors.items()}, rounds, WARMUP)
+        result["milliseconds"][str(batch)] = {way: [round(1e3 * each, 4) for each in series]
+                                              for way, series in seconds.items()}
+        log.info("%s, %s, batch %d: %s", preset, activation, batch, ", ".join(
+            f"{way} {1e3 * np.median(series):.2f} ms" for way, series in seconds.items()))
+    return result
+
+
+def _run(predictor: Any, inputs: np.ndarray, _: int) -> None:
+    predictor(inputs)
+
+
+def told(runs: dict[str, dict]) -> str:
+    """The page's block: a table for each CPU."""
+    return "\n".join(map(_told, runs.values()))
+
+
+def _told(run: dict) -> str:
+    """What was measured on what, and the table."""
+    system, rounds = run["system"], run["rounds"]
+    lines = [f"Random weights, {SIZE} px, {rounds} rounds; {cpu_label(system['cpu'])}, "
+             f"{system['cpu']['threads_used']} threads; onnxruntime "
+             f"{system['packages']['onnxruntime']}.", "",
+             "| model | batch | written | ms, median | against as quantized | against onnx_fp32 |",
+             "| --- | --- | --- | --- | --- | --- |"]
+    for result in run["models"]:
+        name = result["model"] + (
+            "" if result["activation"] == "keep" else f" with {result['activation']}")
+        for batch, ways in result["milliseconds"].items():
+            for way, times in ways.items():
+                ratios = " | ".join(_ratio(ways[base], times) for base in (PLAIN, FLOAT))
+                lines.append(f"| {name} | {batch} | {way} | {np.median(times):.2f} | {ratios} |")
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(slow: list[float], fast: list[float]) -> str:
+    """The median ratio of rounds, with the 10th and the 90th percentile."""
+    low, middle, high = np.percentile(np.divide(slow, fast), (10, 50, 90))
+    return f"{middle:.2f}× ({low:.2f} to {high:.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=count, default=40)
+    rounds = parser.parse_args().rounds
+    logging.getLogger("benchmarks").setLevel(logging.INFO)
+    models = [measure(preset, activation, rounds) for preset, activation in MODELS]
+    system = describe_system()
+    runs = measured_before(RAW)
+    runs[cpu_label(system["cpu"])] = {"rounds": rounds, "system": system, "models": models}
+    write_json(RAW, runs)
+    write_block(PAGE, "layout", told(runs))
+
+
+if __name__ == "__main__":
+    run_stage(main)

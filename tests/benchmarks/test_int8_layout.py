@@ -1,0 +1,28 @@
+from benchmarks import int8_layout
+from benchmarks.int8_layout import FLOAT, PLAIN, measure, told
+
+GATED = [FLOAT, PLAIN, "input padded", "input padded, gates repeated"]
+
+
+def test_each_way_of_a_model_is_timed(monkeypatch):
+    for name, value in (("SIZE", 32), ("PICTURES", 4), ("BATCHES", (1, 2))):
+        monkeypatch.setattr(int8_layout, name, value)
+    for preset, ways in (("efficientnet_lite0", GATED[:3]), ("efficientnet_b0", GATED)):
+        times = measure(preset, "relu6", 2)["milliseconds"]
+        assert list(times) == ["1", "2"]
+        for each in times.values():
+            assert list(each) == ways
+            assert all(len(series) == 2 and min(series) > 0 for series in each.values())
+
+
+def test_ratios_are_taken_round_by_round():
+    text = told({"A CPU": {"rounds": 2, "models": [
+        {"model": "a_model", "activation": "relu6", "milliseconds": {"16": {
+            FLOAT: [40.0, 80.0], PLAIN: [20.0, 40.0], "input padded": [10.0, 20.0]}}}],
+        "system": {"packages": {"onnxruntime": "9.9"}, "cpu": {
+            "model": "A CPU", "flags": ["avx2", "fma"], "architecture": "x86_64",
+            "threads_used": 2}}}})
+    assert text.startswith("Random weights, 224 px, 2 rounds; A CPU (avx2, fma), 2 threads; "
+                           "onnxruntime 9.9.\n")
+    assert text.rstrip().endswith("| a_model with relu6 | 16 | input padded | 15.00 "
+                                  "| 2.00× (2.00 to 2.00) | 4.00× (4.00 to 4.00) |")
