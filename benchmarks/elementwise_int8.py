@@ -29,7 +29,8 @@ from stages.reporting.tables import cpu_label
 RAW, PAGE = Path("docs/elementwise_int8.json"), Path("docs/precision.md")
 OPSET, CONTRIB = 18, "com.microsoft"
 # Shapes of EfficientNet-B3 at 224 px, with one picture and with a batch.
-SHAPES = ((1, 56, 56, 144), (16, 56, 56, 144), (16, 14, 14, 816))
+SHAPES = ((1, 112, 112, 24), (16, 112, 112, 24), (1, 56, 56, 144), (16, 56, 56, 144),
+          (16, 14, 14, 816))
 # Scale and zero point of x, of a gate or sigmoid, and of the result.
 SCALES = {"sx": 0.06, "sg": 1 / 255, "sy": 0.04}
 ZEROS = {"zx": 100, "zg": 0, "zy": 7}
@@ -58,6 +59,9 @@ WAYS: dict[str, dict[str, list[NodeProto]]] = {
         "one table (of leaky ReLU)": [contrib("QLinearLeakyRelu", ["x", *X, *Y], "y", alpha=0.1)]},
     "squeeze-excitation": {
         "QLinearMul": [contrib("QLinearMul", ["x", *X, "gate", *GATE, *Y], "y")],
+        "QLinearMul, gate repeated along a row": [
+            helper.make_node("Tile", ["gate", "along_a_row"], ["row"]),
+            contrib("QLinearMul", ["x", *X, "row", *GATE, *Y], "y")],
         "Mul in float": in_float({"x": X, "gate": GATE},
                                  helper.make_node("Mul", ["x_real", "gate_real"], ["real"]))}}
 
@@ -68,6 +72,9 @@ def model_of(nodes: list[NodeProto], shapes: dict[str, tuple[int, ...]]) -> Mode
     constants = [numpy_helper.from_array(np.array(value, kind), name)
                  for values, kind in ((SCALES, np.float32), (ZEROS, np.uint8))
                  for name, value in values.items() if name in used]
+    if "along_a_row" in used:
+        constants.append(numpy_helper.from_array(np.array([1, 1, shapes["x"][2], 1]),
+                                                 "along_a_row"))
     graph = helper.make_graph(
         nodes, "elementwise",
         [helper.make_tensor_value_info(name, TensorProto.UINT8, shape)
