@@ -14,7 +14,7 @@ from torch import nn
 from stages.config.errors import UserError
 from stages.model.checkpoint import save_checkpoint
 from stages.model.preprocess import preprocess
-from stages.training import loop
+from stages.training import depthwise, loop
 from stages.training.loop import discard_state, image_size_of, train
 from stages.training.resume import STATE_FILE
 
@@ -254,19 +254,32 @@ def test_crop_padding_must_fit_the_pictures(dataset, crop_padding, fits):
 
 
 def test_bfloat16_learns_too(dataset, reference, monkeypatch):
-    """Training runs in bfloat16 but for depthwise convolutions; what is left is float32."""
+    """Training runs in bfloat16; validation, and what is left, is float32."""
     monkeypatch.setattr(loop, "emulates_bfloat16", lambda: False)
     types, model = set(), Net()
     for layer in (3, 6):
         model[layer].register_forward_hook(lambda module, args, output: types.add(
             (module.groups, module.training, output.dtype)))
     history = train(model, dataset, training_params(precision="bf16"), "run")
-    assert types == {(1, True, torch.bfloat16), (1, False, torch.float32),
-                     (8, True, torch.float32), (8, False, torch.float32)}
+    assert types == {(groups, training, torch.bfloat16 if training else torch.float32)
+                     for groups in (1, 8) for training in (True, False)}
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
     assert history.epochs[history.best_epoch - 1]["val.accuracy"] > 0.9
     assert history.epochs != reference.history.epochs
     assert history.precision == "bf16"
+
+
+def test_depthwise_weights_get_their_gradient_the_fast_way(dataset, monkeypatch):
+    found, real = set(), depthwise.weight_gradient
+
+    def counted(gradient, x, weight, *geometry):
+        found.add(weight.shape)
+        return real(gradient, x, weight, *geometry)
+
+    monkeypatch.setattr(depthwise, "weight_gradient", counted)
+    model = Net()
+    train(model, dataset, training_params(epochs=1), "run")
+    assert found == {model[3].weight.shape}
 
 
 def test_bfloat16_that_would_be_emulated_is_float32_and_said_so(dataset, monkeypatch, caplog):
