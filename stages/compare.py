@@ -9,7 +9,6 @@ import argparse
 import logging
 import shlex
 import sys
-from pathlib import Path
 
 import pandas as pd
 
@@ -19,10 +18,9 @@ from stages.files.atomic import replacing, write_csv
 from stages.files.reading import read_note
 from stages.reporting.experiments import experiment_row, markdown
 from stages.reporting.figures import experiments, save
+from stages.reporting.results import results_folder
 
 log = logging.getLogger(__name__)
-
-RESULTS = Path("docs/results")
 
 
 def main() -> None:
@@ -35,11 +33,11 @@ def main() -> None:
     parser.add_argument("--variant", action="append", metavar="NAME",
                         help="shown beside onnx_fp32; may be given more than once (int8_static)")
     arguments = parser.parse_args()
+    folder = results_folder(arguments.name)
     variants = [REFERENCE, *(arguments.variant or ["int8_static"])]
     rows = pd.DataFrame([experiment_row(rev, arguments.by, variants)
                          for rev in arguments.experiments])
     told = markdown(rows.drop(columns="machine"))
-    folder = RESULTS / arguments.name
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "experiments.csv", rows)
     save(experiments(rows, variants, arguments.by), folder / "experiments.png")

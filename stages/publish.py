@@ -25,6 +25,7 @@ from stages.files.atomic import replacing
 from stages.files.reading import read_bytes, read_json, read_note
 from stages.reporting.blocks import write_block
 from stages.reporting.pages import require_one_run
+from stages.reporting.results import RESULTS, results_folder
 from stages.reporting.tables import recipe_table, result_table, training_sentence
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 README = Path("README.md")
 COLLAPSE = Path("docs/collapse.md")
 METRICS = Path("metrics")
-RESULTS = Path("docs/results")
 CONF = Path("conf")
 MADE_BY = re.compile(r"^Made by `(.+)`, kept by", re.M)
 KEPT = ("params.yaml", "metrics/summary.json", "metrics/comparison.json", "metrics/system.json",
@@ -60,9 +60,10 @@ def keep_run(name: str, command: str | None) -> None:
         command: that made the run; None keeps what the page says, "dvc repro" on a new one.
 
     Raises:
-        UserError: a file of the run is missing; nothing is copied then.
+        UserError: a file of the run is missing, or the name is not that of a folder; nothing is
+            copied then.
     """
-    folder = RESULTS / name
+    folder = results_folder(name)
     page = folder / "README.md"
     told = page.is_file() and MADE_BY.search(page.read_text(encoding="utf-8"))
     command = command or (told[1] if told else "dvc repro")

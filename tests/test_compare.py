@@ -115,3 +115,10 @@ def test_what_is_not_there(repository, arguments, told):
     assert f"ERROR {told}" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (repository / "docs/results/none").exists()
+
+
+def test_a_page_outside_the_results_is_refused(repository):
+    result = run(repository, "-m", "stages.compare", "../page", "--by", "model.name", "small")
+    assert result.returncode == 1
+    assert "ERROR '../page': not the name of a folder" in result.stderr
+    assert not (repository / "docs/page").exists()

@@ -35,6 +35,12 @@ def test_page_of_a_run(folder):
         assert (folder / name).is_file()
 
 
+def test_a_run_is_kept_in_the_folder_of_results_only(folder):
+    before = sorted(Path().rglob("*"))
+    assert "not the name of a folder" in refusal(publish.keep_run, "../run", None)
+    assert sorted(Path().rglob("*")) == before
+
+
 def test_a_run_that_lacks_a_file_leaves_nothing_half_copied(folder):
     (publish.METRICS / "quantize" / "int8_qat.json").unlink()
     assert "int8_qat.json: no such file; run 'dvc repro'" in refusal(publish.keep_run, "run", None)
