@@ -30,9 +30,9 @@ def with_repeated_gates(model: onnx.ModelProto) -> onnx.ModelProto:
             for index, name in enumerate(node.input):
                 picture = shapes.get(node.input[1 - index])
                 if name in maker and _is_gate(shapes.get(name), picture):
-                    dequantize = maker[name]
-                    if dequantize.op_type == "DequantizeLinear":
-                        node.input[index] = _repeat(result.graph, dequantize, picture[3])
+                    if maker[name].op_type == "DequantizeLinear":
+                        node.input[index] = f"{node.output[0]}_gate"
+                        _repeat(result.graph, maker[name], node.input[index], picture[3])
         result.graph.node.append(node)
     return result
 
@@ -43,12 +43,11 @@ def _is_gate(gate: list[int] | None, picture: list[int] | None) -> bool:
             and gate[2:] == [1, 1] and min(picture[2:]) > 1)
 
 
-def _repeat(graph: onnx.GraphProto, dequantize: onnx.NodeProto, times: int) -> str:
-    """Add what repeats the output of `dequantize` to `graph`; the name of the repeated tensor.
+def _repeat(graph: onnx.GraphProto, dequantize: onnx.NodeProto, name: str, times: int) -> None:
+    """Add what repeats the output of `dequantize` to `graph`, as the tensor `name`.
 
     Between quantizations, so that it is the eight-bit tensor that is repeated.
     """
-    name = f"{dequantize.output[0]}_row"
     scale = list(dequantize.input[1:])
     graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 1, times]), f"{name}_times"))
     graph.node.extend([
@@ -58,7 +57,6 @@ def _repeat(graph: onnx.GraphProto, dequantize: onnx.NodeProto, times: int) -> s
                          name=f"{name}_quantize"),
         helper.make_node("DequantizeLinear", [f"{name}_quantized", *scale], [name],
                          name=f"{name}_dequantize")])
-    return name
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:

@@ -73,6 +73,21 @@ def test_each_gate_is_repeated_as_eight_bits_and_nothing_more_runs_in_float(quan
                 onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
 
 
+def test_a_gate_of_two_products_is_repeated_for_each(tmp_path):
+    model = network("Clip")
+    for node in model.graph.node:  # the gate of the second block is that of the first
+        node.input[:] = ["one_excite" if name == "two_excite" else name for name in node.input]
+    onnx.save(model, tmp_path / "float.onnx")
+    quantize_static(tmp_path / "float.onnx", tmp_path / "int8.onnx", Reader(),
+                    quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=QuantType.QUInt8)
+    quantized = onnx.load(tmp_path / "int8.onnx")
+    changed = with_repeated_gates(quantized)
+    onnx.checker.check_model(changed, full_check=True)
+    assert sum(node.op_type == "Tile" for node in changed.graph.node) == BLOCKS
+    np.testing.assert_array_equal(logits(changed, pictures(2)), logits(quantized, pictures(2)))
+
+
 def test_it_is_done_once(quantized):
     changed = with_repeated_gates(quantized)
     assert with_repeated_gates(changed) == changed
