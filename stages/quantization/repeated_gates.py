@@ -21,7 +21,8 @@ def with_repeated_gates(model: onnx.ModelProto) -> onnx.ModelProto:
     A gate has shape (B, C, 1, 1), what it multiplies (B, C, H, W), with H and W fixed.
     """
     shapes = _shapes(model)
-    maker = {output: node for node in model.graph.node for output in node.output}
+    dequantized = {node.output[0]: node for node in model.graph.node
+                   if node.op_type == "DequantizeLinear"}
     result = copy.deepcopy(model)
     del result.graph.node[:]
     for original in model.graph.node:
@@ -29,10 +30,9 @@ def with_repeated_gates(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type == "Mul":
             for index, name in enumerate(node.input):
                 picture = shapes.get(node.input[1 - index])
-                if name in maker and _is_gate(shapes.get(name), picture):
-                    if maker[name].op_type == "DequantizeLinear":
-                        node.input[index] = f"{node.output[0]}_gate"
-                        _repeat(result.graph, maker[name], node.input[index], picture[3])
+                if name in dequantized and _is_gate(shapes.get(name), picture):
+                    node.input[index] = f"{node.output[0]}_gate"
+                    _repeat(result.graph, dequantized[name], node.input[index], picture[3])
         result.graph.node.append(node)
     return result
 
