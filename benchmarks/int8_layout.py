@@ -10,7 +10,6 @@ docs/precision.md.
 
 import argparse
 import logging
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +19,9 @@ import onnx
 from omegaconf import OmegaConf
 
 from benchmarks.arguments import count
+from benchmarks.peers.measure import milliseconds
 from benchmarks.peers.subject import OPSET, PRESETS, untrained
+from benchmarks.peers.table import ratio
 from benchmarks.raw_data import measured_before
 from stages.config.errors import UserError
 from stages.config.params import load_params
@@ -30,7 +31,6 @@ from stages.files.atomic import write_json
 from stages.measurement.predictor import model_input
 from stages.measurement.session import open_session, predictor_of
 from stages.measurement.system import describe_system
-from stages.measurement.timing import interleaved
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
 from stages.quantization.padded_input import with_padded_input
@@ -42,7 +42,7 @@ from stages.reporting.tables import cpu_label
 log = logging.getLogger(__name__)
 
 RAW, PAGE = Path("docs/int8_layout.json"), Path("docs/precision.md")
-SIZE, PICTURES, WARMUP = 224, 32, 5
+SIZE, PICTURES = 224, 32
 BATCHES = (1, 16)
 # (preset, activation)
 MODELS = (("efficientnet_lite0", "keep"), ("efficientnet_b0", "keep"), ("efficientnet_b3", "keep"),
@@ -99,17 +99,11 @@ def measure(preset: str, activation: str, rounds: int) -> dict[str, Any]:
                   for way, model in models.items()}
     result = {"model": preset, "activation": activation, "milliseconds": {}}
     for batch in BATCHES:
-        seconds = interleaved({way: partial(_run, predictor, inputs[:batch])
-                               for way, predictor in predictors.items()}, rounds, WARMUP)
-        result["milliseconds"][str(batch)] = {way: [round(1e3 * each, 4) for each in series]
-                                              for way, series in seconds.items()}
+        times = milliseconds(predictors, inputs, batch, rounds)
+        result["milliseconds"][str(batch)] = times
         log.info("%s, %s, batch %d: %s", preset, activation, batch, ", ".join(
-            f"{way} {1e3 * np.median(series):.2f} ms" for way, series in seconds.items()))
+            f"{way} {np.median(series):.2f} ms" for way, series in times.items()))
     return result
-
-
-def _run(predictor: Any, inputs: np.ndarray, _: int) -> None:
-    predictor(inputs)
 
 
 def told(runs: dict[str, dict]) -> str:
@@ -130,15 +124,10 @@ def _told(run: dict) -> str:
             "" if result["activation"] == "keep" else f" with {result['activation']}")
         for batch, ways in result["milliseconds"].items():
             for way, times in ways.items():
-                ratios = " | ".join(_ratio(ways[base], times) for base in (PLAIN, FLOAT))
+                ratios = " | ".join("{:.2f}× ({:.2f} to {:.2f})".format(*ratio(ways[base], times))
+                                    for base in (PLAIN, FLOAT))
                 lines.append(f"| {name} | {batch} | {way} | {np.median(times):.2f} | {ratios} |")
     return "\n".join(lines) + "\n"
-
-
-def _ratio(slow: list[float], fast: list[float]) -> str:
-    """The median ratio of rounds, with the 10th and the 90th percentile."""
-    low, middle, high = np.percentile(np.divide(slow, fast), (10, 50, 90))
-    return f"{middle:.2f}× ({low:.2f} to {high:.2f})"
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Depthwise convolutions that train fast on a CPU.
 
 For the gradient of depthwise weights oneDNN has a fast kernel where they are up to three columns
-wide and float32; wider ones (EfficientNet has many of 5 by 5) take about ten times as long, and
+wide and float32; wider ones (EfficientNet has many of 5 by 5) take several times as long, and
 longer yet in bfloat16 (docs/training.md). So it is found here three columns at a time, in float32.
 """
 
