@@ -14,6 +14,8 @@ from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.readers import readers_of
 
 CHANNELS_AT_A_TIME = 4
+# In pixels; windows of 16 by 16, as ViT has, are copied faster than they are padded.
+LARGEST_KERNEL = 4
 LAYER = ("QuantizeLinear", "DequantizeLinear", "Conv")
 
 
@@ -21,8 +23,8 @@ def with_padded_input(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the QDQ model whose input, once quantized, has channels by fours.
 
     Left as it is where they are by fours already, or the input goes elsewhere than to one
-    quantized convolution without groups, or is signed: on x86 ONNX Runtime makes signed tensors
-    unsigned when it loads a model, which a padding would stand in the way of.
+    quantized convolution of a small kernel and no groups, or is signed: on x86 ONNX Runtime makes
+    signed tensors unsigned when it loads a model, which a padding would stand in the way of.
     """
     result = copy.deepcopy(model)
     graph = result.graph
@@ -42,7 +44,7 @@ def with_padded_input(model: onnx.ModelProto) -> onnx.ModelProto:
         return result
     narrow = numpy_helper.to_array(stored)
     missing = -narrow.shape[1] % CHANNELS_AT_A_TIME
-    if not missing:
+    if not missing or max(narrow.shape[2:]) > LARGEST_KERNEL:
         return result
     stored.CopyFrom(numpy_helper.from_array(
         np.pad(narrow, [(0, 0), (0, missing), *[(0, 0)] * (narrow.ndim - 2)]), stored.name))

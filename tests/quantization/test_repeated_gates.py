@@ -2,10 +2,9 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from inverted_residual import SIDE, WIDE, network
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from inverted_residual import WIDE, network
+from quantized_network import logits, pictures, quantized
 
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts
@@ -15,33 +14,9 @@ from stages.quantization.repeated_gates import with_repeated_gates
 BLOCKS = 2
 
 
-class Reader(CalibrationDataReader):
-
-    def __init__(self):
-        self.batches = iter([{"input": pictures(8)}])
-
-    def get_next(self):
-        return next(self.batches, None)
-
-
-def pictures(count):
-    return np.random.default_rng(1).standard_normal((count, 3, SIDE, SIDE)).astype(np.float32)
-
-
 @pytest.fixture(scope="module", params=["SiLU", "Clip"])
-def quantized(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gates")
-    onnx.save(network(request.param), folder / "float.onnx")
-    quantize_static(folder / "float.onnx", folder / "int8.onnx", Reader(),
-                    quant_format=QuantFormat.QDQ, per_channel=True,
-                    activation_type=QuantType.QUInt8)
-    return onnx.load(folder / "int8.onnx")
-
-
-def logits(model, batch):
-    session = onnxruntime.InferenceSession(model.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
-    return session.run(None, {"input": batch})[0]
+def plain(request, tmp_path_factory):
+    return quantized(network(request.param), tmp_path_factory.mktemp("gates"))
 
 
 def executed(model, folder):
@@ -50,17 +25,17 @@ def executed(model, folder):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_logits_stay_as_they_were(quantized, count):
-    changed = with_repeated_gates(quantized)
+def test_logits_stay_as_they_were(plain, count):
+    changed = with_repeated_gates(plain)
     onnx.checker.check_model(changed, full_check=True)
-    assert changed != quantized
+    assert changed != plain
     np.testing.assert_array_equal(logits(changed, pictures(count)),
-                                  logits(quantized, pictures(count)))
+                                  logits(plain, pictures(count)))
 
 
-def test_each_gate_is_repeated_as_eight_bits_and_nothing_more_runs_in_float(quantized, tmp_path):
+def test_each_gate_is_repeated_as_eight_bits_and_nothing_more_runs_in_float(plain, tmp_path):
     before, after = (executed(model, tmp_path)
-                     for model in (quantized, with_repeated_gates(quantized)))
+                     for model in (plain, with_repeated_gates(plain)))
     assert operator_counts(after) == {**operator_counts(before), "Tile": BLOCKS}
     assert float_nodes(after) == float_nodes(before)
     kinds = {value.name: value.type.tensor_type.elem_type
@@ -77,25 +52,21 @@ def test_a_gate_of_two_products_is_repeated_for_each(tmp_path):
     model = network("Clip")
     for node in model.graph.node:  # the gate of the second block is that of the first
         node.input[:] = ["one_excite" if name == "two_excite" else name for name in node.input]
-    onnx.save(model, tmp_path / "float.onnx")
-    quantize_static(tmp_path / "float.onnx", tmp_path / "int8.onnx", Reader(),
-                    quant_format=QuantFormat.QDQ, per_channel=True,
-                    activation_type=QuantType.QUInt8)
-    quantized = onnx.load(tmp_path / "int8.onnx")
-    changed = with_repeated_gates(quantized)
+    shared = quantized(model, tmp_path)
+    changed = with_repeated_gates(shared)
     onnx.checker.check_model(changed, full_check=True)
     assert sum(node.op_type == "Tile" for node in changed.graph.node) == BLOCKS
-    np.testing.assert_array_equal(logits(changed, pictures(2)), logits(quantized, pictures(2)))
+    np.testing.assert_array_equal(logits(changed, pictures(2)), logits(shared, pictures(2)))
 
 
-def test_it_is_done_once(quantized):
-    changed = with_repeated_gates(quantized)
+def test_it_is_done_once(plain):
+    changed = with_repeated_gates(plain)
     assert with_repeated_gates(changed) == changed
 
 
-def test_wide_gates_stay(quantized, monkeypatch):
+def test_wide_gates_stay(plain, monkeypatch):
     monkeypatch.setattr(repeated_gates, "MOST_CHANNELS", WIDE - 1)
-    assert with_repeated_gates(quantized) == quantized
+    assert with_repeated_gates(plain) == plain
 
 
 def test_a_model_in_float_stays():

@@ -1,0 +1,36 @@
+"""The networks of inverted_residual.py as ONNX Runtime's quantizer writes them, and their logits."""
+
+import numpy as np
+import onnx
+import onnxruntime
+from inverted_residual import SIDE
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+
+class _Batch(CalibrationDataReader):
+
+    def __init__(self):
+        self.feeds = iter([{"input": pictures(8)}])
+
+    def get_next(self):
+        return next(self.feeds, None)
+
+
+def pictures(count, channels=3):
+    return np.random.default_rng(1).standard_normal((count, channels, SIDE, SIDE)).astype(
+        np.float32)
+
+
+def quantized(model, folder, activation_type=QuantType.QUInt8, **options):
+    """`model` in QDQ form, weights per channel."""
+    onnx.save(model, folder / "float.onnx")
+    quantize_static(folder / "float.onnx", folder / "int8.onnx", _Batch(),
+                    quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=activation_type, **options)
+    return onnx.load(folder / "int8.onnx")
+
+
+def logits(model, batch):
+    session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": batch})[0]
