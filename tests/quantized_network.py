@@ -1,4 +1,4 @@
-"""The networks of inverted_residual.py as ONNX Runtime's quantizer writes them, and their logits."""
+"""The networks of inverted_residual.py as ONNX Runtime quantizes them, and their logits."""
 
 import numpy as np
 import onnx
