@@ -1,7 +1,6 @@
 """The download stage as a user runs it."""
 
 import hashlib
-import time
 from importlib import resources
 
 import pytest
@@ -81,11 +80,9 @@ def test_a_download_with_another_hash_leaves_nothing(tmp_path):
     assert files_in(tmp_path) == []
 
 
-def test_without_a_network_it_ends_soon_and_leaves_nothing(tmp_path):
+def test_without_a_network_it_tells_so_and_leaves_nothing(tmp_path):
     pets(tmp_path, OTHER)
-    started = time.monotonic()
     result = run_stage("download", tmp_path, DATA_SOURCE_PETS="http://127.0.0.1:9/pets.zip")
-    assert time.monotonic() - started < 60
     line = error_line(result)
     assert "http://127.0.0.1:9/pets.zip: can't be downloaded" in line
     assert "DATA_SOURCE_PETS" in line
