@@ -49,7 +49,7 @@ class Train:
     seed: int = number(0, 2**31 - 1)
     epochs: int = number(1, 10_000)
     batch_size: int = number(2, 65_536)
-    lr: float = number(1e-8, 100.0)
+    lr: float = number(0.0, 100.0)
     weight_decay: float = number(0.0, 10.0)
     label_smoothing: float = number(0.0, 0.9)
     ema_decay: float = number(0.0, 0.99999)

@@ -8,7 +8,7 @@ plots/node_time.csv. In a deep model several layers in a row may be judged as on
 validation pictures is within both bounds, found by doubling and then halving the number.
 
 The recipe's own bound is on the drop as it is seen: it is a target of some tenths of a point, and
-to show one of 0.1 at 95 % confidence on 5,000 pictures, no more than nine of them may be seen
+to show one of 0.1 at 95 % confidence on 5,000 pictures, no more than eight of them may be seen
 differently, which asks for next to all layers in float. What is shown at that confidence is the
 wider bound that selection asks for.
 """
