@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dvc.repo import Repo
 from dvc.utils.hydra import compose_and_dump
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -24,7 +25,6 @@ from stages.config.stage import run_stage
 from stages.files.atomic import replacing
 from stages.files.reading import read_bytes, read_json, read_note
 from stages.reporting.blocks import write_block
-from stages.reporting.pages import require_one_run
 from stages.reporting.results import RESULTS, results_folder
 from stages.reporting.tables import recipe_table, result_table, training_sentence
 
@@ -90,6 +90,24 @@ def keep_run(name: str, command: str | None) -> None:
             encoding="utf-8")
 
 
+def require_reproduced() -> None:
+    """Hold the run to its parameters, code, inputs and outputs, as `dvc status` does.
+
+    Raises:
+        UserError: one has changed since a stage ran.
+    """
+    with Repo() as repo:
+        status = repo.status()
+    for stage, changes in status.items():
+        # A plain string among them says that the stage's command has changed.
+        for found in (found for change in changes if isinstance(change, dict)
+                      for found in change.values()):
+            for what, how in found.items():
+                if how not in ("deleted", "not in cache"):  # a fresh clone has no models or data
+                    where = f"{what}: {', '.join(how)}" if isinstance(how, dict) else what
+                    raise UserError(f"{where}: not as when stage {stage} ran; run 'dvc repro'")
+
+
 def is_default() -> bool:
     """Whether params.yaml is what conf/ composes with nothing overridden.
 
@@ -124,7 +142,7 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help="folder below docs/results for the present run")
     parser.add_argument("--command", help="the command that made the run, for its page")
     arguments = parser.parse_args()
-    require_one_run(read_json(METRICS / "summary.json"), load_params("data", "model"))
+    require_reproduced()
     if arguments.name:
         keep_run(arguments.name, arguments.command)
         log.info("%s: kept", RESULTS / arguments.name)

@@ -8,6 +8,7 @@ import pytest
 from import_closure import ROOT
 from refusals import refusal
 from report_files import copy_metrics
+from working_copy import make_working_copy
 
 from stages import publish
 
@@ -19,6 +20,7 @@ def folder(tmp_path, monkeypatch):
     copy_metrics(tmp_path)
     shutil.copytree(ROOT / publish.CONF, tmp_path / publish.CONF)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(publish, "require_reproduced", lambda: None)  # DVC isn't there
     return tmp_path / publish.RESULTS / "run"
 
 
@@ -101,14 +103,26 @@ def test_conf_that_cannot_be_composed_is_told_in_one_line(folder):
     assert refusal(publish.is_default).startswith("conf: ")
 
 
-def test_metrics_of_another_run_than_the_parameters_are_not_published(folder, monkeypatch):
-    write_pages()
-    path = Path("params.yaml")
-    path.write_text(path.read_text().replace("image_size: 64", "image_size: 96"))
-    monkeypatch.setattr(sys, "argv", ["publish", "run"])
-    assert refusal(publish.main).startswith("metrics/summary.json: is of ['digits', ")
-    assert not folder.exists()
-    assert "old" in publish.README.read_text()
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    return make_working_copy(tmp_path_factory.mktemp("publish") / "repository")
+
+
+@pytest.mark.parametrize(("path", "old", "new", "told"), [
+    ("params.yaml", "image_size: 64", "image_size: 96", "params.yaml: model: not as when stage t"),
+    ("params.yaml", "cutout: 0", "cutout: 2", "params.yaml: train: not as when stage train"),
+    ("stages/report.py", "\n", "\n# changed\n", "stages/report.py: not as when stage report"),
+    ("metrics/summary.json", "0.98", "0.99", "metrics/summary.json: not as when stage report")])
+def test_a_run_that_was_not_made_by_what_is_beside_it_is_not_published(copy, monkeypatch, path,
+                                                                       old, new, told):
+    monkeypatch.chdir(copy)
+    publish.require_reproduced()
+    before = (copy / path).read_text()
+    (copy / path).write_text(before.replace(old, new, 1))
+    said = refusal(publish.require_reproduced)
+    (copy / path).write_text(before)
+    assert said.startswith(told)
+    assert said.endswith("ran; run 'dvc repro'")
 
 
 def test_a_run_is_shown_in_the_pages_that_have_its_markers_and_in_no_other(folder, monkeypatch):
