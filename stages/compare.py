@@ -38,9 +38,10 @@ def main() -> None:
     rows = pd.DataFrame([experiment_row(rev, arguments.by, variants)
                          for rev in arguments.experiments])
     told = markdown(rows.drop(columns="machine"))
+    figure = experiments(rows, variants, arguments.by)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "experiments.csv", rows)
-    save(experiments(rows, variants, arguments.by), folder / "experiments.png")
+    save(figure, folder / "experiments.png")
     with replacing(folder / "README.md") as partial:
         partial.write_text(
             f"# {arguments.name}\n\nMade by `python -m stages.compare {shlex.join(sys.argv[1:])}`; "

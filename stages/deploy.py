@@ -112,7 +112,7 @@ def main() -> None:
         parity = {split: prediction_difference(deployed, dataset.view(split),
                                                predictions[predictions.split == split])
                   for split in ("validation", "test")}
-        check_parity(grey_levels, parity)
+        check_parity(grey_levels, max(params.data.resolution, params.model.image_size), parity)
     size_mb = MODEL_FILE.stat().st_size / 1e6
     write_json(METRICS_FILE, {
         "variant": variant, "size_mb": size_mb, "quantized_nodes": nodes[0],

@@ -107,7 +107,7 @@ def main() -> None:
         log.error("%s", error)
         sys.exit(EXIT_NO_MODEL)
     for stream in filter(None, (sys.stdin, sys.stdout)):  # a file's name need not be text
-        stream.reconfigure(errors="surrogateescape")
+        stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         failed = classify_all(model, find_pictures(arguments.images), as_json=arguments.json)
     except BrokenPipeError:  # the reader has gone (| head); what is still buffered goes nowhere

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.utils.hydra import compose_and_dump
 from hydra.errors import HydraException
@@ -94,14 +95,17 @@ def require_reproduced() -> None:
     """Hold the run to its parameters, code, inputs and outputs, as `dvc status` does.
 
     Raises:
-        UserError: one has changed since a stage ran.
+        UserError: one has changed since a stage ran, or DVC can't tell.
     """
-    with Repo() as repo:
-        status = repo.status()
+    try:
+        with Repo() as repo:
+            status = repo.status()
+    except DvcException as error:
+        raise UserError(f"DVC can't tell whether the run is up to date: {error}") from None
     for stage, changes in status.items():
-        # A plain string among them says that the stage's command has changed.
-        for found in (found for change in changes if isinstance(change, dict)
-                      for found in change.values()):
+        # A plain string is "changed command".
+        for found in (found for change in changes for found in (
+                change.values() if isinstance(change, dict) else [{change: "modified"}])):
             for what, how in found.items():
                 if how not in ("deleted", "not in cache"):  # a fresh clone has no models or data
                     where = f"{what}: {', '.join(how)}" if isinstance(how, dict) else what

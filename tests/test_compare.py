@@ -28,13 +28,14 @@ def write(path, text):
     path.write_text(text)
 
 
-def commit(folder, branch, model, parameters):
+def commit(folder, branch, model, parameters, limit):
     """An experiment as a branch: its parameters and metrics."""
     variants = {name: {"accuracy": 0.9 + 0.01 * index, "validation_accuracy": 0.8,
                        "latency_p50_ms": 4.0 / (index + 1), "throughput_img_s": 100.0,
                        "size_mb": 10.0}
                 for index, name in enumerate(VARIANTS)}
-    write(folder / "params.yaml", yaml.safe_dump({"model": {"name": model, "image_size": 64}}))
+    write(folder / "params.yaml", yaml.safe_dump({"model": {"name": model, "image_size": 64,
+                                                                   "limit": limit}}))
     for path, content in (
             ("summary", {"dataset": "digits", "image_size": 64, "test_images": 50,
                          "variants": variants}),
@@ -56,8 +57,8 @@ def repository(tmp_path_factory):
         "params": ["params.yaml"], "metrics": ["metrics/summary.json", "metrics/export.json",
                                                "metrics/training/metrics.json",
                                                "metrics/system.json"]}))
-    commit(folder, "small", "b0", 4_000_000)
-    commit(folder, "large", "b3", 11_000_000)
+    commit(folder, "small", "b0", 4_000_000, None)
+    commit(folder, "large", "b3", 11_000_000, 16)
     git(folder, "checkout", "-qb", "unfinished")
     git(folder, "rm", "-q", "metrics/summary.json")
     git(folder, "commit", "-qm", "unfinished")
@@ -84,6 +85,14 @@ def test_table_has_a_row_for_each_experiment(repository):
     assert "| b3 " in page
     assert "](experiments.png)" in page
     assert (folder / "experiments.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_parameter_that_is_null_in_one_experiment(repository):
+    result = run(repository, "-m", "stages.compare", "nulls", "--by", "model.limit", "small",
+                 "large")
+    assert result.returncode == 0, result.stderr
+    rows = pd.read_csv(repository / "docs/results/nulls/experiments.csv", keep_default_na=False)
+    assert list(rows["model.limit"]) == ["null", "16"]
 
 
 def test_other_variants_take_the_place_of_int8_static(repository):

@@ -46,12 +46,12 @@ def folder(tmp_path_factory):
     return folder
 
 
-def predict(folder, *arguments, stdin="", blocked=()):
+def predict(folder, *arguments, stdin="", blocked=(), **environment):
     program = ["-c", BLOCKED.format(blocked=blocked)] if blocked else ["-m", "stages.predict"]
     return subprocess.run([sys.executable, *program, *arguments, "--model", "deploy.onnx"],
                           cwd=folder, input=stdin, capture_output=True, text=True, timeout=120,
                           env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
-                               "OMP_NUM_THREADS": "1"})
+                               "OMP_NUM_THREADS": "1", **environment})
 
 
 def test_needs_three_packages_and_tells_a_broken_file_in_one_line(folder):
@@ -139,3 +139,11 @@ def test_pictures_are_brought_to_the_size_of_training(folder, tmp_path):
         _, probabilities, _ = model.run(seen[None])
         found = classify(model, str(path))["probabilities"]
         np.testing.assert_array_equal(list(found.values()), probabilities[0])
+
+
+def test_a_class_that_the_terminal_has_no_letters_for(tmp_path):
+    write_deployed(tmp_path / "deploy.onnx", classes=["größe"] * 3)
+    (tmp_path / "a.png").write_bytes(encode(pixels(0)))
+    result = predict(tmp_path, "a.png", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("a.png\tgröße\t")

@@ -43,6 +43,8 @@ def load_params(*keys: str, path: Path = PARAMS_FILE) -> Params:
             if value is ABSENT or (value is None and "." not in key):
                 raise UserError(f"{path}: {key}: is missing{_known(raw, key)}")
             _check_names(raw, key, path)
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True)
             wanted = OmegaConf.create()
             OmegaConf.update(wanted, key, value)
             params = OmegaConf.merge(params, wanted)

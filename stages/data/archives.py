@@ -6,6 +6,7 @@ name points outside, a link, and more bytes than the archive can honestly hold a
 
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ MAX_MEMBER_BYTES = 64 * 2**20
 MAX_TOTAL_BYTES = 2**30
 MAX_RATIO = 100
 READ_BYTES = 4096
+DRIVE = re.compile("[A-Za-z]:")
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
           NotImplementedError, RuntimeError, UnicodeDecodeError)
@@ -151,7 +153,7 @@ def _safe_parts(entry: _Entry, path: Path) -> tuple[str, ...]:
     if entry.is_special:
         raise UserError(f"{path}: member '{entry.name}' is a link or a device; only files and "
                         "folders are read")
-    if pure.is_absolute() or ".." in pure.parts or (pure.parts and ":" in pure.parts[0]):
+    if pure.is_absolute() or ".." in pure.parts or DRIVE.match(entry.name):
         raise UserError(f"{path}: member '{entry.name}' would land outside the folder; "
                         "the archive is refused")
     return pure.parts
@@ -161,7 +163,8 @@ def pack_folder(folder: Path, target: Path) -> None:
     """Write `folder` to `target` as an uncompressed zip whose bytes depend on its content alone.
 
     Raises:
-        UserError: a link or a device in the folder, or a file or folder that can't be read.
+        UserError: a link, a device or a backslash in a name in the folder, or a file or folder
+            that can't be read.
     """
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for base, folders, files in os.walk(folder, onerror=_unreadable):
@@ -169,6 +172,8 @@ def pack_folder(folder: Path, target: Path) -> None:
             here = Path(base)
             for name in folders + sorted(files):
                 path = here / name
+                if "\\" in name:  # which stands for "/" in archives made on Windows
+                    raise UserError(f"{path}: has a backslash in its name; rename it")
                 if path.is_symlink() or not (path.is_dir() or path.is_file()):
                     raise UserError(f"{path}: is a link or a device; only files and folders are "
                                     "read")

@@ -86,16 +86,20 @@ def load_dataset(images: Path = IMAGES_FILE, splits: Path = SPLITS_FILE) -> Data
     """Open what `prepare` wrote.
 
     Raises:
-        UserError: a file is missing.
+        UserError: a file is missing, or is not what `prepare` wrote.
     """
     for path in (images, splits):
         if not path.is_file():
             raise UserError(f"{path}: no such file; run 'dvc repro prepare'")
-    content = json.loads(splits.read_text(encoding="utf-8"))
-    return Dataset(name=content["name"], classes=content["classes"],
-                   images=np.load(images, mmap_mode="r"),
-                   labels=np.array(content["labels"], dtype=np.int64),
-                   splits={key: np.array(part) for key, part in content["splits"].items()})
+    try:
+        content = json.loads(splits.read_text(encoding="utf-8"))
+        return Dataset(name=content["name"], classes=content["classes"],
+                       images=np.load(images, mmap_mode="r"),
+                       labels=np.array(content["labels"], dtype=np.int64),
+                       splits={key: np.array(part) for key, part in content["splits"].items()})
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError):
+        raise UserError(f"{images} or {splits}: damaged, or not written by prepare; remove both "
+                        "and run 'dvc repro prepare'") from None
 
 
 def evenly(items: np.ndarray, count: int) -> np.ndarray:

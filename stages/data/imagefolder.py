@@ -29,8 +29,9 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
     """List the pictures of the archive at `path`, decoded to `resolution` as they are read.
 
     Raises:
-        UserError: no known layout, an empty class, fewer than two classes, classes that differ
-            between train and test; while reading, a picture that can't be decoded.
+        UserError: no known layout, an empty class, fewer than two classes, a class that can't be
+            printed, classes that differ between train and test; while reading, a picture that
+            can't be decoded.
     """
     archive = Archive(path)
     members = [m for m in archive.members() if not _is_hidden(m)]
@@ -98,6 +99,9 @@ def _check_classes(pictures: dict[tuple[str, ...], list[str]], depth: int, path:
         if train != test:
             raise UserError(f"{path}: classes differ between train and test: "
                             f"{', '.join(sorted(train ^ test))} stands in one only")
+    if odd := [key[-1] for key in sorted(pictures) if not key[-1].isprintable()]:
+        raise UserError(f"{path}: class {odd[0]!a} has a character in its name that can't be "
+                        "printed; rename the folder")
     if len({key[-1] for key in pictures}) < 2:
         raise UserError(f"{path}: has one class only; a classifier needs two or more")
 

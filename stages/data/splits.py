@@ -40,6 +40,9 @@ def split(labels: np.ndarray, is_test: np.ndarray | None, classes: list[str], *,
     rest, validation = _draw(rest, labels, round(validation_fraction * len(rest)), "validation",
                              classes, seed)
     train, calibration = _draw(rest, labels, calibration_size, "calibration", classes, seed)
+    if absent := _absent(labels[test], classes):
+        raise UserError(f"class '{classes[absent[0]]}' has no picture in the test split that the "
+                        "data set brings; add some, or leave the class out")
     parts = (train, validation, test, calibration)
     return {name: np.sort(part) for name, part in zip(SPLIT_NAMES, parts, strict=True)}
 
@@ -90,8 +93,12 @@ def _draw(pool: np.ndarray, labels: np.ndarray, size: int, name: str, classes: l
                         f"few to train on; lower its share or add pictures")
     rest, drawn = train_test_split(pool, test_size=size, stratify=labels[pool], random_state=seed)
     for part, where in ((rest, "what is left to train on"), (drawn, f"split '{name}'")):
-        if absent := sorted(set(range(len(classes))) - set(labels[part].tolist())):
+        if absent := _absent(labels[part], classes):
             raise UserError(f"class '{classes[absent[0]]}' has too few pictures "
                             f"({counts[absent[0]]}) to stand in {where}; add pictures or change "
                             "the shares")
     return rest, drawn
+
+
+def _absent(labels: np.ndarray, classes: list[str]) -> list[int]:
+    return sorted(set(range(len(classes))) - set(labels.tolist()))

@@ -14,8 +14,9 @@ from stages.measurement.predictor import EVALUATION_BATCH
 from stages.measurement.session import open_session
 from stages.model.preprocess import UINT8_MAX, preprocess
 
-# Float resizing in another order of sums: 0.004 grey levels from 500 by 375 to 224 pixels.
-MAX_GREY_LEVELS = 0.02
+# Float resizing in another order of sums: 0.004 grey levels from 500 by 375 to 224 pixels. It grows
+# with coordinates: 0.021 from 800 to 768, 0.036 from 2048 to 1900.
+MAX_GREY_LEVELS, OF_SIDE = 0.02, 512
 # Where a picture has the model's size, all is equal to the last digit. Resized, values that stand
 # half-way between two steps of an INT8 model's input can fall either way, and so can the class of
 # a near tie: of CIFAR-10 enlarged six times, on a CPU with AVX2, these are 3 % of the values; a
@@ -56,15 +57,16 @@ def prediction_difference(model: DeployedModel, pictures: np.ndarray, expected: 
             "accuracy": float((predicted == expected.label.to_numpy()).mean())}
 
 
-def check_parity(grey_levels: float, predictions: dict[str, dict[str, Any]]) -> None:
-    """Hold what was measured to the bounds above.
+def check_parity(grey_levels: float, side: int, predictions: dict[str, dict[str, Any]]) -> None:
+    """Hold what was measured to the bounds above; `side` is of the larger pictures, in pixels.
 
     Raises:
         UserError: the deployed model is not the selected variant behind the same preprocessing.
     """
-    if not grey_levels <= MAX_GREY_LEVELS:
+    bound = MAX_GREY_LEVELS * max(1, side / OF_SIDE)
+    if not grey_levels <= bound:
         raise UserError(f"deploy: preprocessing in the graph is off by {grey_levels:.2g} grey "
-                        f"levels, accepted are {MAX_GREY_LEVELS}")
+                        f"levels, accepted are {bound:.2g}")
     for split, found in predictions.items():
         tipped = round((1 - found["class_agreement"]) * found["images"])
         accepted = max(1, int((1 - MIN_AGREEMENT) * found["images"]))

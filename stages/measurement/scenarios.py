@@ -25,7 +25,7 @@ from PIL import Image
 from stages.config.errors import UserError
 from stages.config.schema import Benchmark
 from stages.measurement.pinning import cores, pin, pinned_threads
-from stages.measurement.session import Predictor, thread_count
+from stages.measurement.session import ONNX_ERRORS, Predictor, thread_count
 from stages.measurement.timing import WarmUp, interleaved, warm_up
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ PASSES = 5
 # Untimed runs of each batch size in a new process, where ONNX Runtime lays out its memory and
 # PyTorch's allocator maps its own; a fifth run is within a tenth of the later ones.
 BATCH_WARM_UP = 3
+MEMORY = "is there memory for all variants at benchmark.batch_sizes?"
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def measure(contenders: dict[str, Contender], pictures: Pictures, settings: Benc
     """Time all contenders in all scenarios.
 
     Raises:
-        UserError: a model can't be loaded, or the process of a pass was ended from outside.
+        UserError: a model can't be loaded or run, or the process of a pass was ended from outside.
     """
     result = Measurement()
     for number in range(PASSES):
@@ -138,8 +139,11 @@ def in_new_process(call: Callable[[], OnePass]) -> OnePass:
         try:
             return pool.submit(call).result()
         except BrokenProcessPool:
-            raise UserError("the process that measured was ended from outside; is there memory "
-                            "for all variants at benchmark.batch_sizes?") from None
+            raise UserError(f"the process that measured was ended from outside; {MEMORY}"
+                            ) from None
+        except (*ONNX_ERRORS, RuntimeError, MemoryError) as error:
+            raise UserError(f"a variant can't be run ({str(error).splitlines()[0]}); {MEMORY}"
+                            ) from None
 
 
 def rounds_of(total: int, number: int) -> tuple[int, int]:

@@ -101,7 +101,7 @@ def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str)
     fresh = [name for name in own if own[name].shape != state[name].shape]
     if set(fresh) - set([*own][-2:]):
         raise UserError(f"{source}: {len(fresh)} tensors have another shape, '{fresh[0]}' first; "
-                        "it belongs to another model")
+                        "it belongs to another model, or to one for another model.image_size")
     model.load_state_dict({name: torch.zeros_like(own[name]) if name in fresh else state[name]
                            for name in own})
     log.info("%s: loaded, %s new", source, ", ".join(fresh) or "nothing")

@@ -47,8 +47,9 @@ def export_onnx(model: nn.Module, params: Model, classes: list[str], opset: int
             proto = exporter(model, example, opset)
     except torch.onnx.errors.OnnxExporterError as error:
         newer = "; try 18" if opset < OLDEST_DYNAMO_OPSET else ""
+        reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"export.opset: {params.name} can't be exported at opset {opset}: "
-                        f"{str(error).splitlines()[0]}{newer}") from None
+                        f"{reason}{newer}") from None
     proto = clean(proto)
     metadata = {"classes": json.dumps(classes), "model": params.name,
                 "image_size": str(params.image_size),

@@ -19,7 +19,7 @@ LARGEST_WEIGHT = 127  # of signed, symmetric INT8
 def weighted_layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
     """The convolutions and fully connected layers of `model` with the names of their weights.
 
-    The first axis of each weight is its output channel.
+    The first axis of each weight is its output channel, as export writes it (Gemm with transB).
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     return [(node, node.input[1]) for node in model.graph.node

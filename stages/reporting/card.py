@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from stages.reporting.license import OTHER, WeightsOrigin
-from stages.reporting.tables import result_table
+from stages.reporting.tables import cell, result_table
 
 WEAKEST = 3
 
@@ -23,6 +23,7 @@ def model_card(summary: dict[str, Any], facts: dict[str, Any], evaluation: dict[
         origin: of the weights that training began with.
     """
     preset, accuracy, classes = facts["preset"], facts["accuracy"], facts["classes"]
+    names = ", ".join(map(cell, classes))
     weakest = sorted(evaluation["by_class"].items(), key=lambda item: item[1])[:WEAKEST]
     side, size = preset["resolution"], preset["image_size"]
     front = _front_matter(preset, accuracy, origin.license)
@@ -31,7 +32,7 @@ def model_card(summary: dict[str, Any], facts: dict[str, Any], evaluation: dict[
 
 # {preset['name']} for {preset['data']}
 
-Names the class of a picture, one of {len(classes)}: {', '.join(classes)}. One ONNX file of
+Names the class of a picture, one of {len(classes)}: {names}. One ONNX file of
 {size_mb:.2f} MB: variant {preset['variant']}, opset {preset['opset']}. It takes uint8 pictures
 of any size; resizing and normalization are in the graph.
 
@@ -85,7 +86,7 @@ print(classes[index[0]], probabilities[0, index[0]])
 
 On {accuracy['images']:,} test pictures, which decided nothing: {accuracy['accuracy']:.2%} right
 (95 %: {accuracy['accuracy_ci95_low']:.2%} to {accuracy['accuracy_ci95_high']:.2%}).
-Weakest classes: {', '.join(f'{name} ({share:.2%})' for name, share in weakest)}.
+Weakest classes: {', '.join(f'{cell(name)} ({share:.2%})' for name, share in weakest)}.
 
 {result_table(summary, system)}
 The model's file is somewhat larger than its variant's: it carries its preprocessing and facts.

@@ -34,13 +34,14 @@ def class_drops(by_class: dict[str, dict[str, float]], reference: str, first: st
     """Drop in accuracy by class against `reference`, in points, for every other variant.
 
     `by_class` is accuracy as a fraction by variant and class. At most `count` classes are given,
-    those first in which the variant `first` loses most.
+    those first in which the variant `first` loses most, or any variant where it is the reference.
     """
     rows = [{"class": name, "reference": accuracy,
              "drops": {variant: 100 * (accuracy - accuracies[name])
                        for variant, accuracies in by_class.items() if variant != reference}}
             for name, accuracy in by_class[reference].items()]
-    return sorted(rows, key=lambda row: -row["drops"].get(first, 0))[:count]
+    return sorted(rows, key=lambda row: -row["drops"].get(first, max(row["drops"].values(),
+                                                                     default=0)))[:count]
 
 
 def with_examples(pairs: list[dict[str, Any]], wrong: pd.DataFrame, dataset: Dataset, count: int

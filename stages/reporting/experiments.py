@@ -54,7 +54,7 @@ def _value(params: dict[str, Any], key: str) -> Any:
         if not isinstance(value, dict) or part not in value:
             raise KeyError(key)
         value = value[part]
-    return value
+    return "null" if value is None else value
 
 
 def markdown(rows: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE
 from stages.config.schema import Params
 from stages.files.atomic import replacing
-from stages.reporting.tables import cpu_label, speedup
+from stages.reporting.tables import cell, cpu_label, speedup
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -27,13 +27,6 @@ def points(value: float) -> str:
 def chance(p: float) -> str:
     """A p-value: two digits, and no zero."""
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
-def cell(text: str) -> str:
-    """Text of a name that can't end a cell of a Markdown table or start a tag."""
-    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
-        text = text.replace(character, escaped)
-    return text
 
 
 def environment() -> Environment:

@@ -22,6 +22,13 @@ def result_table(summary: dict[str, Any], system: dict[str, Any]) -> str:
             f"{summary['selected']['reason']}.\n")
 
 
+def cell(text: str) -> str:
+    """Text of a name that can't end a cell of a Markdown table or start a tag."""
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
+        text = text.replace(character, escaped)
+    return text
+
+
 def cpu_label(cpu: dict[str, Any]) -> str:
     """Model and latest instruction sets of a cpu of system.json."""
     return f"{cpu['model']} ({', '.join(cpu['flags'][-2:]) or cpu['architecture']})"

@@ -194,7 +194,7 @@ def test_a_member_that_points_outside_is_refused(tmp_path, kind, name):
         assert name in message
 
 
-@pytest.mark.parametrize("name", ["a..b/c..d", "...", "a/..b/c", "a/b:c"])
+@pytest.mark.parametrize("name", ["a..b/c..d", "...", "a/..b/c", "a/b:c", "10:30/a"])
 def test_a_name_with_dots_or_colons_may_point_inside(tmp_path, name):
     assert read_all(write_tar(tmp_path / "archive", {name: b"1"})) == {name: b"1"}
 
@@ -391,3 +391,10 @@ def test_a_file_name_that_is_no_text_is_refused(tmp_path):
     except OSError:
         pytest.skip("this file system takes UTF-8 names alone")
     assert "not UTF-8" in refusal(pack_folder, folder, tmp_path / "archive")
+
+
+def test_a_backslash_in_a_name_is_refused_where_it_would_be_read_as_a_folder(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a\\b.png").write_bytes(b"1")
+    assert "backslash in its name" in refusal(pack_folder, folder, tmp_path / "archive")

@@ -131,6 +131,13 @@ def test_a_class_that_a_given_split_lacks_in_train_is_refused():
     assert "class 'class 1' has 0 pictures left for train and validation" in message
 
 
+def test_a_class_that_a_given_test_split_lacks_is_refused():
+    labels = labels_of(50, 50)
+    is_test = (labels == 1) & (np.arange(100) >= 50)
+    message = refusal(split, labels, is_test, names_of(2), **SETTINGS)
+    assert "class 'class 0' has no picture in the test split" in message
+
+
 def pictures_with(*copies):
     """Twelve pictures of which `copies` are (position, position of the original)."""
     images = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)

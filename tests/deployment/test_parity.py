@@ -48,7 +48,7 @@ def test_same_predictions(compared):
     assert found["class_agreement"] == 1
     assert found["max_confidence_diff"] <= 1e-6
     assert found["accuracy"] == (compared[2].predicted == 0).mean()
-    check_parity(0.0, {"validation": found})
+    check_parity(0.0, SIDE, {"validation": found})
 
 
 def test_other_predictions(compared):
@@ -68,13 +68,18 @@ def test_other_predictions(compared):
     (0, {"mean_confidence_diff": 0.011}, "0.011 on average"),
     (0, {"mean_confidence_diff": float("nan")}, "nan on average")])
 def test_what_is_out_of_bounds_is_told(grey_levels, change, told):
-    assert told in refusal(check_parity, grey_levels, {"validation": {**GOOD, **change}})
+    assert told in refusal(check_parity, grey_levels, SIDE, {"validation": {**GOOD, **change}})
+
+
+def test_large_pictures_may_differ_by_more():
+    assert "accepted are 0.02" in refusal(check_parity, 0.03, 500, {})
+    check_parity(0.03, 800, {})
 
 
 @pytest.mark.parametrize(("images", "tipped"), [(7, 1), (80, 1), (400, 4)])
 def test_near_ties_may_tip(images, tipped):
     agreement = (images - tipped) / images
-    check_parity(0, {"test": {**GOOD, "images": images, "class_agreement": agreement}})
+    check_parity(0, SIDE, {"test": {**GOOD, "images": images, "class_agreement": agreement}})
 
 
 def test_nodes_that_turn_to_float_are_told():

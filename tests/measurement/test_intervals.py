@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 from refusals import refusal
+from scipy.stats import norm
 
 from stages.measurement.intervals import (
     minimum_runs,
     percentile_interval,
     ratio_interval,
     require_runs,
+    tail_of_few,
 )
 
 
@@ -93,3 +95,15 @@ def test_a_pass_without_runs_is_left_out():
 def test_ratio_is_the_same_every_time():
     reference, times = passes(2, 2, noise=0.2), passes(1, 1, noise=0.2, seed=3)
     assert ratio_interval(reference, times) == ratio_interval(reference, times)
+
+
+@pytest.mark.parametrize(("passes", "students_t"), [(2, 12.706), (5, 2.776), (10, 2.262)])
+def test_few_passes_make_the_interval_as_wide_as_students_t(passes, students_t):
+    """Resamples of n values spread by sqrt((n - 1) / n) of the unbiased standard deviation."""
+    width = -norm.ppf(tail_of_few(passes)) * np.sqrt((passes - 1) / passes)
+    assert width == pytest.approx(students_t, abs=1e-3)
+
+
+def test_of_one_pass_or_of_many_the_tail_is_the_plain_one():
+    assert tail_of_few(1) == pytest.approx(0.025)
+    assert tail_of_few(10_000) == pytest.approx(0.025, abs=1e-4)

@@ -84,3 +84,9 @@ def test_fine_tuning_is_told():
 def test_example_on_the_card_is_python():
     for block in re.findall(r"```python\n(.*?)```", card(), re.S):
         compile(block, "card", "exec")
+
+
+def test_names_of_classes_start_no_tag():
+    page = card(classes=["<b>left", "right"])
+    assert "&lt;b>left" in page
+    assert "<b>left" not in page

@@ -185,6 +185,19 @@ def test_of_those_as_fast_as_the_fastest_the_most_accurate_is_selected():
     assert fastest["reason"].startswith("fastest whose drop")
 
 
+def test_of_two_that_are_level_in_both_the_faster_is_selected():
+    selected = select(rows(slower=2.0, faster=2.08),
+                      bounds(onnx_fp32=0.0, slower=0.26, faster=0.26), 1.0)
+    assert selected["variant"] == "faster"
+    assert selected["reason"].startswith("fastest whose drop")
+
+
+def test_without_a_candidate_the_float_model_is_selected():
+    selected = select({}, bounds(onnx_fp32=0.0), 1.0)
+    assert selected["variant"] == "onnx_fp32"
+    assert "(there is none)" in selected["reason"]
+
+
 def test_class_names_that_pandas_takes_for_missing_values_are_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["NA", "None", "null", "nan", "1"]
