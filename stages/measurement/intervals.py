@@ -60,10 +60,13 @@ def ratio_interval(reference: Passes, times: Passes, seed: int = 0) -> tuple[flo
     ratios = [np.divide(theirs, ours) for theirs, ours in zip(reference, times, strict=True)
               if len(ours)]
     random = np.random.default_rng(seed)
-    medians = [np.median(np.concatenate([
-        random.choice(ratios[chosen], len(ratios[chosen]))
-        for chosen in random.integers(len(ratios), size=len(ratios))]))
-        for _ in range(RESAMPLES)]
+    lengths = np.array([len(of_pass) for of_pass in ratios])
+    longest = lengths.max()
+    padded = np.array([np.pad(of_pass, (0, longest - len(of_pass))) for of_pass in ratios])
+    passes = random.integers(len(ratios), size=(RESAMPLES, len(ratios), 1))
+    pairs = (random.random((RESAMPLES, len(ratios), longest)) * lengths[passes]).astype(int)
+    resampled = np.where(np.arange(longest) < lengths[passes], padded[passes, pairs], np.nan)
+    medians = np.nanmedian(resampled.reshape(RESAMPLES, -1), axis=1)
     tail = tail_of_few(len(ratios))
     low, high = np.quantile(medians, [tail, 1 - tail])
     return float(np.median(np.concatenate(ratios))), float(low), float(high)

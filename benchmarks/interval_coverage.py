@@ -1,0 +1,69 @@
+"""How often the 95 % interval of a speed-up holds the true ratio.
+
+    python -m benchmarks.interval_coverage [--cases 300]
+
+Logarithms of times are normal, the true ratio is 1; passes differ, or don't. Raw data goes to
+docs/interval_coverage.json, the table to docs/measuring.md.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.arguments import count
+from stages.config.stage import run_stage
+from stages.files.atomic import write_json
+from stages.measurement.intervals import ratio_interval
+from stages.measurement.scenarios import PASSES
+from stages.reporting.blocks import write_block
+
+log = logging.getLogger(__name__)
+
+RAW, PAGE = Path("docs/interval_coverage.json"), Path("docs/measuring.md")
+# Standard deviation of the logarithm of a ratio: from pass to pass, and from round to round.
+SPREADS = ((0.0, 0.1), (0.05, 0.1), (0.05, 0.02), (0.087, 0.123))
+ROUNDS = (20, 1)  # of a pass: one picture, and batches
+
+
+def simulate(between: float, within: float, rounds: int, cases: int) -> dict[str, float]:
+    """Shares of `cases` intervals that hold the true ratio, and that lie wholly above it."""
+    random = np.random.default_rng(0)
+    held = above = 0
+    for _ in range(cases):
+        times = np.exp(random.normal(0, between, (PASSES, 1))
+                       + random.normal(0, within, (PASSES, rounds)))
+        _, low, high = ratio_interval(np.ones_like(times), times)
+        held += low <= 1 <= high
+        above += low > 1
+    return {"between": between, "within": within, "rounds": rounds,
+            "held": held / cases, "above": above / cases}
+
+
+def told(rows: list[dict[str, float]], cases: int) -> str:
+    """The page's block."""
+    lines = [f"{cases} simulated cases a row, {PASSES} passes.", "",
+             "| rounds a pass | spread of passes | spread of rounds | interval holds the ratio "
+             "| lies above it |", "| --- | --- | --- | --- | --- |"]
+    lines += [f"| {row['rounds']} | {row['between']:.1%} | {row['within']:.1%} "
+              f"| {row['held']:.1%} | {row['above']:.1%} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=count, default=300)
+    cases = parser.parse_args().cases
+    rows = []
+    for rounds in ROUNDS:
+        for between, within in SPREADS:
+            rows.append(simulate(between, within, rounds, cases))
+            log.info("%s", rows[-1])
+    write_json(RAW, {"cases": cases, "passes": PASSES, "rows": rows})
+    write_block(PAGE, "coverage", told(rows, cases))
+
+
+if __name__ == "__main__":
+    run_stage(main)
