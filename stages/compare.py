@@ -12,6 +12,7 @@ import sys
 
 import pandas as pd
 
+from stages.config.errors import UserError
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing, write_csv
@@ -34,6 +35,8 @@ def main() -> None:
                         help="shown beside onnx_fp32; may be given more than once (int8_static)")
     arguments = parser.parse_args()
     folder = results_folder(arguments.name)
+    if (folder / "summary.json").is_file():
+        raise UserError(f"{folder}: holds a published run; choose another name")
     variants = [REFERENCE, *(arguments.variant or ["int8_static"])]
     rows = pd.DataFrame([experiment_row(rev, arguments.by, variants)
                          for rev in arguments.experiments])

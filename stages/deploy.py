@@ -87,6 +87,9 @@ def main() -> None:
     params = load_params("data", "model", "train", "export", "quantize.variants", "variants")
     summary = read_json(METRICS / "summary.json")
     variant = summary["selected"]["variant"]
+    if variant not in params.variants:
+        raise UserError(f"metrics/summary.json: selects {variant}, which params.yaml has not; run "
+                        "'dvc repro report'")
     source = Path(params.variants[variant])
     if not source.is_file():
         raise UserError(f"{source}: no such file; run 'dvc repro'")
@@ -129,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, __doc__)

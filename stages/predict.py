@@ -37,7 +37,7 @@ def find_pictures(arguments: list[str]) -> Iterator[str]:
     """The paths that `arguments` name; one that leads nowhere is passed on, to fail when read."""
     for argument in arguments:
         if argument == "-":
-            yield from filter(None, (line.rstrip("\n") for line in sys.stdin or ()))
+            yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin or ()))
         elif os.path.isdir(argument):
             yield from in_folder(argument)
         elif os.path.exists(argument):
@@ -90,8 +90,14 @@ def classify_all(model: DeployedModel, paths: Iterator[str], *, as_json: bool) -
             failed += 1
         else:
             print(json.dumps(found) if as_json else
-                  f"{path}\t{found['class']}\t{found['probability']:.4f}", flush=True)
+                  f"{one_field(path)}\t{one_field(found['class'])}\t"
+                  f"{found['probability']:.4f}", flush=True)
     return failed
+
+
+def one_field(text: str) -> str:
+    """`text` with what would end a field or a line written as an escape."""
+    return text.translate({ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"})
 
 
 def main() -> None:

@@ -34,11 +34,15 @@ def main() -> None:
                          "data.test_fraction", "data.calibration_size", "data.seed").data
     if not ARCHIVE.is_file():
         raise UserError(f"{ARCHIVE}: no such file; run 'dvc repro download'")
-    listing = read_listing(params, ARCHIVE)
-    splits = split(listing.labels, listing.is_test, listing.classes,
-                   validation_fraction=params.validation_fraction,
-                   test_fraction=params.test_fraction,
-                   calibration_size=params.calibration_size, seed=params.seed)
+    try:
+        listing = read_listing(params, ARCHIVE)
+        splits = split(listing.labels, listing.is_test, listing.classes,
+                       validation_fraction=params.validation_fraction,
+                       test_fraction=params.test_fraction,
+                       calibration_size=params.calibration_size, seed=params.seed)
+    except UserError as error:
+        raise UserError(f"{error} (a source that was changed is read again by 'dvc repro --force "
+                        "download')") from None
     if len(splits["calibration"]) > len(splits["train"]):
         log.warning("data.calibration_size: %d pictures are held out of train, which leaves it %d; "
                     "lower it", len(splits["calibration"]), len(splits["train"]))
@@ -51,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, __doc__)

@@ -73,6 +73,14 @@ def keep_run(name: str, command: str | None) -> None:
     kept |= {f"quantize_{variant}.json": METRICS / "quantize" / f"{variant}.json"
              for variant in load_params("quantize.variants").quantize.variants}
     contents = {target: read_bytes(source) for target, source in kept.items()}
+    summary, *_ = [read_json(path) for path in kept.values() if path.suffix == ".json"]
+    if (folder / "experiments.csv").is_file():
+        raise UserError(f"{folder}: holds a comparison of experiments; choose another name")
+    if (folder / "summary.json").is_file():
+        before = read_json(folder / "summary.json")
+        if any(before.get(key) != summary[key] for key in ("dataset", "model", "image_size")):
+            raise UserError(f"{folder}: holds a run of {before.get('model')} on "
+                            f"{before.get('dataset')}; choose another name, or remove it")
     for target, content in contents.items():
         with replacing(folder / target) as partial:
             partial.write_bytes(content)

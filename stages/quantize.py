@@ -31,9 +31,9 @@ def main() -> None:
         record = write_variant(SOURCE, partial, recipe, params.model, load_dataset,
                                params.quantize.max_drop_pp)
         record_recipe(partial, recipe, rounded=record.rounded, tuned=record.tuned)
+        executed = executed_graph(partial)
     write_json(Path(f"metrics/calibration/{variant}.json"),
                calibration_record(recipe.calibration, record.positions, record.ranges))
-    executed = executed_graph(target)
     counts = operator_counts(executed)
     quantized, left = quantized_and_float(counts)
     size_mb, source_mb = target.stat().st_size / 1e6, SOURCE.stat().st_size / 1e6

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
@@ -32,6 +33,8 @@ def read_history() -> pd.DataFrame:
 
 def main() -> None:
     params = load_params("model", "quantize.max_drop_pp", "variants")
+    if REFERENCE not in params.variants:
+        raise UserError(f"variants: has no {REFERENCE}, which all others are compared with")
     evaluations = {name: read_json(METRICS / "evaluate" / f"{name}.json")
                    for name in params.variants}
     predictions = {name: read_csv(Path(f"data/predictions/{name}.csv"))
@@ -68,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, __doc__)

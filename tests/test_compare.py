@@ -112,6 +112,13 @@ def test_note_is_kept(repository):
     assert (folder / "README.md").read_text().count("\n\nB3 is starved.\n\n|") == 1
 
 
+def test_a_published_run_is_not_replaced(repository):
+    write(repository / "docs/results/published/summary.json", "{}")
+    result = run(repository, "-m", "stages.compare", "published", "--by", "model.name", "small")
+    assert result.returncode == 1
+    assert "published: holds a published run; choose another name" in result.stderr
+
+
 @pytest.mark.parametrize(("arguments", "told"), [
     (["--by", "model.name", "absent"], "absent: "),
     (["--by", "model.depth", "small"], "small: has no 'model.depth' in its parameters"),

@@ -66,7 +66,7 @@ def test_needs_three_packages_and_tells_a_broken_file_in_one_line(folder):
 
 
 def test_paths_from_stdin_as_json(folder):
-    result = predict(folder, "-", "--json", stdin="pictures/a.png\n\npictures/b.JPG\n")
+    result = predict(folder, "-", "--json", stdin="pictures/a.png\r\n\npictures/b.JPG\n")
     assert result.returncode == 0, result.stderr
     assert not result.stderr
     found = [json.loads(line) for line in result.stdout.splitlines()]
@@ -147,3 +147,10 @@ def test_a_class_that_the_terminal_has_no_letters_for(tmp_path):
     result = predict(tmp_path, "a.png", PYTHONIOENCODING="ascii")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("a.png\tgröße\t")
+
+
+def test_a_name_with_a_line_break_is_one_line(tmp_path):
+    write_deployed(tmp_path / "deploy.onnx")
+    (tmp_path / "a\n\tb.png").write_bytes(encode(pixels(0)))
+    [line] = predict(tmp_path, "a\n\tb.png").stdout.splitlines()
+    assert line.split("\t")[0] == "a\\n\\tb.png"

@@ -49,6 +49,16 @@ def test_a_run_that_lacks_a_file_leaves_nothing_half_copied(folder):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(("file", "content", "told"), [
+    ("summary.json", '{"dataset": "pets", "model": "b0"}', "holds a run of b0 on pets; choose"),
+    ("experiments.csv", "a", "holds a comparison of experiments; choose another name")])
+def test_a_run_does_not_take_the_place_of_something_else(folder, file, content, told):
+    folder.mkdir(parents=True)
+    (folder / file).write_text(content)
+    assert told in refusal(publish.keep_run, "run", None)
+    assert [path.name for path in folder.iterdir()] == [file]
+
+
 def test_note_is_kept_when_the_run_is_published_again(folder):
     folder.mkdir(parents=True)
     (folder / "NOTE.md").write_text(NOTE)

@@ -117,4 +117,10 @@ def _hint(key: str, object_type: Any) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    """The first line of `error`, in words of params.yaml where they are those of OmegaConf."""
+    line = str(error).strip().split("\n")[0]
+    if "is not a ListConfig, list or tuple" in line:
+        return "must be a list, as in [1, 8]"
+    if "is not Optional" in line or "value 'None'" in line:
+        return "must not be null"
+    return line

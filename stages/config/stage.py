@@ -1,5 +1,6 @@
 """The frame a stage runs in: logging on, and bad input told in one line."""
 
+import argparse
 import logging
 import sys
 from collections.abc import Callable
@@ -12,8 +13,16 @@ EXIT_BAD_INPUT = 1
 EXIT_INTERRUPTED = 130
 
 
-def run_stage(main: Callable[[], None]) -> None:
-    """Run `main` and exit: 0 when it is done, 1 on bad input, 130 when interrupted."""
+def run_stage(main: Callable[[], None], description: str | None = None) -> None:
+    """Run `main` and exit: 0 when it is done, 1 on bad input, 130 when interrupted.
+
+    Args:
+        description: of a stage that takes no arguments, which are then refused (exit 2).
+    """
+    if description:
+        argparse.ArgumentParser(
+            description=description, epilog="Parameters are read from params.yaml.",
+            formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s",
                         stream=sys.stderr)
     for ours in ("stages", "__main__"):
@@ -24,7 +33,10 @@ def run_stage(main: Callable[[], None]) -> None:
         log.error("%s", error)
         sys.exit(EXIT_BAD_INPUT)
     except OSError as error:  # no permission, a full disk, a folder in a file's place
-        log.error("%s", error if error.filename is None else f"{error.filename}: {error.strerror}")
+        path = error.filename2 or error.filename  # the second is what was to be replaced
+        in_the_way = (IsADirectoryError, NotADirectoryError, FileExistsError)
+        log.error("%s", error if path is None else f"{path}: {error.strerror}"
+                  + ("; remove or rename it" if isinstance(error, in_the_way) else ""))
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         log.error("interrupted")

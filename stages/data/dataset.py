@@ -1,6 +1,7 @@
 """The prepared data set: one array file of pictures and one file of labels, classes and splits."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,9 @@ def write_images(listing: Listing, resolution: int, path: Path = IMAGES_FILE) ->
     shape = (len(listing.labels), resolution, resolution, 3)
     with replacing(path) as partial:
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # on a full disk, writing to the map would kill
+            with partial.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
         for position, picture in listing.pictures:
             if picture.shape != shape[1:]:
                 raise UserError(f"data.resolution: got {resolution}, but these pictures come as "
@@ -93,13 +97,23 @@ def load_dataset(images: Path = IMAGES_FILE, splits: Path = SPLITS_FILE) -> Data
             raise UserError(f"{path}: no such file; run 'dvc repro prepare'")
     try:
         content = json.loads(splits.read_text(encoding="utf-8"))
-        return Dataset(name=content["name"], classes=content["classes"],
-                       images=np.load(images, mmap_mode="r"),
-                       labels=np.array(content["labels"], dtype=np.int64),
-                       splits={key: np.array(part) for key, part in content["splits"].items()})
+        dataset = Dataset(
+            name=content["name"], classes=content["classes"],
+            images=np.load(images, mmap_mode="r"),
+            labels=np.array(content["labels"], dtype=np.int64),
+            splits={key: np.array(part, np.int64) for key, part in content["splits"].items()})
+        whole = (dataset.images.dtype == np.uint8 and dataset.images.ndim == 4
+                 and dataset.images.shape[3] == 3
+                 and dataset.labels.shape == dataset.images.shape[:1]
+                 and 0 <= dataset.labels.min() <= dataset.labels.max() < len(dataset.classes)
+                 and all(len(part) and 0 <= part.min() <= part.max() < len(dataset.labels)
+                         for part in dataset.splits.values()))
     except (ValueError, KeyError, TypeError, AttributeError, EOFError):
-        raise UserError(f"{images} or {splits}: damaged, or not written by prepare; remove both "
-                        "and run 'dvc repro prepare'") from None
+        whole = False
+    if not whole:
+        raise UserError(f"{images} or {splits}: damaged, or not written by prepare; run "
+                        "'dvc repro --force prepare'")
+    return dataset
 
 
 def evenly(items: np.ndarray, count: int) -> np.ndarray:

@@ -58,6 +58,10 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
         log.warning("%s: %d pictures lie beside the folders of the classes; left out", path,
                     outside)
     _check_classes(pictures, depth, path)
+    if all(len(m.parts) > skip + depth + 1 for m, skip in found if _is_picture(m)):
+        raise UserError(f"{path}: its pictures stand a folder too deep, "
+                        f"{next(m.name for m, _ in found if _is_picture(m))} say; expected "
+                        "train/<class>/* and test/<class>/*, or <class>/*")
     classes = sorted({key[-1] for key in pictures})
     listed = [(key, name) for key in sorted(pictures) for name in sorted(set(pictures[key]))]
     labels = np.array([classes.index(key[-1]) for key, _ in listed], dtype=np.int64)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.measurement.preflight import recipe_in, warn_if_saturating
 from stages.measurement.session import Predictor, open_session, predictor_of, thread_count
@@ -23,7 +24,11 @@ def load_onnx(path: Path) -> Predictor:
         UserError: the file is missing or no such model.
     """
     session = open_session(path, thread_count())
-    warn_if_saturating(path, recipe_in(session.get_modelmeta().custom_metadata_map))
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: its metadata can't be read ({error})") from None
+    warn_if_saturating(path, recipe_in(metadata))
     return predictor_of(session)
 
 

@@ -63,7 +63,7 @@ def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = onnxruntime.InferenceSession(model, options, providers=[provider])
-    except ONNX_ERRORS as error:
+    except (*ONNX_ERRORS, UnicodeDecodeError) as error:
         raise UserError(f"{name}: not an ONNX model that can be run "
                         f"({str(error).splitlines()[0]})") from None
     # ONNX Runtime goes on with the CPU, silently, where a provider lacks its driver or library.
@@ -74,6 +74,17 @@ def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU
 
 
 def predictor_of(session: onnxruntime.InferenceSession) -> Predictor:
-    """The model of `session`, as a function."""
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})[0]
+    """The model of `session`, as a function, which raises UserError on pictures it can't take."""
+    inputs = session.get_inputs()
+    if not inputs:
+        raise UserError("an ONNX model without an input; run 'dvc repro'")
+
+    def predictor(batch: np.ndarray) -> np.ndarray:
+        try:
+            return session.run(None, {inputs[0].name: batch})[0]
+        except ONNX_ERRORS as error:
+            raise UserError(f"an ONNX model can't take pictures as params.yaml has them, shape "
+                            f"{batch.shape} ({' '.join(str(error).split())}); run 'dvc repro'"
+                            ) from None
+
+    return predictor

@@ -7,6 +7,9 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
+from stages.config.errors import UserError
+from stages.measurement.session import CPU, ONNX_ERRORS, QUIET
+
 QUANTIZED_PREFIXES = ("QLinear", "QGemm", "QAttention")
 QUANTIZED = {"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
              "NhwcMaxPool"}  # which has no kernel but of integers
@@ -23,13 +26,21 @@ def operator_counts(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def executed_graph(path: Path) -> onnx.ModelProto:
-    """The graph that ONNX Runtime runs for the model at `path` on this CPU."""
+    """The graph that ONNX Runtime runs for the model at `path` on this CPU.
+
+    Raises:
+        UserError: it can't run the model.
+    """
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(optimized)
-        options.log_severity_level = 3
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        options.log_severity_level = QUIET
+        try:
+            onnxruntime.InferenceSession(str(path), options, providers=[CPU])
+        except ONNX_ERRORS as error:
+            raise UserError(f"{path}: not a model that ONNX Runtime can run "
+                            f"({str(error).splitlines()[0]})") from None
         return onnx.load(optimized)
 
 

@@ -27,6 +27,9 @@ def load_float_model(path: Path) -> onnx.ModelProto:
         model = onnx.load(path)
     except DecodeError:
         raise UserError(f"{path}: not an ONNX model; run 'dvc repro --force export'") from None
+    if not model.graph.node:
+        raise UserError(f"{path}: not an ONNX model, or an empty one; run 'dvc repro --force "
+                        "export'")
     opset = max((entry.version for entry in model.opset_import
                  if entry.domain in ("", "ai.onnx")), default=0)
     if opset < OLDEST_OPSET:

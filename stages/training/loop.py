@@ -194,6 +194,9 @@ def check_settings(settings: Train, dataset: Dataset, processes: int) -> None:
     if settings.crop_padding >= (side := min(dataset.images.shape[1:3])):
         raise UserError(f"train.crop_padding: got {settings.crop_padding}, may be at most "
                         f"{side - 1} for pictures of {side} pixels")
+    if settings.cutout > side:
+        raise UserError(f"train.cutout: got {settings.cutout}, may be at most {side} for pictures "
+                        f"of {side} pixels")
     if len(dataset.splits["train"]) < settings.batch_size:
         raise UserError(f"train.batch_size: got {settings.batch_size}, but the training split has "
                         f"{len(dataset.splits['train'])} pictures")

@@ -141,6 +141,14 @@ def test_a_wrong_type_is_refused_by_key(load, key, value):
     assert f"params.yaml: {key}" in refusal(load, good_except(key, value))
 
 
+@pytest.mark.parametrize(("key", "value", "told"), [
+    ("benchmark.batch_sizes", 4, "benchmark.batch_sizes: must be a list, as in [1, 8]"),
+    ("train.lr", None, "train.lr: must not be null"),
+    ("model.mean", None, "model.mean: must not be null")])
+def test_types_are_told_in_words_of_the_file(load, key, value, told):
+    assert refusal(load, good_except(key, value)).endswith(f"params.yaml: {told}")
+
+
 def test_a_list_for_a_mapping_is_refused_by_section(load):
     message = refusal(load, good_except("quantize.variants", ["int8"]))
     assert "params.yaml: quantize" in message

@@ -1,6 +1,7 @@
 """The frame of a stage: what its exit code and its error line are."""
 
 import logging
+import sys
 
 import pytest
 
@@ -28,6 +29,8 @@ def raising(error):
     (UserError("data.seed: wrong"), 1, "data.seed: wrong"),
     (PermissionError(13, "Permission denied", "models/a.onnx"), 1,
      "models/a.onnx: Permission denied"),
+    (IsADirectoryError(21, "Is a directory", "a.onnx.partial", None, "a.onnx"), 1,
+     "a.onnx: Is a directory; remove or rename it"),
     (OSError("no space"), 1, "no space"), (KeyboardInterrupt(), 130, "interrupted"),
 ])
 def test_what_a_user_did_is_told_in_one_line(caplog, error, code, line):
@@ -47,3 +50,17 @@ def test_a_stage_that_is_done_returns():
     done = []
     run_stage(lambda: done.append(True))
     assert done == [True]
+
+
+@pytest.mark.parametrize(("arguments", "code", "ran"), [
+    ([], None, True), (["--help"], 0, False), (["--epochs", "3"], 2, False)])
+def test_a_stage_without_arguments_refuses_any(monkeypatch, arguments, code, ran):
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    done = []
+    if code is None:
+        run_stage(lambda: done.append(True), "Stage train.")
+    else:
+        with pytest.raises(SystemExit) as ended:
+            run_stage(lambda: done.append(True), "Stage train.")
+        assert ended.value.code == code
+    assert bool(done) == ran

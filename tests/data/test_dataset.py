@@ -98,3 +98,34 @@ def test_a_missing_file_is_refused_with_what_to_run(tmp_path, missing):
     (1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (10, range(10)), (50, range(10))])
 def test_evenly_takes_from_the_whole_length(count, positions):
     assert evenly(np.arange(10) * 2, count).tolist() == [2 * position for position in positions]
+
+
+def with_splits(**changes):
+    def damage(images, splits):
+        splits.write_text(json.dumps({**json.loads(splits.read_text()), **changes}))
+    return damage
+
+
+DAMAGE = {
+    "cut array": lambda images, splits: images.write_bytes(images.read_bytes()[:200]),
+    "empty array": lambda images, splits: images.write_bytes(b""),
+    "text": lambda images, splits: images.write_bytes(b"text"),
+    "floats": lambda images, splits: np.save(images, np.load(images).astype(np.float32)),
+    "grey": lambda images, splits: np.save(images, np.load(images)[..., 0]),
+    "empty splits": lambda images, splits: splits.write_text(""),
+    "no object": lambda images, splits: splits.write_text("[]"),
+    "no keys": lambda images, splits: splits.write_text("{}"),
+    "no text": lambda images, splits: splits.write_bytes(b"\xff"),
+    "few labels": with_splits(labels=[0, 1]),
+    "other labels": with_splits(labels=[0, 1, 2, 1, 0]),
+    "far positions": with_splits(splits={"train": [5]}),
+    "empty split": with_splits(splits={"train": []}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_what_prepare_did_not_write_is_refused(tmp_path, damage):
+    write(tmp_path, enumerate(IMAGES))
+    paths = tmp_path / "data" / "images.npy", tmp_path / "data" / "splits.json"
+    damage(*paths)
+    assert refusal(load_dataset, *paths).endswith("run 'dvc repro --force prepare'")

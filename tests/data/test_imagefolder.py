@@ -174,6 +174,8 @@ def test_a_name_that_stands_twice_is_one_picture_the_later_one(tmp_path):
     ({**PLAIN, "eel/notes.txt": b"1"}, "no JPEG, PNG or WebP in eel;"),
     ({**SPLIT, "test/eel/": b"", "train/eel/0.png": b"1"}, "no JPEG, PNG or WebP in test/eel;"),
     (picture_files("cat", "sea\tlion"), "class 'sea\\tlion' has a character in its name that"),
+    (picture_files("training/cat", "training/dog", "testing/cat", "testing/dog"),
+     "its pictures stand a folder too deep, t"),
     (picture_files("cat"), "has one class only"),
     (picture_files("pets/cat"), "has one class only"),
     (picture_files("train/cat", "test/cat"), "has one class only"),

@@ -17,6 +17,13 @@ def test_model_runs_on_as_many_threads_as_asked(tmp_path, threads):
     assert (logits.shape, logits.dtype) == ((4, len(CLASSES)), np.float32)
 
 
+def test_pictures_of_another_size_are_told(tmp_path):
+    predictor = predictor_of(open_session(write_body(tmp_path, "float")))
+    told = refusal(predictor, np.zeros((4, 3, SIDE + 1, SIDE), np.float32))
+    assert f"shape (4, 3, {SIDE + 1}, {SIDE})" in told
+    assert f"Expected: {SIDE}" in told
+
+
 def test_provider_that_does_not_start_is_refused(tmp_path, monkeypatch):
     """ONNX Runtime goes on with the CPU alone, as here."""
     begin = onnxruntime.InferenceSession

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from refusals import refusal
 from static_model import quantize_statically
 from synthetic import model_params, random_pictures
@@ -27,6 +27,7 @@ def model_of(opset=18, sides=(8, 8), weight=1.0, operator="Conv"):
 
 
 BAD = {
+    "empty": (ModelProto(), "not an ONNX model, or an empty one"),
     "opset": (model_of(opset=12), "opset 12 is too old"),
     "open height": (model_of(sides=("height", 8)), "input 'x' leaves its height or width open"),
     "open width": (model_of(sides=(8, None)), "input 'x' leaves its height or width open"),

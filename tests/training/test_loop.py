@@ -242,6 +242,11 @@ def test_batch_larger_than_the_split(dataset):
         train(Net(), dataset, training_params(batch_size=count + 1), "run")
 
 
+def test_cutout_must_fit_the_pictures(dataset):
+    with pytest.raises(UserError, match=r"train\.cutout: got 13, may be at most 12"):
+        train(Net(), dataset, training_params(cutout=13), "run")
+
+
 @pytest.mark.parametrize(("crop_padding", "fits"), [(11, True), (12, False), (64, False)])
 def test_crop_padding_must_fit_the_pictures(dataset, crop_padding, fits):
     params = training_params(crop_padding=crop_padding, epochs=1)
