@@ -41,13 +41,13 @@ def simulate(between: float, within: float, rounds: int, cases: int) -> dict[str
             "held": held / cases, "above": above / cases}
 
 
-def told(rows: list[dict[str, float]], cases: int) -> str:
+def told(run: dict) -> str:
     """The page's block."""
-    lines = [f"{cases} simulated cases a row, {PASSES} passes.", "",
+    lines = [f"{run['cases']} simulated cases a row, {run['passes']} passes.", "",
              "| rounds a pass | spread of passes | spread of rounds | interval holds the ratio "
              "| lies above it |", "| --- | --- | --- | --- | --- |"]
-    lines += [f"| {row['rounds']} | {row['between']:.1%} | {row['within']:.1%} "
-              f"| {row['held']:.1%} | {row['above']:.1%} |" for row in rows]
+    lines += [f"| {row['rounds']} | {100 * row['between']:.1f} % | {100 * row['within']:.1f} % "
+              f"| {100 * row['held']:.1f} % | {100 * row['above']:.1f} % |" for row in run["rows"]]
     return "\n".join(lines) + "\n"
 
 
@@ -61,8 +61,9 @@ def main() -> None:
         for between, within in SPREADS:
             rows.append(simulate(between, within, rounds, cases))
             log.info("%s", rows[-1])
-    write_json(RAW, {"cases": cases, "passes": PASSES, "rows": rows})
-    write_block(PAGE, "coverage", told(rows, cases))
+    run = {"cases": cases, "passes": PASSES, "rows": rows}
+    write_json(RAW, run)
+    write_block(PAGE, "coverage", told(run))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,40 @@ def test_published_cifar10_run_is_there():
     assert "<!-- results cifar10 -->" in PAGE
 
 
+@pytest.mark.parametrize(("changed", "old", "new"), [
+    ("int8_mine", "int8_static", ["int8_static", "int8_mine"]), ("int8_qat/d", "int8_qat", [])])
+def test_a_variant_is_added_and_removed_by_the_commands_told(tmp_path, changed, old, new):
+    """Each file of the variant `old` becomes those of `new`, and so does its name in lists."""
+    command = next(found for found in re.findall(r"sed -i\.before -E '.+' dvc\.yaml", PAGE)
+                   if changed.partition("/")[0] in found)
+    before = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    (tmp_path / "dvc.yaml").write_text(before, encoding="utf-8")
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text(encoding="utf-8"))
+    expected = yaml.safe_load(before)
+    assert stages == replaced(expected, old, new)
+
+
+def replaced(node, old, new):
+    """`node` with every string in a list that names `old` replaced by those of `new`."""
+    if isinstance(node, dict):
+        return {key: replaced(value, old, new) for key, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    result = []
+    for item in node:
+        named = isinstance(item, str) and re.search(rf"\b{old}\b", item)
+        nested = isinstance(item, dict) and len(item) == 1 and re.search(
+            rf"\b{old}\b", next(iter(item)))
+        if named or nested:
+            key = item if named else next(iter(item))
+            made = [re.sub(rf"\b{old}\b", name, key) for name in new]
+            result += made if named else [{name: item[key]} for name in made]
+        else:
+            result.append(replaced(item, old, new))
+    return result
+
+
 def test_every_target_named_is_in_the_makefile_and_in_its_help():
     targets = set(re.findall(r"`make (\w+)|^make (\w+)", PAGE, re.M))
     helped = subprocess.run(["make", "--silent", "help"], cwd=ROOT, capture_output=True,
