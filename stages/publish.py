@@ -11,6 +11,7 @@ What is to be said of a run beside its numbers stands in docs/results/NAME/NOTE.
 import argparse
 import logging
 import re
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -111,10 +112,11 @@ def require_reproduced() -> None:
     except DvcException as error:
         raise UserError(f"DVC can't tell whether the run is up to date: {error}") from None
     for stage, changes in status.items():
-        # A plain string is "changed command".
-        for found in (found for change in changes for found in (
-                change.values() if isinstance(change, dict) else [{change: "modified"}])):
-            for what, how in found.items():
+        for change in changes:
+            # Changed deps, outs or both by path; or a plain string, "changed command".
+            found = (chain.from_iterable(part.items() for part in change.values())
+                     if isinstance(change, dict) else [(change, "modified")])
+            for what, how in found:
                 if how not in ("deleted", "not in cache"):  # a fresh clone has no models or data
                     where = f"{what}: {', '.join(how)}" if isinstance(how, dict) else what
                     raise UserError(f"{where}: not as when stage {stage} ran; run 'dvc repro'")

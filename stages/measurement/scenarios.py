@@ -142,8 +142,12 @@ def in_new_process(call: Callable[[], OnePass]) -> OnePass:
             raise UserError(f"the process that measured was ended from outside; {MEMORY}"
                             ) from None
         except (*ONNX_ERRORS, RuntimeError, MemoryError) as error:
-            raise UserError(f"a variant can't be run ({str(error).splitlines()[0]}); {MEMORY}"
+            raise UserError(f"a variant can't be run ({_first_line(error)}); {MEMORY}"
                             ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def rounds_of(total: int, number: int) -> tuple[int, int]:

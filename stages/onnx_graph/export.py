@@ -47,7 +47,8 @@ def export_onnx(model: nn.Module, params: Model, classes: list[str], opset: int
             proto = exporter(model, example, opset)
     except torch.onnx.errors.OnnxExporterError as error:
         newer = "; try 18" if opset < OLDEST_DYNAMO_OPSET else ""
-        reason = str(error.__cause__ or error).splitlines()[0]
+        cause = error.__cause__ or error
+        reason = (str(cause) or type(cause).__name__).splitlines()[0]
         raise UserError(f"export.opset: {params.name} can't be exported at opset {opset}: "
                         f"{reason}{newer}") from None
     proto = clean(proto)

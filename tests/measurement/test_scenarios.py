@@ -144,14 +144,17 @@ def test_every_pass_has_a_process_of_its_own(pictures, tmp_path):
     assert str(os.getpid()) not in processes
 
 
-def run_out_of_memory():
-    raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+def run_out_of_memory(error):
+    raise error
 
 
-def test_a_variant_that_gets_no_memory_is_told():
-    assert refusal(scenarios.in_new_process, run_out_of_memory) == (
-        "a variant can't be run (DefaultCPUAllocator: can't allocate memory); is there memory for "
-        "all variants at benchmark.batch_sizes?")
+@pytest.mark.parametrize(("error", "told"), [
+    (RuntimeError("DefaultCPUAllocator: none\nleft"), "DefaultCPUAllocator: none"),
+    (MemoryError(), "MemoryError")])
+def test_a_variant_that_gets_no_memory_is_told(error, told):
+    assert refusal(scenarios.in_new_process, partial(run_out_of_memory, error)) == (
+        f"a variant can't be run ({told}); is there memory for all variants at "
+        "benchmark.batch_sizes?")
 
 
 def test_a_process_that_is_ended_from_outside_is_told():
