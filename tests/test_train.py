@@ -21,10 +21,11 @@ import os, runpy, signal, sys
 from stages.training import loop
 
 save_state = loop.save_state
+how = int(sys.argv.pop())
 
 def save_and_stop(*state):
     save_state(*state)
-    os.kill(os.getpid(), int(sys.argv[1]))
+    os.kill(os.getpid(), how)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 loop.save_state = save_and_stop
