@@ -95,9 +95,10 @@ def test_each_further_provider_adds_the_onnx_variants(params, npu):
                                         "int8@NPU", "torch_eager"]
 
 
-@pytest.mark.parametrize(("when", "told"), [("opened", "models/int8.onnx: refused"),
-                                            ("run", "an ONNX model can't take pictures as params.yaml has "
-                                             "them, shape (1, 3, 16, 16) (refused); run 'dvc repro'")])
+@pytest.mark.parametrize(("when", "told"), [
+    ("opened", "models/int8.onnx: refused"),
+    ("run", "an ONNX model can't take pictures as params.yaml has them, shape (1, 3, 16, 16) "
+            "(refused); run 'dvc repro'")])
 def test_a_variant_that_a_further_provider_refuses_is_left_out_and_told(params, npu, caplog, when,
                                                                         told):
     npu.refuse("int8", when=when)
