@@ -11,11 +11,11 @@ from stages.files.reading import read_json
 MOST_DB = 120.0
 
 
-def measured_before(path: Path) -> Any:
+def measured_before(path: Path) -> dict[str, Any]:
     """What the JSON file of raw data at `path` holds; an empty object if there is no such file.
 
     Raises:
-        UserError: it is no JSON.
+        UserError: it is no JSON object.
     """
     return read_json(path) if path.is_file() else {}
 

@@ -36,7 +36,9 @@ PACKAGES = ("onnxruntime", "nncf", "openvino")
 def publish(run: dict[str, Any], raw: Path) -> None:
     """Put `run` among those of the file `raw`, and all tables into the page beside it."""
     page = raw.with_suffix(".md")
-    runs = [each for each in measured_before(raw) if title(each) != title(run)] + [run]
+    runs = measured_before(raw)
+    runs.pop(title(run), None)
+    runs[title(run)] = run
     write_json(raw, runs)
     write_block(page, "peers", pages(runs))
 

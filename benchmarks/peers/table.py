@@ -50,9 +50,9 @@ def title(run: Run) -> str:
             f"{cpu_label(run['system']['cpu'])}")
 
 
-def pages(runs: list[Run]) -> str:
-    """The tables of all runs, one below the other."""
-    return "\n".join(section(run) for run in runs)
+def pages(runs: dict[str, Run]) -> str:
+    """The tables of all runs, which stand by their titles, one below the other."""
+    return "\n".join(map(section, runs.values()))
 
 
 def section(run: Run) -> str:

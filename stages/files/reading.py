@@ -62,6 +62,6 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(read_bytes(path), object_hook=lambda values: Written(values, path))
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); run 'git checkout {path}'") from None
-    if not isinstance(content, dict | list):
+    if not isinstance(content, dict):
         raise UserError(f"{path}: holds no JSON object; run 'git checkout {path}'")
     return content

@@ -110,7 +110,8 @@ def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
                     {"image_size": 16, "rounds": 4}):
         publish(made_up_run(**changes), raw)
     runs = json.loads(raw.read_text())
-    assert [(run["image_size"], run["rounds"]) for run in runs] == [(32, 3), (16, 5), (16, 4)]
+    assert [(run["image_size"], run["rounds"]) for run in runs.values()] == [
+        (32, 3), (16, 5), (16, 4)]
     page = raw.with_suffix(".md").read_text()
     assert pages(runs) in page
     assert page.startswith("top\n")

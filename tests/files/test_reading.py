@@ -31,7 +31,7 @@ def test_a_key_that_is_not_there_is_told_with_the_file(tmp_path):
             f"{tmp_path}/a.json: has no '{key}'")
 
 
-@pytest.mark.parametrize("content", ["null", "3"])
+@pytest.mark.parametrize("content", ["[]", "null", "3"])
 def test_json_that_is_no_object(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
     assert "holds no JSON object" in refusal(read_json, tmp_path / "a.json")
