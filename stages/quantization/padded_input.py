@@ -22,6 +22,9 @@ LAYER = ("QuantizeLinear", "DequantizeLinear", "Conv")
 def with_padded_input(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the QDQ model whose input, once quantized, has channels by fours.
 
+    Its logits are the same to the last bit, but where a CPU cuts sums off (stages.preflight): which
+    ones, depends on the kernel.
+
     Left as it is where they are by fours already, or the input goes elsewhere than to one
     quantized convolution of a small kernel and no groups, or is signed: on x86 ONNX Runtime makes
     signed tensors unsigned when it loads a model, which a padding would stand in the way of.
