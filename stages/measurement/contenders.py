@@ -13,7 +13,6 @@ from stages.config.schema import REFERENCE, Model, Params
 from stages.measurement.scenarios import Contender
 from stages.measurement.session import (
     CPU,
-    ONNX_ERRORS,
     Predictor,
     is_onnx,
     open_session,
@@ -71,7 +70,7 @@ def _accepted(models: dict[str, Path], provider: str, image_size: int) -> dict[s
     for name, path in models.items():
         try:
             predictor_of(open_session(path, provider=provider))(picture)
-        except (UserError, *ONNX_ERRORS) as error:
+        except UserError as error:
             refusals[name] = str(error).splitlines()[0]
     if models and len(refusals) == len(models):
         raise UserError(f"benchmark.providers: {provider} can run no variant; the first says: "

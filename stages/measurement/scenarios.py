@@ -25,7 +25,7 @@ from PIL import Image
 from stages.config.errors import UserError
 from stages.config.schema import Benchmark
 from stages.measurement.pinning import cores, pin, pinned_threads
-from stages.measurement.session import ONNX_ERRORS, Predictor, thread_count
+from stages.measurement.session import Predictor, thread_count
 from stages.measurement.timing import WarmUp, interleaved, warm_up
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def in_new_process(call: Callable[[], OnePass]) -> OnePass:
         except BrokenProcessPool:
             raise UserError(f"the process that measured was ended from outside; {MEMORY}"
                             ) from None
-        except (*ONNX_ERRORS, RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:  # PyTorch's, of an allocation
             raise UserError(f"a variant can't be run ({_first_line(error)}); {MEMORY}"
                             ) from None
 

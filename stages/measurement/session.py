@@ -43,12 +43,13 @@ def require_provider(provider: str) -> None:
                         f"{', '.join(installed)}")
 
 
-def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU
-                 ) -> onnxruntime.InferenceSession:
+def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU,
+                 optimized: Path | None = None) -> onnxruntime.InferenceSession:
     """Open the ONNX model at a path, or its bytes.
 
     Args:
         threads: that share an operator; 0 leaves the number to ONNX Runtime.
+        optimized: where to write the graph that runs.
 
     Raises:
         UserError: the file is missing or no such model, or the provider can't be started here.
@@ -59,6 +60,8 @@ def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = QUIET
+    if optimized:
+        options.optimized_model_filepath = str(optimized)
     # Several sessions are timed in turn: a session that is done must not spin on the cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
@@ -83,8 +86,8 @@ def predictor_of(session: onnxruntime.InferenceSession) -> Predictor:
         try:
             return session.run(None, {inputs[0].name: batch})[0]
         except ONNX_ERRORS as error:
-            raise UserError(f"an ONNX model can't take pictures as params.yaml has them, shape "
-                            f"{batch.shape} ({' '.join(str(error).split())}); run 'dvc repro'"
-                            ) from None
+            raise UserError(f"an ONNX model can't run on pictures of shape {batch.shape} "
+                            f"({' '.join(str(error).split())}); is it of the present "
+                            "model.image_size, and is there memory for it?") from None
 
     return predictor

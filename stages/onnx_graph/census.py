@@ -5,10 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
-import onnxruntime
 
-from stages.config.errors import UserError
-from stages.measurement.session import CPU, ONNX_ERRORS, QUIET
+from stages.measurement.session import open_session
 
 QUANTIZED_PREFIXES = ("QLinear", "QGemm", "QAttention")
 QUANTIZED = {"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
@@ -29,18 +27,11 @@ def executed_graph(path: Path) -> onnx.ModelProto:
     """The graph that ONNX Runtime runs for the model at `path` on this CPU.
 
     Raises:
-        UserError: it can't run the model.
+        UserError: there is no such model, or none that it can run.
     """
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
-        options = onnxruntime.SessionOptions()
-        options.optimized_model_filepath = str(optimized)
-        options.log_severity_level = QUIET
-        try:
-            onnxruntime.InferenceSession(str(path), options, providers=[CPU])
-        except ONNX_ERRORS as error:
-            raise UserError(f"{path}: not a model that ONNX Runtime can run "
-                            f"({str(error).splitlines()[0]})") from None
+        open_session(path, optimized=optimized)
         return onnx.load(optimized)
 
 

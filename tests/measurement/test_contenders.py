@@ -97,8 +97,8 @@ def test_each_further_provider_adds_the_onnx_variants(params, npu):
 
 @pytest.mark.parametrize(("when", "told"), [
     ("opened", "models/int8.onnx: refused"),
-    ("run", "an ONNX model can't take pictures as params.yaml has them, shape (1, 3, 16, 16) "
-            "(refused); run 'dvc repro'")])
+    ("run", "an ONNX model can't run on pictures of shape (1, 3, 16, 16) (refused); is it of the "
+            "present model.image_size, and is there memory for it?")])
 def test_a_variant_that_a_further_provider_refuses_is_left_out_and_told(params, npu, caplog, when,
                                                                         told):
     npu.refuse("int8", when=when)
