@@ -39,6 +39,9 @@ def archive(tmp_path):
     return tmp_path / "data" / "archive"
 
 
+AGAIN = "'dvc repro --force download'"
+
+
 def prepare(archive):
     return run_stage("prepare", archive.parent.parent)
 
@@ -100,18 +103,18 @@ def test_a_copy_of_a_test_picture_among_those_for_calibration_is_refused(archive
     write_zip(archive, {**{f"train/{name}": content for name, content in PETS.items()},
                         **{f"test/{name}": content for name, content in PETS.items()}})
     assert_refused(archive, "4 of 4 calibration pictures are in the test split too, byte for byte",
-                   "remove the copies from the archive")
+                   "remove the copies from the archive", AGAIN)
 
 
 def test_a_truncated_archive_is_refused(archive):
     write_tar(archive, PETS)
     archive.write_bytes(archive.read_bytes()[:-3000])
-    assert_refused(archive, "data/archive", "cut off")
+    assert_refused(archive, "data/archive", "cut off", AGAIN)
 
 
 def test_a_member_that_points_outside_is_refused(archive):
     write_zip(archive, {**PETS, "../../outside/1.png": b"1"})
-    assert_refused(archive, "'../../outside/1.png' would land outside the folder")
+    assert_refused(archive, "'../../outside/1.png' would land outside the folder", AGAIN)
 
 
 def test_a_huge_picture_is_named_and_leaves_no_half_written_array(archive):
@@ -121,7 +124,7 @@ def test_a_huge_picture_is_named_and_leaves_no_half_written_array(archive):
 
 def test_too_few_pictures_are_refused(archive):
     write_zip(archive, picture_files("cat", "dog", count=3))
-    assert_refused(archive, "split 'validation' would have 1 pictures for 2 classes")
+    assert_refused(archive, "split 'validation' would have 1 pictures for 2 classes", AGAIN)
 
 
 def test_a_missing_archive_is_refused_with_what_to_run(archive):

@@ -11,6 +11,7 @@ from report_files import copy_metrics
 from working_copy import make_working_copy
 
 from stages import publish
+from stages.config.errors import UserError
 
 NOTE = "The machine was busy,\nand so the timings are wide.\n"
 
@@ -111,6 +112,18 @@ def test_a_run_of_another_experiment_leaves_the_default_ones_tables(folder, monk
 def test_conf_that_cannot_be_composed_is_told_in_one_line(folder):
     (publish.CONF / "config.yaml").write_text("defaults:\n  - data: nowhere\n")
     assert refusal(publish.is_default).startswith("conf: ")
+
+
+def test_nothing_is_written_of_a_run_that_is_not_up_to_date(folder, monkeypatch):
+    def refuse():
+        raise UserError("not as when it ran")
+
+    write_pages()
+    monkeypatch.setattr(publish, "require_reproduced", refuse)
+    monkeypatch.setattr(sys, "argv", ["publish", "run"])
+    assert refusal(publish.main) == "not as when it ran"
+    assert not folder.exists()
+    assert "old" in publish.README.read_text()
 
 
 @pytest.fixture(scope="module")

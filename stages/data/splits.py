@@ -65,7 +65,8 @@ def check_copies(images: np.ndarray, splits: dict[str, np.ndarray]) -> None:
     if found := copies.pop("calibration"):
         raise UserError(f"{len(found)} of {len(splits['calibration'])} calibration pictures are "
                         f"in the test split too, byte for byte (the first is picture {found[0]}); "
-                        "remove the copies from the archive, or change data.seed")
+                        "remove the copies from the archive and run 'dvc repro --force download', "
+                        "or change data.seed")
     for name, found in copies.items():
         if found:
             log.warning("%d of %d %s pictures are in the test split too, byte for byte (the first "

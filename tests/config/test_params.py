@@ -132,8 +132,8 @@ def test_a_choice_is_one_of_those_told(load, key):
     ("data.resolution", math.nan), ("data.horizontal_flip", "maybe"), ("data.name", [1]),
     ("data.name", None), ("data.sha256", ["a"]), ("train.lr", "fast"), ("train.lr", True),
     ("model.mean", [0.5, "red", 0.5]), ("model.mean", 0.5), ("benchmark.batch_sizes", 4),
-    ("benchmark.batch_sizes", [1, 2.5]), ("model.mean", "${model.name}"),
-     ("quantize.variants.int8.per_channel", "some"),
+    ("benchmark.batch_sizes", [1, 2.5]), ("quantize.variants.int8.per_channel", "some"),
+    ("model.mean", "${model.name}"),
     ("data.seed", "${nowhere.to_be_found}"), ("variants", ["int8"]), ("data", "digits"),
     ("train", [1]), ("benchmark", 5),
 ])
