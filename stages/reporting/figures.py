@@ -81,7 +81,7 @@ def speedups(variants: dict[str, dict[str, float]]) -> Figure:
     axes.axvline(1, color="black", lw=1, ls="--")
     axes.set(ylabel="", xlabel="times as fast as onnx_fp32, with 95 % interval",
              title="Speed-up: PyTorch, ONNX, INT8")
-    axes.margins(x=0.12)
+    axes.margins(x=0.16)  # room for the numbers
     _legend_below(axes, *axes.get_legend_handles_labels())
     return figure
 
