@@ -20,13 +20,13 @@ from onnx import helper, numpy_helper
 from benchmarks.finished_run import Run, heading, measure_named
 from benchmarks.raw_data import recorded_db
 from stages.config.stage import run_stage
-from stages.onnx_graph.names import INPUT
+from stages.measurement.noise import signal_to_noise_db
+from stages.onnx_graph.layers import weighted_layers
 from stages.onnx_graph.readers import readers_of
 from stages.quantization.calibration import calibrate
 from stages.quantization.flat_tails import cut_flat_tails
 from stages.quantization.float_island import with_float_islands
 from stages.quantization.ranges import ACTIVATION_LEVELS, Range
-from stages.quantization.rounding import signal_to_noise_db, weighted_layers
 from stages.quantization.static import feeds_of
 
 RAW, PAGE = Path("docs/activation_kinds.json"), Path("docs/collapse.md")
@@ -80,7 +80,7 @@ def measure(run: Run) -> dict[str, Any]:
     """Signal-to-noise ratio of the logits, in dB, and accuracy, by what is rounded."""
     model = onnx.load(run.source)
     ranges = calibrate(model, "minmax",
-                       feeds_of(run.dataset.view("calibration"), run.params, INPUT))
+                       feeds_of(run.dataset.view("calibration"), run.params))
     kinds = kinds_of(model)
     everything = [name for kind, names in kinds.items() if not kind.endswith(FOLDED)
                   for name in names]

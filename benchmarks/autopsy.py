@@ -38,6 +38,7 @@ from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.data.dataset import evenly
 from stages.files.atomic import write_json
+from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.preflight import products_saturate
 from stages.model.build import build_model
@@ -47,7 +48,6 @@ from stages.onnx_graph.probe import open_probed
 from stages.quantization.ablation import Calibrated, Cell, grid, write_cell
 from stages.quantization.equalization import Group, find_groups
 from stages.quantization.layer_error import activated_outputs, output_snr_db
-from stages.quantization.rounding import signal_to_noise_db
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], 
     missing = {name: cell for name, cell in grid().items() if name not in twin["cells"]}
     if not missing:
         return
-    source = Calibrated.of(path, run.params, run.dataset.view("calibration"), INPUT)
+    source = Calibrated.of(path, run.params, run.dataset.view("calibration"))
     reference = predict(load_onnx(path), run.pictures, run.params)
     for name, cell in missing.items():
         twin["cells"][name] = measure_cell(cell, name, source, reference, run)
@@ -218,7 +218,7 @@ def measure_cut_off(record: dict[str, Any], run: Run, by: str, cells: dict[str, 
     if {key: record["cut_off"].get(key) for key in facts} != facts:
         record["cut_off"] = {**facts, "cells": {}}
     found = record["cut_off"]["cells"]
-    source = Calibrated.of(run.source, run.params, run.dataset.view("calibration"), INPUT)
+    source = Calibrated.of(run.source, run.params, run.dataset.view("calibration"))
     for name, cell in cells.items():
         if name not in found:
             found[name] = measure(cell, source, run)

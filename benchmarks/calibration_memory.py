@@ -29,7 +29,6 @@ from stages.config.stage import run_stage
 from stages.data.dataset import PictureView
 from stages.files.atomic import write_csv
 from stages.measurement.cold_start import peak_memory_bytes
-from stages.onnx_graph.names import INPUT
 from stages.quantization.calibration import OPERATORS, calibrate
 from stages.quantization.ranges import RANGE_OF
 from stages.quantization.static import feeds_of
@@ -53,7 +52,7 @@ class _Reader(CalibrationDataReader):
 
 def measure(method: str, pictures: PictureView, params: Model) -> float:
     """Calibrate in this process; its peak resident memory in MB."""
-    feeds = feeds_of(pictures, params, INPUT)
+    feeds = feeds_of(pictures, params)
     if method in THEIRS:
         with tempfile.TemporaryDirectory() as folder:
             calibrator = create_calibrator(MODEL, OPERATORS, f"{folder}/augmented.onnx",

@@ -32,7 +32,6 @@ from stages.measurement.predictor import model_input
 from stages.measurement.session import open_session, predictor_of
 from stages.measurement.system import describe_system
 from stages.onnx_graph.export import export_onnx
-from stages.onnx_graph.names import INPUT
 from stages.quantization.padded_input import with_padded_input
 from stages.quantization.repeated_gates import with_repeated_gates
 from stages.quantization.static import calibrated_model, write_qdq
@@ -65,7 +64,7 @@ def versions(source: Path, preset: str, activation: str, recipe: QuantizedVarian
     classes = [str(number) for number in range(10)]
     onnx.save(export_onnx(untrained(params, pictures, len(classes)), params, classes, OPSET),
               source)
-    prepared, ranges = calibrated_model(source, recipe, params, pictures, INPUT)
+    prepared, ranges = calibrated_model(source, recipe, params, pictures)
     target = source.with_name("int8.onnx")
     write_qdq(prepared, ranges, target, recipe)
     plain = onnx.load(target)

@@ -7,9 +7,6 @@ import numpy as np
 
 from stages.files.reading import read_json
 
-# Stands for an infinite ratio too, of equal numbers, which JSON has no number for.
-MOST_DB = 120.0
-
 
 def measured_before(path: Path) -> dict[str, Any]:
     """What the JSON file of raw data at `path` holds; an empty object if there is no such file.
@@ -21,5 +18,5 @@ def measured_before(path: Path) -> dict[str, Any]:
 
 
 def recorded_db(ratio: float) -> float | None:
-    """A ratio in decibels, MOST_DB at most, to a tenth; None for NaN, of a tensor not there."""
-    return None if np.isnan(ratio) else round(min(ratio, MOST_DB), 1)
+    """A ratio in decibels to a tenth; None for NaN, of a tensor not there."""
+    return None if np.isnan(ratio) else round(ratio, 1)

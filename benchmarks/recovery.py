@@ -29,12 +29,12 @@ from stages.config.schema import Quantize, QuantizedVariant
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.measurement.accuracy import compare
+from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
 from stages.measurement.session import thread_count
 from stages.measurement.system import describe_system
 from stages.quantization.ranges import RANGE_OF
 from stages.quantization.recipe import check_recipe
-from stages.quantization.sensitivity import output_noise, to_db
 from stages.quantization.variant import write_variant
 from stages.reporting.blocks import write_block
 
@@ -101,7 +101,7 @@ def measure(name: str, run: Run, quantize: Quantize, reference: np.ndarray) -> d
             "accuracy": float(np.mean(logits.argmax(axis=1) == run.labels)),
             "drop_pp": against.drop_pp, "drop_low_pp": low, "drop_high_pp": high,
             "flipped": against.flipped,
-            "logits_snr_db": to_db(output_noise(reference, logits)), "seconds": seconds,
+            "logits_snr_db": round(signal_to_noise_db(reference, logits), 2), "seconds": seconds,
             "threads": thread_count(),
             "rounding": record.rounding, "qat": record.qat}
 

@@ -24,13 +24,8 @@ from stages.config.stage import run_stage
 from stages.model.build import build_model
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from stages.onnx_graph.attributes import attributes
-from stages.quantization.ablation import with_weights
-from stages.quantization.rounding import (
-    channel_spread,
-    round_weights,
-    weighted_layers,
-    weights_of,
-)
+from stages.onnx_graph.layers import weighted_layers, weights_of, with_weights
+from stages.quantization.rounding import channel_spread, round_weights
 
 RAW, PAGE = Path("docs/weight_kinds.json"), Path("docs/collapse.md")
 

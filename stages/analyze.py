@@ -13,19 +13,13 @@ from stages.config.schema import Model
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
 from stages.files.atomic import write_csv, write_json
+from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.preflight import products_saturate
-from stages.onnx_graph.names import INPUT
+from stages.onnx_graph.layers import weighted_layers, weights_of
 from stages.quantization.ablation import Calibrated, Cell, write_cell
 from stages.quantization.layer_error import output_snr_db
-from stages.quantization.rounding import (
-    channel_spread,
-    round_weights,
-    signal_to_noise_db,
-    weighted_layers,
-    weights_of,
-    with_rounded_weights,
-)
+from stages.quantization.rounding import channel_spread, round_weights, with_rounded_weights
 from stages.quantization.source import load_float_model
 
 log = logging.getLogger(__name__)
@@ -90,7 +84,7 @@ def main() -> None:
     if cuts_off:
         cells[CUT_OFF] = RECIPES[PER_CHANNEL], False
     accuracies = {}
-    source = Calibrated.of(SOURCE, params, dataset.view("calibration"), INPUT)
+    source = Calibrated.of(SOURCE, params, dataset.view("calibration"))
     with tempfile.TemporaryDirectory() as folder:
         for name, (cell, sums_in_float) in cells.items():
             path = Path(folder) / "cell.onnx"

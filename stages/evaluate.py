@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model
 from stages.config.stage import run_stage
@@ -27,16 +28,26 @@ def _load(path: Path, model: Model) -> Predictor:
     return load_torch(path, model)
 
 
+def check_classes(logits: np.ndarray, classes: list[str], path: Path) -> None:
+    """Raises UserError unless `logits` are (n, classes), as of a model of the present data."""
+    if logits.shape[1:] != (len(classes),):
+        raise UserError(f"{path}: gives {' by '.join(map(str, logits.shape[1:]))} numbers "
+                        f"for a picture, but the data has {len(classes)} classes; is it of these "
+                        "data?")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variant", help="a key of variants in params.yaml")
     variant = parser.parse_args().variant
     params = load_params("model", f"variants.{variant}")
     dataset = load_dataset()
-    predictor = _load(Path(params.variants[variant]), params.model)
+    path = Path(params.variants[variant])
+    predictor = _load(path, params.model)
     parts = []
     for split in ("validation", "test"):
         logits = predict(predictor, dataset.view(split), params.model)
+        check_classes(logits, dataset.classes, path)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         parts.append(pd.DataFrame({
             "split": split, "position": dataset.splits[split], "label": dataset.labels_of(split),

@@ -16,7 +16,6 @@ from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset
 from stages.measurement.pinning import CAN_PIN, cores
 from stages.onnx_graph.export import export_onnx
-from stages.onnx_graph.names import INPUT
 from stages.quantization.dynamic import quantize_dynamically
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -72,5 +71,5 @@ def lite0_files(exported, dataset, tmp_path_factory) -> dict[str, Path]:
                          QuantizedVariant("dynamic", "QInt8", "QUInt8", False, "none", False))
     quantize_statically(files["fp32"], files["static"],
                         QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False),
-                        params, dataset.pictures("calibration"), INPUT)
+                        params, dataset.pictures("calibration"))
     return files

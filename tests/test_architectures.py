@@ -16,6 +16,7 @@ from static_model import quantize_statically
 from synthetic import CLASSES, logits_of, make_dataset, model_params, random_batch, random_model
 
 from stages.config.schema import QatRecipe, QuantizedVariant
+from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import model_input
 from stages.model.build import build_model
 from stages.onnx_graph.audit import float_nodes
@@ -65,10 +66,6 @@ def least_snr_db(name):
     return next(value for family, value in LEAST_SNR_DB.items() if family in name)
 
 
-def snr_db(reference, actual):
-    return 10 * np.log10(np.square(reference).sum() / np.square(reference - actual).sum())
-
-
 @of_cases
 def test_prepared_graph_says_what_pytorch_says_and_is_prepared_once(library, name, opset):
     model, _, proto = export(library, name, opset)
@@ -90,9 +87,9 @@ def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(tmp_path, 
     source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
     onnx.save(proto, source)
     dataset = make_dataset(40)
-    quantize_statically(source, target, STATIC, params, dataset.pictures("train"), INPUT)
+    quantize_statically(source, target, STATIC, params, dataset.pictures("train"))
     batch = model_input(dataset.pictures("validation"), params)
-    assert snr_db(run(source, batch), run(target, batch)) > least_snr_db(name)
+    assert signal_to_noise_db(run(source, batch), run(target, batch)) > least_snr_db(name)
     executed = executed_graph(target)
     quantized, in_float = quantized_and_float(operator_counts(executed))
     weighted = sum(node.op_type in ("Conv", "Gemm", "MatMul") for node in proto.graph.node)
@@ -145,7 +142,7 @@ def test_mixed_precision_of_another_family(tmp_path, library, name):
     assert record["steps"][-1]["drop_pp"] <= 0 or len(record["kept_in_float"]) == len(
         record["sensitivity"])
     batch = model_input(dataset.pictures("validation"), params)
-    assert snr_db(run(source, batch), run(target, batch)) > least_snr_db(name)
+    assert signal_to_noise_db(run(source, batch), run(target, batch)) > least_snr_db(name)
 
 
 @pytest.mark.parametrize(("library", "name", "size"), [("timm", "test_vit", 48),

@@ -13,6 +13,7 @@ from tiny_model import SIDE, write_body
 from stages import benchmark
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE
 from stages.files.atomic import write_json
+from stages.measurement import scenarios
 from stages.measurement.scenarios import Measurement, Setting
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 
@@ -76,6 +77,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_stage_writes_what_its_readers_need(folder, monkeypatch):
     started = []
+    monkeypatch.setattr(scenarios, "in_new_process", lambda call: call())
     monkeypatch.setattr(benchmark, "cold_start", lambda path, picture: (
         started.append((path.name, np.load(picture).shape)) or {"load_ms": 1.0}))
     benchmark.main()

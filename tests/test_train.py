@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from refusals import refusal
-from synthetic import TINY, model_params, training_params
+from synthetic import model_params, training_params
 from working_copy import SMALL, compose, make_working_copy, run
 
 from stages import train
@@ -37,7 +37,7 @@ runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
 def prepared(tmp_path_factory):
     """A repository with prepared data, and the checkpoint of a run that was not interrupted."""
     folder = make_working_copy(tmp_path_factory.mktemp("train") / "repository")
-    compose(folder, *SMALL, f"model.name={TINY}", "model.weights=none")
+    compose(folder, *SMALL)
     run(folder, "python", "-m", "stages.download")
     run(folder, "python", "-m", "stages.prepare")
     run(folder, "python", "-m", "stages.train")

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from dvc.utils.hydra import compose_and_dump
 from import_closure import ROOT
+from synthetic import TINY
 
-SMALL = ["model.image_size=32", "train.start_image_size=32", "train.epochs=2",
-         "data.calibration_size=20", "benchmark.latency_runs=10", "benchmark.warmup_runs=2",
+SMALL = [f"model.name={TINY}", "model.weights=none", "model.image_size=32",
+         "train.start_image_size=32", "train.epochs=2", "data.calibration_size=20",
+         "benchmark.latency_runs=10", "benchmark.warmup_runs=2",
          "benchmark.percentiles=[50]", "benchmark.batch_sizes=[1,4]",
          "benchmark.throughput_rounds=2", "quantize.variants.int8_qat.qat.steps=2",
          "quantize.variants.int8_mixed.layers_per_group=20"]

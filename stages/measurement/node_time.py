@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 
-from stages.measurement.session import thread_count
+from stages.measurement.session import CPU, QUIET, thread_count
 
 KERNEL = "_kernel_time"
 
@@ -27,11 +27,10 @@ def node_times(path: Path, inputs: np.ndarray, runs: int) -> pd.DataFrame:
     with TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = thread_count()
-        options.log_severity_level = 3
+        options.log_severity_level = QUIET
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(str(path), options,
-                                               providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[CPU])
         name = session.get_inputs()[0].name
         for _ in range(1 + runs):
             session.run(None, {name: inputs})

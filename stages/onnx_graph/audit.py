@@ -7,7 +7,7 @@ import onnx
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from stages.onnx_graph.census import runs_in_float
-from stages.onnx_graph.operators import WEIGHTED
+from stages.onnx_graph.layers import WEIGHTED
 from stages.onnx_graph.readers import readers_of
 
 # What ONNX Runtime's quantizer knows how to quantize.

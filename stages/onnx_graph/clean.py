@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
+from stages.measurement.session import CPU, QUIET
 from stages.onnx_graph.attributes import attributes
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -66,7 +67,7 @@ def _optimize_basic(model: onnx.ModelProto) -> onnx.ModelProto:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
-        options.log_severity_level = 3
+        options.log_severity_level = QUIET
         onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                     providers=["CPUExecutionProvider"])
+                                     providers=[CPU])
         return onnx.load(path)

@@ -7,9 +7,8 @@ import numpy as np
 import onnx
 
 from stages.onnx_graph.attributes import attributes
+from stages.onnx_graph.layers import COUNTED
 from stages.onnx_graph.probe import open_probed
-
-COUNTED = ("Conv", "Gemm", "MatMul")
 
 
 def multiply_accumulates(model: onnx.ModelProto) -> dict[str, int]:

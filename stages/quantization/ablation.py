@@ -15,10 +15,11 @@ import onnx
 from onnx import helper
 
 from stages.config.schema import Model, QuantizedVariant
+from stages.onnx_graph.layers import weighted_layers, with_weights
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.float_island import with_float_islands
 from stages.quantization.ranges import Range
-from stages.quantization.rounding import weighted_layers, with_float_weights, with_weights
+from stages.quantization.rounding import with_float_weights
 from stages.quantization.static import calibrated_model, write_qdq
 from stages.quantization.stored_weights import dequantized_weights
 
@@ -56,15 +57,14 @@ class Calibrated:
     ranges: dict[str, Range]
 
     @classmethod
-    def of(cls, path: Path, params: Model, pictures: Sequence[np.ndarray], input_name: str
-           ) -> "Calibrated":
+    def of(cls, path: Path, params: Model, pictures: Sequence[np.ndarray]) -> "Calibrated":
         """Calibrate the float model at `path` on uint8 `pictures` (n, H, W, 3).
 
         Raises:
             UserError: a model that can't be quantized, or pictures that tell nothing.
         """
         recipe = Cell("per channel", "static").recipe
-        return cls(path, *calibrated_model(path, recipe, params, pictures, input_name))
+        return cls(path, *calibrated_model(path, recipe, params, pictures))
 
 
 def grid() -> dict[str, Cell]:

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from stages.quantization.layer_rows import (
     Feeds,
-    Layer,
+    MatrixLayer,
     layers_to_round,
     rows_of_input,
     rows_of_outputs,
@@ -132,7 +132,7 @@ def descend(problem: Problem, start: np.ndarray, rows: np.ndarray) -> np.ndarray
     return weights
 
 
-def make_problem(layer: Layer, node: onnx.NodeProto, quantized: onnx.ModelProto,
+def make_problem(layer: MatrixLayer, node: onnx.NodeProto, quantized: onnx.ModelProto,
                  source: onnx.ModelProto, inputs: np.ndarray, outputs: np.ndarray) -> Problem:
     """What is to be chosen for `layer`, which is `node` in the QDQ graph.
 

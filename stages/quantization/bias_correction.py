@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from stages.measurement.session import open_session
 from stages.onnx_graph.attributes import attributes
-from stages.quantization.rounding import weighted_layers, weights_of
+from stages.onnx_graph.layers import weighted_layers, weights_of
 from stages.quantization.stored_weights import dequantized_weights
 
 

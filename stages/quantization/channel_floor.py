@@ -12,8 +12,8 @@ import onnx
 from onnx import numpy_helper
 
 from stages.onnx_graph.attributes import attributes
+from stages.onnx_graph.layers import weighted_layers
 from stages.quantization.ranges import ACTIVATION_LEVELS, Range
-from stages.quantization.rounding import weighted_layers
 
 INT32_MAX = np.iinfo(np.int32).max
 # Above the quantizer's own limit, so that it has nothing left to widen.

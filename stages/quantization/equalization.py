@@ -21,6 +21,7 @@ import onnx
 from onnx import numpy_helper
 
 from stages.onnx_graph.attributes import attributes
+from stages.onnx_graph.layers import BY_OUTPUT
 from stages.onnx_graph.probe import open_probed
 from stages.quantization.ranges import ACTIVATION_LEVELS
 from stages.quantization.rounding import LARGEST_WEIGHT
@@ -134,7 +135,7 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
 
 def _is_layer(node: onnx.NodeProto, constants: set[str], uses: Counter) -> bool:
     """Whether the channels of a node's input and output are those of a constant of its own."""
-    if node.op_type not in ("Conv", "Gemm") or not constants.issuperset(node.input[1:]):
+    if node.op_type not in BY_OUTPUT or not constants.issuperset(node.input[1:]):
         return False
     if uses[node.input[1]] > 1:
         return False
@@ -144,7 +145,7 @@ def _is_layer(node: onnx.NodeProto, constants: set[str], uses: Counter) -> bool:
 
 def _arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """Constants of the convolutions and fully connected layers, float64."""
-    names = {name for node in model.graph.node if node.op_type in ("Conv", "Gemm")
+    names = {name for node in model.graph.node if node.op_type in BY_OUTPUT
              for name in node.input[1:]}
     return {tensor.name: numpy_helper.to_array(tensor).astype(np.float64)
             for tensor in model.graph.initializer if tensor.name in names}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from stages.quantization.sensitivity import output_noise, to_db
+from stages.measurement.noise import signal_to_noise_db
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ def keep_if_better(path: Path, changed: onnx.ModelProto, what: str,
     trial = path.with_name(path.name + ".trial")
     try:
         onnx.save(changed, trial)
-        before, after = (to_db(output_noise(reference, logits(each))) for each in (path, trial))
+        before, after = (round(signal_to_noise_db(reference, logits(each)), 2)
+                         for each in (path, trial))
         kept = after >= before
         log.info("%s: logits at %.2f dB on held-out calibration pictures, %.2f dB before: %s",
                  what, after, before, "kept" if kept else "not better, the model stays as it was")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
+from stages.measurement.noise import decibels, power
 from stages.measurement.session import open_session
+from stages.onnx_graph.layers import weighted_layers
 from stages.onnx_graph.readers import readers_of, silu_output
-from stages.quantization.rounding import weighted_layers
 
-TINY = np.finfo(np.float64).tiny
 ACTIVATIONS = ("Relu", "Clip", "HardSwish", "Sigmoid", "HardSigmoid", "Gelu")
 # What ONNX Runtime's quantizer calls a tensor behind its rounding.
 ROUNDED = "_DequantizeLinear_Output"
@@ -72,6 +72,6 @@ def output_snr_db(model: onnx.ModelProto, changed: onnx.ModelProto, batches: lis
                                {session.get_inputs()[0].name: batch})
                    for session, found in sessions]
         for index, reference, actual in zip(there, *outputs, strict=True):
-            signal[index] += np.square(reference, dtype=np.float64).sum()
-            noise[index] += np.square(reference - actual, dtype=np.float64).sum()
-    return (10 * (np.log10(np.maximum(signal, TINY)) - np.log10(np.maximum(noise, TINY)))).tolist()
+            signal[index] += power(reference)
+            noise[index] += power(reference - actual)
+    return decibels(signal, noise).tolist()

@@ -5,18 +5,16 @@ that makes one place. Places depend on seed, layer and batch alone, so that two 
 same pictures are looked at in the same places.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper
 
-from stages.measurement.session import open_session
 from stages.onnx_graph.attributes import attributes
-from stages.quantization.rounding import weighted_layers, weights_of
+from stages.onnx_graph.layers import weighted_layers, weights_of
+from stages.onnx_graph.probe import open_probed
 
 # From nothing to the calibration pictures, batch by batch, by the name of the model's input.
 Feeds = Callable[[], Iterator[dict[str, np.ndarray]]]
@@ -26,7 +24,7 @@ INPUT_VALUES = 2**24  # that they may hold: layers with large patches get fewer
 
 
 @dataclass(frozen=True)
-class Layer:
+class MatrixLayer:
     """A convolution or fully connected layer of the float graph.
 
     name: of its weight; shape: of its weight, outputs first, then inputs of a group.
@@ -80,7 +78,7 @@ class Places:
     batch: int
     pictures: int
 
-    def draw(self, layer: Layer, sides: Sequence[int], count: int
+    def draw(self, layer: MatrixLayer, sides: Sequence[int], count: int
              ) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of an output of `sides`, each (count, places of a picture)."""
         inputs = int(np.prod(layer.shape[1:])) * layer.groups
@@ -89,20 +87,20 @@ class Places:
         return tuple(rng.integers(0, side, (count, each)) for side in sides)
 
 
-def layers_to_round(source: onnx.ModelProto, stored: set[str]) -> list[Layer]:
+def layers_to_round(source: onnx.ModelProto, stored: set[str]) -> list[MatrixLayer]:
     """The layers of the float graph, in its order, whose weights are among `stored`.
 
     Layers that share their weights are left out: what suits the one need not suit the other.
     """
     weights, found = weights_of(source), weighted_layers(source)
-    layers = [Layer(number, node, name, weights[name].shape)
+    layers = [MatrixLayer(number, node, name, weights[name].shape)
               for number, (node, name) in enumerate(found)]
     uses = Counter(name for _, name in found)
     return [layer for layer in layers
             if layer.name in stored and _is_plain(layer) and uses[layer.name] == 1]
 
 
-def _is_plain(layer: Layer) -> bool:
+def _is_plain(layer: MatrixLayer) -> bool:
     """Whether a layer is a Gemm, or a convolution over height and width: inputs times weights plus
     bias, outputs first, with padding as numbers.
     """
@@ -114,8 +112,8 @@ def _is_plain(layer: Layer) -> bool:
             and (len(layer.shape) == 4 if node.op_type == "Conv" else found.get("transB") == 1))
 
 
-def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[Layer], feeds: Feeds, seed: int
-                    ) -> dict[int, np.ndarray]:
+def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[MatrixLayer], feeds: Feeds,
+                    seed: int) -> dict[int, np.ndarray]:
     """What the float model's `layers` put out, by number."""
     found: dict[int, list[np.ndarray]] = {layer.number: [] for layer in layers}
     for places, values in _run(model, [layer.node.output[0] for layer in layers], feeds, seed):
@@ -124,8 +122,8 @@ def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[Layer], feeds: Feed
     return {number: np.concatenate(parts) for number, parts in found.items()}
 
 
-def rows_of_input(model: onnx.ModelProto, layer: Layer, name: str, feeds: Feeds, seed: int
-                  ) -> np.ndarray:
+def rows_of_input(model: onnx.ModelProto, layer: MatrixLayer, name: str, feeds: Feeds,
+                  seed: int) -> np.ndarray:
     """What goes into `layer`: the tensor `name` of `model`, a quantized one."""
     return np.concatenate([layer.input_rows(values[name], places)
                            for places, values in _run(model, [name], feeds, seed)])
@@ -133,26 +131,9 @@ def rows_of_input(model: onnx.ModelProto, layer: Layer, name: str, feeds: Feeds,
 
 def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, seed: int
          ) -> Iterator[tuple[Places, dict[str, np.ndarray]]]:
-    """The tensors `names` batch by batch; what they don't need is not run."""
-    session = open_session(_up_to(model, names).SerializeToString())
+    """The tensors `names` batch by batch."""
+    session = open_probed(model, names)
     pictures = sum(len(next(iter(feed.values()))) for feed in feeds())
     for batch, feed in enumerate(feeds()):
         yield (Places(seed, batch, pictures),
                dict(zip(names, session.run(list(names), feed), strict=True)))
-
-
-def _up_to(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """The part of `model` that makes the tensors `names`, which it puts out."""
-    result = copy.deepcopy(model)
-    graph, needed, nodes = result.graph, set(names), []
-    for node in reversed(model.graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            nodes.append(node)
-    constants = [tensor for tensor in model.graph.initializer if tensor.name in needed]
-    outputs = [helper.make_empty_tensor_value_info(name) for name in names]
-    for old, new in ((graph.node, nodes[::-1]), (graph.initializer, constants),
-                     (graph.output, outputs), (graph.value_info, [])):
-        del old[:]
-        old.extend(new)
-    return result

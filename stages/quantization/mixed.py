@@ -27,8 +27,8 @@ import onnx
 from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset, PictureView, evenly
 from stages.measurement.accuracy import Comparison, compare, pictures_needed
+from stages.measurement.noise import decibels
 from stages.measurement.predictor import load_onnx, predict
-from stages.onnx_graph.names import INPUT
 from stages.quantization.ranges import Range
 from stages.quantization.sensitivity import (
     Layer,
@@ -39,7 +39,6 @@ from stages.quantization.sensitivity import (
     nodes_of,
     noise_by_layer,
     quantize_only,
-    to_db,
 )
 from stages.quantization.static import feeds_of, quantize_to_ranges
 
@@ -154,7 +153,8 @@ def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, referenc
         "macs_in_float": sum(layers[index].macs for index in kept) / max(macs, 1),
         "steps": steps,
         "sensitivity": [{"layer": layer.name, "macs": layer.macs,
-                         "logits_snr_db": to_db(noise[index]), "drop_pp": alone.get(index)}
+                         "logits_snr_db": round(float(decibels(1, noise[index])), 2),
+                         "drop_pp": alone.get(index)}
                         for index, layer in enumerate(layers)]}
 
 
@@ -176,7 +176,7 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
     Returns:
         The record of the search.
     """
-    feeds = partial(feeds_of, dataset.view("calibration"), model, INPUT)
+    feeds = partial(feeds_of, dataset.view("calibration"), model)
     positions = evenly(dataset.splits["validation"], VALIDATION_PICTURES)
     validation = PictureView(dataset.images, positions)
     sample = PictureView(dataset.images, evenly(dataset.splits["calibration"], NOISE_PICTURES))

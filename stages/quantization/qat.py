@@ -23,6 +23,7 @@ from stages.config.errors import UserError
 from stages.config.schema import Model, QatRecipe
 from stages.model.preprocess import preprocess
 from stages.onnx_graph.attributes import attributes
+from stages.onnx_graph.layers import BY_OUTPUT
 from stages.quantization.ranges import ACTIVATION_LEVELS
 from stages.quantization.stored_weights import SUFFIX
 from stages.quantization.torch_operators import OPERATORS, not_tunable
@@ -83,7 +84,7 @@ class QdqNetwork(nn.Module):
         made_by = {node.output[0]: node for node in self.nodes}
         units = {}
         for node in self.nodes:
-            if node.op_type in ("Conv", "Gemm"):
+            if node.op_type in BY_OUTPUT:
                 picture, weight = (made_by[name] for name in node.input[:2])
                 step, _ = self._steps(weight)
                 units[weight.input[0].removesuffix(SUFFIX)] = step

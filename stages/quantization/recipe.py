@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from stages.config.errors import UserError
 from stages.config.schema import QuantizedVariant
 from stages.data.dataset import evenly
-from stages.measurement.preflight import RECIPE_KEY
+from stages.measurement.preflight import RECIPE_KEY, recipe_in
 
 
 def check_recipe(name: str, recipe: QuantizedVariant) -> None:
@@ -89,5 +89,4 @@ def record_recipe(path: Path, recipe: QuantizedVariant, *, rounded: bool, tuned:
 
 def recorded_recipe(model: onnx.ModelProto) -> dict[str, Any] | None:
     """The recipe that `record_recipe` wrote into `model`; None of a float model."""
-    return next((json.loads(entry.value) for entry in model.metadata_props
-                 if entry.key == RECIPE_KEY), None)
+    return recipe_in({entry.key: entry.value for entry in model.metadata_props})

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from stages.onnx_graph.cost import COUNTED, multiply_accumulates
-
-# The error of a layer that changes nothing at all is shown as this many dB.
-MOST_DB = 120.0
+from stages.measurement.noise import relative_noise
+from stages.onnx_graph.cost import multiply_accumulates
+from stages.onnx_graph.layers import COUNTED
 
 # Writes a model to a path in which the named nodes stay float.
 Quantize = Callable[[Path, Sequence[str]], None]
@@ -73,17 +72,6 @@ def quantize_only(layer: Layer, layers: Sequence[Layer], quantize: Quantize, tar
     quantize(target, nodes_of([other for other in layers if other != layer]))
 
 
-def output_noise(reference: np.ndarray, actual: np.ndarray) -> float:
-    """Power of the error of `actual` over the power of `reference`; 0 where they are equal."""
-    return float(np.square(actual - reference, dtype=np.float64).sum()
-                 / np.square(reference, dtype=np.float64).sum())
-
-
-def to_db(noise: float) -> float:
-    """Signal-to-noise ratio in dB of a noise as `output_noise` gives it, at most MOST_DB."""
-    return round(-10 * float(np.log10(max(noise, 10 ** (-MOST_DB / 10)))), 2)
-
-
 def noise_by_layer(layers: Sequence[Layer], quantize: Quantize, logits: Logits,
                    reference: np.ndarray, target: Path) -> list[float]:
     """Noise of the logits when each of `layers` alone is quantized.
@@ -96,5 +84,5 @@ def noise_by_layer(layers: Sequence[Layer], quantize: Quantize, logits: Logits,
     found = []
     for layer in layers:
         quantize_only(layer, layers, quantize, target)
-        found.append(output_noise(reference, logits(target)))
+        found.append(relative_noise(reference, logits(target)))
     return found

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
 from stages.config.errors import UserError
-from stages.onnx_graph.operators import WEIGHTED
+from stages.onnx_graph.layers import WEIGHTED
 
 # Before 13, DequantizeLinear knows no axis, and so no scale by channel.
 OLDEST_OPSET = 13
@@ -42,7 +42,7 @@ def load_float_model(path: Path) -> onnx.ModelProto:
                             "export it for pictures of one size")
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
         raise UserError(f"{path}: nothing to quantize; it has no "
-                        f"{', '.join(sorted(WEIGHTED))}")
+                        f"{', '.join(WEIGHTED)}")
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and not np.isfinite(
                 numpy_helper.to_array(tensor)).all():

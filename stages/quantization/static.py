@@ -19,6 +19,7 @@ from onnxruntime.quantization import (
 from stages.config.errors import UserError
 from stages.config.schema import Model, QuantizedVariant
 from stages.measurement.predictor import model_input
+from stages.onnx_graph.names import INPUT
 from stages.quantization.bias_correction import with_corrected_biases
 from stages.quantization.calibration import calibrate
 from stages.quantization.channel_floor import with_channel_floor
@@ -31,16 +32,14 @@ from stages.quantization.source import load_float_model
 CALIBRATION_BATCH = 16
 
 
-def feeds_of(pictures: Sequence[np.ndarray], params: Model, name: str
-             ) -> Iterator[dict[str, np.ndarray]]:
-    """Feed uint8 pictures (n, H, W, 3) to the input `name`, preprocessed batch by batch."""
+def feeds_of(pictures: Sequence[np.ndarray], params: Model) -> Iterator[dict[str, np.ndarray]]:
+    """Feed uint8 pictures (n, H, W, 3) to a model's input, preprocessed batch by batch."""
     for start in range(0, len(pictures), CALIBRATION_BATCH):
-        yield {name: model_input(pictures[start:start + CALIBRATION_BATCH], params)}
+        yield {INPUT: model_input(pictures[start:start + CALIBRATION_BATCH], params)}
 
 
 def calibrated_model(source: Path, params: QuantizedVariant, model: Model,
-                     pictures: Sequence[np.ndarray], input_name: str
-                     ) -> tuple[onnx.ModelProto, dict[str, Range]]:
+                     pictures: Sequence[np.ndarray]) -> tuple[onnx.ModelProto, dict[str, Range]]:
     """The float model at `source`, ready to be quantized, and the range of every tensor.
 
     Args:
@@ -52,9 +51,9 @@ def calibrated_model(source: Path, params: QuantizedVariant, model: Model,
     float_model = load_float_model(source)
     _refuse_uniform(pictures)
     if params.equalization:
-        float_model = with_equalized_channels(float_model, feeds_of(pictures, model, input_name),
+        float_model = with_equalized_channels(float_model, feeds_of(pictures, model),
                                               per_channel=params.per_channel)
-    ranges = calibrate(float_model, params.calibration, feeds_of(pictures, model, input_name))
+    ranges = calibrate(float_model, params.calibration, feeds_of(pictures, model))
     if params.cut_flat_tails:
         ranges = cut_flat_tails(float_model, ranges)
     return with_channel_floor(float_model, ranges), ranges

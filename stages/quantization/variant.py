@@ -14,7 +14,6 @@ from stages.config.allocator import keep_freed_memory
 from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset, PictureView
 from stages.measurement.predictor import load_onnx, predict
-from stages.onnx_graph.names import INPUT
 from stages.quantization.adaptive_rounding import round_adaptively
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.improvement import held_out, keep_if_better
@@ -75,7 +74,7 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
     dataset = replace(dataset, splits={**dataset.splits, "calibration": positions})
     record = Record(positions)
     pictures = dataset.view("calibration")
-    prepared, record.ranges = calibrated_model(source, recipe, model, pictures, INPUT)
+    prepared, record.ranges = calibrated_model(source, recipe, model, pictures)
 
     def learn(path: Path) -> None:
         record.rounding = {}  # of this model, if there was one before
@@ -91,7 +90,7 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
     else:
         first = layers_of(prepared)[:recipe.first_in_float]
         quantize_to_ranges(prepared, record.ranges, target, recipe,
-                           partial(feeds_of, pictures, model, INPUT), nodes_of(first))
+                           partial(feeds_of, pictures, model), nodes_of(first))
         learn(target)
     onnx.save(with_padded_input(with_repeated_gates(onnx.load(target))), target)
     return record
@@ -111,7 +110,7 @@ def _learn(source: Path, target: Path, recipe: QuantizedVariant, model: Model, d
         graph = onnx.load(target)
 
         def feeds() -> Iterator[dict[str, np.ndarray]]:
-            return feeds_of(PictureView(dataset.images, taught), model, INPUT)
+            return feeds_of(PictureView(dataset.images, taught), model)
 
         layers = round_adaptively(graph, prepared, feeds)
         if layers:  # method mixed may have left all in float

@@ -14,7 +14,7 @@ from refusals import refusal
 from synthetic import make_dataset, model_params
 
 from benchmarks import autopsy, autopsy_page
-from benchmarks.raw_data import MOST_DB
+from stages.measurement.noise import MOST_DB
 from stages.quantization.ablation import Cell, grid, name_of
 
 CELLS = {name_of(cell): cell for cell in (

@@ -19,7 +19,8 @@ from benchmarks.weight_kinds import (
     widest_filter,
     with_rounded,
 )
-from stages.quantization.rounding import round_weights, weights_of
+from stages.onnx_graph.layers import weights_of
+from stages.quantization.rounding import round_weights
 
 
 def test_every_layer_is_of_one_kind():

@@ -10,9 +10,11 @@ from inverted_residual import SIDE, network
 from onnx import numpy_helper
 from synthetic import make_dataset, model_params
 
+from stages.measurement.noise import signal_to_noise_db
 from stages.onnx_graph.census import executed_graph, operator_counts
+from stages.onnx_graph.layers import weights_of
 from stages.quantization.ablation import Calibrated, Cell, grid, name_of, write_cell
-from stages.quantization.rounding import round_weights, signal_to_noise_db, weights_of
+from stages.quantization.rounding import round_weights
 from stages.quantization.stored_weights import dequantized_weights
 
 PARAMS = model_params(image_size=SIDE)
@@ -22,7 +24,7 @@ PARAMS = model_params(image_size=SIDE)
 def source(tmp_path_factory):
     path = tmp_path_factory.mktemp("ablation") / "float.onnx"
     onnx.save(network("SiLU"), path)
-    return Calibrated.of(path, PARAMS, make_dataset(40).pictures("train"), "input")
+    return Calibrated.of(path, PARAMS, make_dataset(40).pictures("train"))
 
 
 @pytest.fixture

@@ -86,10 +86,10 @@ def case(dataset, tmp_path_factory):
         image_size=SIDE)
     onnx.save(bottlenecks(), source)
     pictures = dataset.pictures("calibration")
-    prepared, ranges = calibrated_model(source, RECIPE, params, pictures, "input")
+    prepared, ranges = calibrated_model(source, RECIPE, params, pictures)
 
     def feeds():
-        return feeds_of(pictures, params, "input")
+        return feeds_of(pictures, params)
 
     quantize_to_ranges(prepared, ranges, target, RECIPE, feeds)
     return source, prepared, onnx.load(target), params, feeds

@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from stages.onnx_graph.layers import weights_of
 from stages.quantization.bias_correction import mean_errors, with_corrected_biases
-from stages.quantization.rounding import weights_of
 from stages.quantization.stored_weights import dequantized_weights
 
 

@@ -9,6 +9,7 @@ from static_model import quantize_statically
 from synthetic import CLASSES, make_dataset, model_params
 
 from stages.config.schema import QuantizedVariant
+from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.equalization import (
     by_input,
@@ -18,7 +19,6 @@ from stages.quantization.equalization import (
     sum_by_input,
     with_equalized_channels,
 )
-from stages.quantization.sensitivity import output_noise, to_db
 
 SIDE, NARROW, WIDE = 8, 6, 12
 SPREAD = 10.0 ** np.linspace(-1.5, 0.5, NARROW)
@@ -178,7 +178,7 @@ def test_quantized_model_comes_nearer_to_the_float_one(tmp_path):
         target = tmp_path / f"{equalization}.onnx"
         quantize_statically(source, target, QuantizedVariant(
             "static", "QInt8", "QUInt8", True, "minmax", False, equalization=equalization),
-            params, dataset.pictures("calibration"), "input")
+            params, dataset.pictures("calibration"))
         logits = predict(load_onnx(target), dataset.images, params)
-        reached[equalization] = to_db(output_noise(reference, logits))
+        reached[equalization] = signal_to_noise_db(reference, logits)
     assert reached[True] > reached[False] + 3

@@ -154,8 +154,7 @@ def mixed(case, per_channel, max_drop_pp, name, learn=lambda path: None, **more)
     recipe = QuantizedVariant("mixed", "QInt8", "QUInt8", per_channel, "minmax", False,
                               max_drop_pp=max_drop_pp, **more)
     target = source.with_name(name)
-    prepared, ranges = calibrated_model(source, recipe, params, dataset.view("calibration"),
-                                        "input")
+    prepared, ranges = calibrated_model(source, recipe, params, dataset.view("calibration"))
     return target, quantize_mixed(source, target, recipe, params, dataset, prepared, ranges, 100,
                                   learn)
 

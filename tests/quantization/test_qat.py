@@ -10,7 +10,6 @@ from synthetic import LITE0, TINY, model_params
 
 from stages.config.schema import QatRecipe, QuantizedVariant
 from stages.measurement.predictor import load_onnx, model_input
-from stages.onnx_graph.names import INPUT
 from stages.quantization.qat import QdqNetwork, fine_tune, random_batches
 from stages.quantization.stored_weights import stored_weights
 
@@ -44,7 +43,7 @@ def files(exported, dataset, tmp_path_factory):
     onnx.save(proto, source)
     quantize_statically(source, target,
                         QuantizedVariant("static", "QInt8", "QUInt8", False, "minmax", False),
-                        params, dataset.pictures("calibration"), INPUT)
+                        params, dataset.pictures("calibration"))
     return proto, source, onnx.load(target), params
 
 
@@ -141,7 +140,7 @@ def test_a_constant_that_is_no_weight_of_a_layer_stays(files, dataset, tmp_path)
     onnx.save(source, path)
     quantize_statically(path, target, QuantizedVariant(
         "static", "QInt8", "QUInt8", False, "minmax", False), params,
-        dataset.pictures("calibration"), INPUT)
+        dataset.pictures("calibration"))
     quantized = onnx.load(target)
     assert "factor_quantized" in arrays_of(quantized)
     before = arrays_of(quantized)["factor_quantized"].copy()
@@ -159,7 +158,7 @@ def test_weights_of_7_bits_stay_within_them(weight_type, files, dataset, tmp_pat
     target = tmp_path / "int8.onnx"
     quantize_statically(path, target, QuantizedVariant(
         "static", weight_type, "QUInt8", True, "minmax", False, reduce_range=True), params,
-        dataset.pictures("calibration"), INPUT)
+        dataset.pictures("calibration"))
     lowest, highest = {"QInt8": (-64, 64), "QUInt8": (0, 127)}[weight_type]
     recipe, reached = QatRecipe(steps=4, batch_size=8, lr=3.0, seed=0), {}
     for reduce_range in (True, False):

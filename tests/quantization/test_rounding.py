@@ -2,18 +2,15 @@
 
 import numpy as np
 import onnx
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import numpy_helper
 
+from stages.onnx_graph.layers import weights_of
 from stages.quantization.rounding import (
     channel_spread,
     round_weights,
-    signal_to_noise_db,
-    weighted_layers,
-    weights_of,
     with_float_weights,
     with_rounded_weights,
 )
@@ -49,17 +46,6 @@ def test_spread_is_the_widest_channel_over_the_median_one():
 
 def test_spread_is_finite_where_most_channels_are_dead():
     assert np.isfinite(channel_spread(np.array([[0], [0], [0], [5]], dtype=np.float32)))
-
-
-def test_signal_to_noise():
-    assert signal_to_noise_db(np.array([10.0]), np.array([9.0])) == pytest.approx(20)
-    assert signal_to_noise_db(np.ones(3), np.ones(3)) == float("inf")
-
-
-def test_every_convolution_and_the_head_are_found(lite0_files):
-    model = onnx.load(lite0_files["fp32"])
-    assert [node.op_type for node, _ in weighted_layers(model)] == ["Conv"] * 49 + ["Gemm"]
-    assert len(weights_of(model)) == 50
 
 
 def test_only_weights_change(lite0_files):

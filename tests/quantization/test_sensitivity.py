@@ -10,8 +10,6 @@ from stages.quantization.sensitivity import (
     layers_of,
     nodes_of,
     noise_by_layer,
-    output_noise,
-    to_db,
 )
 
 
@@ -66,14 +64,6 @@ def test_macs_of_a_matrix_product():
         [numpy_helper.from_array(np.ones((4, 6), np.float32), "w")])
     model = onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     assert [layer.macs for layer in layers_of(model)] == [7 * 4 * 6]
-
-
-def test_noise_and_decibels():
-    reference = np.array([[3.0, 4.0]], np.float32)
-    assert output_noise(reference, reference) == 0
-    assert output_noise(reference, reference + np.float32(0.5)) == pytest.approx(0.5 / 25)
-    assert to_db(0.01) == 20
-    assert to_db(0) == 120
 
 
 def test_each_layer_is_quantized_alone(model, tmp_path):

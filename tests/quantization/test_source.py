@@ -54,7 +54,7 @@ def test_what_cannot_be_quantized_is_named_and_nothing_is_written(tmp_path, name
     else:
         message = refusal(quantize_statically, source, target,
                           QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False),
-                          model_params(image_size=8), random_pictures(3, 8, 8), "x")
+                          model_params(image_size=8), random_pictures(3, 8, 8))
     assert message.startswith(f"{source}: ")
     assert told in message
     assert list(tmp_path.iterdir()) == [source]

@@ -64,8 +64,7 @@ def quantized(exported, dataset, tmp_path_factory):
         recipe = QuantizedVariant("static", "QInt8", activation, per_channel, calibration,
                                   bias_correction)
         quantize_statically(folder / "fp32.onnx", folder / name, recipe, params,
-                            dataset.pictures("calibration") if pictures is None else pictures,
-                            INPUT)
+                            dataset.pictures("calibration") if pictures is None else pictures)
         return folder / name
     return quantize
 
@@ -161,7 +160,7 @@ def test_predictions_stay(lite0_files, dataset, tmp_path):
     recipe = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False,
                               reduce_range=products_saturate())
     quantize_statically(source, tmp_path / "int8.onnx", recipe, params,
-                        dataset.pictures("calibration"), INPUT)
+                        dataset.pictures("calibration"))
     expected, actual = (predict(load_onnx(path), pictures, params)
                         for path in (source, tmp_path / "int8.onnx"))
     assert np.corrcoef(expected.ravel(), actual.ravel())[0, 1] > 0.95
@@ -173,10 +172,10 @@ def test_predictions_stay(lite0_files, dataset, tmp_path):
 def test_feeds_hold_every_picture_once(count):
     pictures, params = random_pictures(count, 12, 12), model_params(LITE0)
     batches = []
-    for feed in feeds_of(pictures, params, "name"):
-        assert feed.keys() == {"name"}
-        assert len(feed["name"]) <= CALIBRATION_BATCH
-        batches.append(feed["name"])
+    for feed in feeds_of(pictures, params):
+        assert feed.keys() == {INPUT}
+        assert len(feed[INPUT]) <= CALIBRATION_BATCH
+        batches.append(feed[INPUT])
     np.testing.assert_allclose(np.concatenate(batches), model_input(pictures, params), atol=1e-6)
 
 
@@ -184,7 +183,7 @@ def test_minmax_writes_the_bytes_that_onnx_runtime_writes_by_itself(quantized, e
                                                                     tmp_path):
     _, params, proto = exported(TINY, 32, 18)
     onnx.save(proto, tmp_path / "fp32.onnx")
-    feeds = feeds_of(dataset.pictures("calibration"), params, INPUT)
+    feeds = feeds_of(dataset.pictures("calibration"), params)
     quantize_static(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", ReaderOf(feeds),
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                     per_channel=True)

@@ -8,9 +8,9 @@ from synthetic import model_params
 from test_equalization import SIDE, bottlenecks
 
 from stages.config.schema import QatRecipe, QuantizedVariant
+from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.mixed import Bound
-from stages.quantization.sensitivity import output_noise, to_db
 from stages.quantization.variant import write_variant
 
 
@@ -30,7 +30,7 @@ def made(dataset, tmp_path_factory):
             "per_channel": True, "calibration": "minmax", "bias_correction": False, **switches})
         record = write_variant(source, target, recipe, params, lambda: dataset, 100.0)
         logits = predict(load_onnx(target), pictures, params)
-        return target, record, to_db(output_noise(reference, logits))
+        return target, record, signal_to_noise_db(reference, logits)
     return make
 
 

@@ -1,0 +1,41 @@
+"""The layers of a graph: its nodes that multiply by weights."""
+
+import copy
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+# All that have weights; those whose products are counted; and those that make up a layer in what
+# looks into layers one by one, where the first axis of a weight is its output channel.
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+COUNTED = ("Conv", "Gemm", "MatMul")
+BY_OUTPUT = ("Conv", "Gemm")
+
+
+def weighted_layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
+    """The convolutions and fully connected layers of `model` with the names of their weights.
+
+    The first axis of each weight is its output channel, as export writes it (Gemm with transB).
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [(node, node.input[1]) for node in model.graph.node
+            if node.op_type in BY_OUTPUT and node.input[1] in constants]
+
+
+def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The weights of every weighted layer by name, float32."""
+    names = {name for _, name in weighted_layers(model)}
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
+            if tensor.name in names}
+
+
+def with_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A copy of `model` whose weighted layers have `weights`, by name, where there are any."""
+    result = copy.deepcopy(model)
+    names = {name for _, name in weighted_layers(model)} & weights.keys()
+    for tensor in result.graph.initializer:
+        if tensor.name in names:
+            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].astype(np.float32),
+                                                    tensor.name))
+    return result

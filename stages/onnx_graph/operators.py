@@ -1,3 +1,0 @@
-"""Operators that have weights."""
-
-WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
