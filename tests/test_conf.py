@@ -3,6 +3,7 @@
 import pytest
 from dvc.utils.hydra import compose_and_dump
 from import_closure import ROOT
+from omegaconf import OmegaConf
 
 from stages.config.params import load_params
 from stages.config.schema import Params
@@ -29,6 +30,14 @@ def test_params_yaml_is_the_composition(tmp_path):
     *(f"model={name}" for name in MODELS), *(f"quantize={name}" for name in RECIPES)])
 def test_every_preset_is_accepted_by_the_schema(tmp_path, override):
     load_params(*SECTIONS, path=compose(tmp_path / "params.yaml", override))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_preset_of_a_model_is_whole_by_itself(tmp_path, name):
+    """benchmarks.peers takes it so, with the size of its preset, where config.yaml has another."""
+    preset = OmegaConf.load(ROOT / "conf" / "model" / f"{name}.yaml")
+    OmegaConf.save({"model": preset}, tmp_path / "params.yaml")
+    assert load_params("model", path=tmp_path / "params.yaml").model == preset
 
 
 @pytest.mark.parametrize(("preset", "activation_type", "reduce_range"), [

@@ -4,7 +4,7 @@ import numpy as np
 
 # What equal numbers are shown as, for which the ratio is infinite.
 MOST_DB = 120.0
-TINY = np.finfo(np.float64).tiny
+TINY = float(np.finfo(np.float64).tiny)
 
 
 def signal_to_noise_db(reference: np.ndarray, actual: np.ndarray) -> float:
@@ -13,8 +13,8 @@ def signal_to_noise_db(reference: np.ndarray, actual: np.ndarray) -> float:
 
 
 def relative_noise(reference: np.ndarray, actual: np.ndarray) -> float:
-    """Power of the difference over that of `reference`; 0 where they are equal."""
-    return power(actual - reference) / power(reference)
+    """Power of the difference over that of `reference`; 0 where they are equal, zeros too."""
+    return power(actual - reference) / max(power(reference), TINY)
 
 
 def power(values: np.ndarray) -> float:

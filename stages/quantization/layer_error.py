@@ -1,14 +1,14 @@
 """Error by layer: what a changed model puts out at every weighted layer, against the original."""
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from stages.measurement.noise import decibels, power
-from stages.measurement.session import open_session
 from stages.onnx_graph.layers import weighted_layers
+from stages.onnx_graph.probe import open_probed
 from stages.onnx_graph.readers import readers_of, silu_output
 
 ACTIVATIONS = ("Relu", "Clip", "HardSwish", "Sigmoid", "HardSigmoid", "Gelu")
@@ -37,17 +37,15 @@ def activated_outputs(model: onnx.ModelProto) -> list[str]:
     return [behind(name) for name in layer_outputs(model)]
 
 
-def _with_outputs(model: onnx.ModelProto, names: Sequence[str]
-                  ) -> tuple[onnx.ModelProto, list[str]]:
-    """`model`, giving the tensors `names` or, where they are rounded, what is left of them."""
+def _opened(model: onnx.ModelProto, names: Sequence[str]
+            ) -> tuple[onnxruntime.InferenceSession, list[str]]:
+    """A session that gives the tensors `names` or, where they are rounded, what is left of them;
+    and what these are called, "" for one that `model` has not.
+    """
     made = {output for node in model.graph.node for output in node.output}
     found = [next((each for each in (name + ROUNDED, name) if each in made), "")
              for name in names]
-    final = {value.name for value in model.graph.output}
-    opened = copy.deepcopy(model)
-    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name)
-                               for name in dict.fromkeys(found) if name and name not in final)
-    return opened, found
+    return open_probed(model, list(dict.fromkeys(filter(None, found)))), found
 
 
 def output_snr_db(model: onnx.ModelProto, changed: onnx.ModelProto, batches: list[np.ndarray],
@@ -60,10 +58,7 @@ def output_snr_db(model: onnx.ModelProto, changed: onnx.ModelProto, batches: lis
         names: of tensors of `model`; without them, those of `layer_outputs`.
     """
     names = list(names if names is not None else layer_outputs(model))
-    sessions = []
-    for each in (model, changed):
-        opened, found = _with_outputs(each, names)
-        sessions.append((open_session(opened.SerializeToString()), found))
+    sessions = [_opened(each, names) for each in (model, changed)]
     there = [index for index, name in enumerate(sessions[1][1]) if name]
     signal, noise = np.full((2, len(names)), np.nan)
     signal[there] = noise[there] = 0

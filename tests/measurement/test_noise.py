@@ -13,6 +13,8 @@ def test_relative_noise_by_hand():
     reference = np.array([[3.0, 4.0]], np.float32)
     assert relative_noise(reference, reference) == 0
     assert relative_noise(reference, reference + np.float32(0.5)) == pytest.approx(0.5 / 25)
+    # What a head of zeros says, in float and in INT8.
+    assert relative_noise(np.zeros(3), np.zeros(3)) == 0
 
 
 def test_decibels_are_bounded_and_leave_out_what_is_not_there():
