@@ -21,6 +21,11 @@ def copy_metrics(folder: Path) -> None:
         shutil.copytree(ROOT / name, folder / name)
 
 
+def selected_in(folder: Path) -> str:
+    """The variant that the summary in `folder` selects, which depends on the machine of the run."""
+    return json.loads((folder / "metrics" / "summary.json").read_text())["selected"]["variant"]
+
+
 def add_pictures(folder: Path, side: int = 8) -> None:
     """A data/ that agrees with the tables of confusion in `folder`; its pictures are noise."""
     tables = {path.stem: pd.read_csv(path, dtype=str)

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from import_closure import ROOT
 from refusals import refusal
-from report_files import add_pictures, copy_metrics, edit_json, write_pages
+from report_files import add_pictures, copy_metrics, edit_json, selected_in, write_pages
 
 from stages import page
 
@@ -145,7 +145,7 @@ def test_pictures_of_mistakes(folder, monkeypatch):
 def test_no_pictures_of_another_run(folder, monkeypatch):
     add_pictures(folder)
     predictions = folder / "data" / "predictions"
-    shutil.copyfile(predictions / "int8_dynamic.csv", predictions / "int8_static.csv")
+    shutil.copyfile(predictions / "int8_dynamic.csv", predictions / f"{selected_in(folder)}.csv")
     html, _ = write_pages(folder, monkeypatch)
     assert "The pictures are not here" in html
 
@@ -166,7 +166,7 @@ def test_warning_when_the_timings_are_of_another_machine(folder, monkeypatch, ca
 
 def test_names_of_classes_are_no_markup(folder, monkeypatch):
     name = "<b onclick=x>|*"
-    shipped = (folder / "plots" / "confusion" / "int8_static.csv").read_text()
+    shipped = (folder / "plots" / "confusion" / f"{selected_in(folder)}.csv").read_text()
     actual, predicted = next(row for row in csv.reader(shipped.splitlines()[1:])
                              if row[0] != row[1])
     for path in (folder / "plots" / "confusion").glob("*.csv"):
@@ -178,11 +178,12 @@ def test_names_of_classes_are_no_markup(folder, monkeypatch):
 
 
 def test_variant_without_mistakes(folder, monkeypatch):
-    path = folder / "plots" / "confusion" / "int8_static.csv"
+    selected = selected_in(folder)
+    path = folder / "plots" / "confusion" / f"{selected}.csv"
     path.write_text("actual,predicted\n1,1\n")
     html, markdown = write_pages(folder, monkeypatch)
     for text in (html, markdown):
-        assert "int8_static makes none on the test pictures" in text
+        assert f"{selected} makes none on the test pictures" in text
 
 
 @pytest.mark.parametrize("name", ["metrics/summary.json", "metrics/system.json",
