@@ -40,7 +40,7 @@ from stages.data.dataset import evenly
 from stages.files.atomic import write_json
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, model_input, predict
-from stages.measurement.preflight import products_saturate
+from stages.measurement.saturation import products_saturate
 from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT

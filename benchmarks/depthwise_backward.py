@@ -20,7 +20,6 @@ from torch import nn
 
 from benchmarks.arguments import count
 from benchmarks.raw_data import measured_before
-from stages.config.allocator import keep_freed_memory
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.measurement.system import describe_system
@@ -28,6 +27,7 @@ from stages.reporting.blocks import write_block
 from stages.reporting.tables import cpu_label
 from stages.training.depthwise import FastDepthwise
 from stages.training.precision import emulates_bfloat16
+from stages.training.process import keep_freed_memory
 
 RAW, PAGE = Path("docs/depthwise_backward.json"), Path("docs/training.md")
 BATCH = 32

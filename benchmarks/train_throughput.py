@@ -32,7 +32,6 @@ from benchmarks.arguments import count
 from benchmarks.child import run_module
 from benchmarks.lite0 import PUBLISHED
 from benchmarks.raw_data import measured_before
-from stages.config.allocator import keep_freed_memory
 from stages.config.schema import Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, load_dataset
@@ -43,6 +42,7 @@ from stages.model.preprocess import preprocess
 from stages.reporting.blocks import write_block
 from stages.reporting.tables import cpu_label
 from stages.training.loop import train
+from stages.training.process import compute_deterministically, keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,7 @@ def train_stage(dataset: Dataset, size: int, batch: int, frozen: list[str]) -> f
             "cutout": 2, "start_image_size": size, "frozen": frozen, "precision": "bf16",
             "patience": 9, "min_delta": 0.0}})
     keep_freed_memory()
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    compute_deterministically()
     history = train(build_model(params.model, len(dataset.classes)), dataset, params, "benchmark")
     return history.images[1] / history.step_seconds[1]
 

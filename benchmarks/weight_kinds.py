@@ -23,6 +23,7 @@ from benchmarks.lite0 import PUBLISHED
 from stages.config.stage import run_stage
 from stages.model.build import build_model
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
+from stages.model.weights import PACKAGED
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import weighted_layers, weights_of, with_weights
 from stages.quantization.rounding import channel_spread, round_weights
@@ -108,7 +109,7 @@ def widest_filter(trained: torch.nn.Module, published: torch.nn.Module) -> dict[
 
 def measure_stem(run: Run) -> dict[str, float] | None:
     """`widest_filter` of the run, if it began with weights of PUBLISHED's family."""
-    if (run.params.library, run.params.weights) != (PUBLISHED.library, PUBLISHED.weights):
+    if run.params.name not in PACKAGED or run.params.weights != PUBLISHED.weights:
         return None
     trained, classes = load_checkpoint(run.source.with_name(CHECKPOINT_FILE.name), run.params)
     return widest_filter(trained, build_model(replace(PUBLISHED, name=run.params.name),

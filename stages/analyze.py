@@ -15,7 +15,7 @@ from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, model_input, predict
-from stages.measurement.preflight import products_saturate
+from stages.measurement.saturation import products_saturate
 from stages.onnx_graph.layers import weighted_layers, weights_of
 from stages.quantization.ablation import Calibrated, Cell, write_cell
 from stages.quantization.layer_error import output_snr_db

@@ -16,10 +16,9 @@ from stages.config.errors import UserError
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing, write_csv
-from stages.files.reading import read_note
 from stages.reporting.experiments import experiment_row, markdown
 from stages.reporting.figures import experiments, save
-from stages.reporting.results import results_folder
+from stages.reporting.results import read_note, results_folder
 
 log = logging.getLogger(__name__)
 

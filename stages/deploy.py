@@ -107,6 +107,8 @@ def main() -> None:
               "golden": golden.record(logits, sizes, quantized=body_nodes[0] > 0)}
     describe(model, values)
     predictions = read_csv(Path(f"data/predictions/{variant}.csv"))
+    evaluation, training, system = (read_json(METRICS / name) for name in (
+        f"evaluate/{variant}.json", "training/metrics.json", "system.json"))
     with replacing(MODEL_FILE) as partial:
         onnx.save(model, partial)
         nodes = executed_nodes(partial)
@@ -121,9 +123,8 @@ def main() -> None:
         "variant": variant, "size_mb": size_mb, "quantized_nodes": nodes[0],
         "float_nodes": nodes[1], "preprocessing_max_grey_levels": grey_levels, "parity": parity,
         **{key: deployed.metadata[key] for key in HASH_KEYS}})
-    card = model_card(summary, values, read_json(METRICS / "evaluate" / f"{variant}.json"),
-                      read_json(METRICS / "training" / "metrics.json"),
-                      read_json(METRICS / "system.json"), size_mb, weights_origin(params.model))
+    card = model_card(summary, values, evaluation, training, system, size_mb,
+                      weights_origin(params.model))
     with replacing(CARD_FILE) as partial:
         partial.write_text(card, encoding="utf-8")
     log.info("%s as %s: %.2f MB; %s", variant, MODEL_FILE, size_mb, "; ".join(

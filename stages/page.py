@@ -22,11 +22,12 @@ from stages.reporting.confusions import (
     are_of_one_run,
     class_drops,
     confused_pairs,
+    mistakes,
     png_uri,
     with_examples,
 )
 from stages.reporting.pages import other_machine, require_one_run, write_page
-from stages.reporting.summary import mistakes, read_confusion
+from stages.reporting.summary import read_confusion
 from stages.reporting.tables import recipe_table, training_sentence
 
 log = logging.getLogger(__name__)
@@ -74,14 +75,14 @@ def illustrated(facts: dict[str, Any]) -> list[dict[str, Any]] | None:
 
 def main() -> None:
     facts = gather()
-    write_page(MARKDOWN, "report.md", facts)
     warning = other_machine(facts["system"]["cpu"], describe_system()["cpu"])
     pairs = illustrated(facts)
+    figures = {name: png_uri(read_bytes(PLOTS / f"{name}.png")) for name in FIGURES}
     write_page(HTML, "report.html", {
         **facts, "warning": warning, "pictured": pairs is not None,
-        "pairs": pairs or facts["pairs"],
-        "figures": {name: png_uri(read_bytes(PLOTS / f"{name}.png")) for name in FIGURES},
+        "pairs": pairs or facts["pairs"], "figures": figures,
         "parameters": read_bytes(PARAMS_FILE).decode("utf-8")})
+    write_page(MARKDOWN, "report.md", facts)
     if warning:
         log.warning("%s", warning)
     log.info("%s, and for a browser %s", MARKDOWN, HTML.resolve().as_uri())

@@ -1,17 +1,25 @@
-"""Say which INT8 arithmetic this CPU has and which recipe suits it; not a stage of the pipeline."""
+"""Hardware preflight: which INT8 arithmetic this CPU has, and which recipe suits it.
+
+    python -m stages.preflight
+"""
 
 import argparse
 import platform
 import sys
 
 from stages.config.stage import run_stage
-from stages.measurement.preflight import (
-    cpu_fields,
-    cpu_flags,
-    integer_unit,
-    products_saturate,
-    recommended_preset,
-)
+from stages.measurement.cpu import cpu_fields, cpu_flags, integer_unit
+from stages.measurement.saturation import products_saturate
+
+
+def recommended_preset(unit: str, saturates: bool) -> str:
+    """The file of conf/quantize whose recipes suit a CPU.
+
+    U8S8, of reduced range where sums are cut off, which loses a bit of every weight; on Arm S8S8.
+    """
+    if unit == "Arm dot product":
+        return "int8_signed"
+    return "int8_reduced_range" if saturates else "int8"
 
 
 def main() -> None:

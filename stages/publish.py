@@ -25,9 +25,9 @@ from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.stage import run_stage
 from stages.files.atomic import replacing
-from stages.files.reading import read_bytes, read_json, read_note
+from stages.files.reading import read_bytes, read_json
 from stages.reporting.blocks import write_block
-from stages.reporting.results import RESULTS, results_folder
+from stages.reporting.results import RESULTS, read_note, results_folder
 from stages.reporting.tables import recipe_table, result_table, training_sentence
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def keep_run(name: str, command: str | None) -> None:
     kept |= {f"quantize_{variant}.json": METRICS / "quantize" / f"{variant}.json"
              for variant in load_params("quantize.variants").quantize.variants}
     contents = {target: read_bytes(source) for target, source in kept.items()}
-    summary, *_ = [read_json(path) for path in kept.values() if path.suffix == ".json"]
+    summary = read_json(METRICS / "summary.json")
     if (folder / "experiments.csv").is_file():
         raise UserError(f"{folder}: holds a comparison of experiments; choose another name")
     if (folder / "summary.json").is_file():
@@ -82,22 +82,20 @@ def keep_run(name: str, command: str | None) -> None:
         if any(before.get(key) != summary[key] for key in ("dataset", "model", "image_size")):
             raise UserError(f"{folder}: holds a run of {before.get('model')} on "
                             f"{before.get('dataset')}; choose another name, or remove it")
+    training = training_sentence(read_json(METRICS / "training" / "metrics.json"),
+                                 read_json(METRICS / "training_time.json"))
+    recipes = recipe_table(read_json(METRICS / "analysis.json"))
+    figures = "\n".join(f"![{caption}]({file})\n" for file, caption in CAPTIONS.items())
+    contents[page.name] = (
+        f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
+        f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
+        f"{read_note(folder)}{table_of(METRICS)}\n{training}\n{recipes}\n{figures}").encode()
     for target, content in contents.items():
         with replacing(folder / target) as partial:
             partial.write_bytes(content)
     for old in folder.glob("quantize_*.json"):
         if old.name not in kept:
             old.unlink()
-    training = training_sentence(read_json(folder / "training.json"),
-                                 read_json(folder / "training_time.json"))
-    recipes = recipe_table(read_json(folder / "analysis.json"))
-    figures = "\n".join(f"![{caption}]({file})\n" for file, caption in CAPTIONS.items())
-    with replacing(page) as partial:
-        partial.write_text(
-            f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
-            f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
-            f"{read_note(folder)}{table_of(folder)}\n{training}\n{recipes}\n{figures}",
-            encoding="utf-8")
 
 
 def require_reproduced() -> None:

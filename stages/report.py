@@ -46,27 +46,27 @@ def main() -> None:
     candidates = {name: row for name, row in variants.items()
                   if name != REFERENCE and is_onnx(params.variants[name])}
     selected = select(candidates, against, params.quantize.max_drop_pp)
+    shown = dict.fromkeys([REFERENCE, selected["variant"], "int8_dynamic"])
+    confused = {name: read_confusion(name) for name in shown if name in params.variants}
+    runs, history = read_csv(PLOTS / "latency_runs.csv"), read_history()
+    best_epoch = read_json(HISTORY / "metrics.json")["best"]["epoch"]
+    analysis = read_json(METRICS / "analysis.json")
+    layer_error = read_csv(PLOTS / "layer_error.csv")
+
     write_json(METRICS / "comparison.json", against)
     write_json(METRICS / "summary.json", {
         "dataset": evaluations[REFERENCE]["dataset"], "model": params.model.name,
         "image_size": params.model.image_size, "test_images": evaluations[REFERENCE]["images"],
         "latency_runs": benchmark["runs"], "variants": variants, "selected": selected})
-
-    best_epoch = read_json(HISTORY / "metrics.json")["best"]["epoch"]
-    shown = dict.fromkeys([REFERENCE, selected["variant"], "int8_dynamic"])
-    confused = {name: read_confusion(name) for name in shown if name in params.variants}
     write_csv(PLOTS / "accuracy_latency.csv", pd.DataFrame(
         [{"variant": name, "latency_p50_ms": row["latency_p50_ms"], "accuracy": row["accuracy"],
           "size_mb": row["size_mb"]} for name, row in variants.items()]))
-    figures.save(figures.latency_by_run(read_csv(PLOTS / "latency_runs.csv")),
-                 PLOTS / "latency_by_run.png")
+    figures.save(figures.latency_by_run(runs), PLOTS / "latency_by_run.png")
     figures.save(figures.speedups(variants), PLOTS / "speedups.png")
-    figures.save(figures.training_curves(read_history(), best_epoch), PLOTS / "training.png")
+    figures.save(figures.training_curves(history, best_epoch), PLOTS / "training.png")
     figures.save(figures.confusion(confused), PLOTS / "confusion.png")
     figures.save(figures.accuracy_against_latency(variants), PLOTS / "accuracy_latency.png")
-    figures.save(figures.collapse(read_json(METRICS / "analysis.json")["accuracy"],
-                                  read_csv(PLOTS / "layer_error.csv")),
-                 PLOTS / "collapse.png")
+    figures.save(figures.collapse(analysis["accuracy"], layer_error), PLOTS / "collapse.png")
     log.info("selected %s: %s", selected["variant"], selected["reason"])
 
 

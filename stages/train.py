@@ -8,7 +8,6 @@ from accelerate import PartialState
 from dvclive import Live
 from omegaconf import OmegaConf
 
-from stages.config.allocator import keep_freed_memory
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.stage import run_stage
@@ -16,8 +15,9 @@ from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
 from stages.files.atomic import write_json
 from stages.model.build import build_model, check_sizes, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
-from stages.training.loop import History, discard_state, train
-from stages.training.resume import fingerprint, loaded_code
+from stages.training.loop import History, train
+from stages.training.process import compute_deterministically, keep_freed_memory
+from stages.training.resume import discard_state, fingerprint, loaded_code
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,7 @@ def main() -> None:
                         f"{params.model.image_size}")
     dataset = load_dataset()
     keep_freed_memory()
-    torch.use_deterministic_algorithms(True)
-    # Nothing reads memory before writing it; filling it first would cost a fifth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    compute_deterministically()
     torch.manual_seed(params.train.seed)
     model = build_model(params.model, len(dataset.classes))
     check_sizes(model, params.model, len(dataset.classes), params.train.start_image_size,

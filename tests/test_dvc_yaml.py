@@ -98,7 +98,7 @@ def test_only_named_modules_read_the_test_split():
     assert readers == {"evaluate.py",                   # the pictures of the split
                        "deploy.py",                     # parity with evaluate on each; selects none
                        "splits.py", "imagefolder.py",   # where the split is made
-                       "summary.py"}                    # predictions that evaluate wrote
+                       "summary.py", "confusions.py"}   # predictions that evaluate wrote
 
 
 def test_no_concern_imports_a_stage_and_none_imports_in_a_circle():

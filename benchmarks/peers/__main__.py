@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
 from benchmarks.peers.subject import PRESETS, fresh_model, own_experiment
-from benchmarks.peers.table import pages, title
+from benchmarks.peers.table import pages, section, title
 from benchmarks.raw_data import measured_before
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
@@ -88,7 +88,7 @@ def main() -> None:
            "rounds": options.rounds, "system": describe_system(),
            "packages": installed(PACKAGES), "models": models}
     publish(run, options.output)
-    sys.stdout.write(pages([run]))
+    sys.stdout.write(section(run))
 
 
 if __name__ == "__main__":

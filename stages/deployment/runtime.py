@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from stages.config.errors import UserError
-from stages.measurement.preflight import warn_if_saturating
+from stages.measurement.saturation import warn_if_saturating
 from stages.measurement.session import open_session
 
 PICTURES = "pictures"

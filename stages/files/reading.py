@@ -22,12 +22,6 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"{path}: no such file; run 'dvc repro'") from None
 
 
-def read_note(folder: Path) -> str:
-    """What a person wrote on the run in `folder`: its NOTE.md as a paragraph, or nothing."""
-    note = folder / "NOTE.md"
-    return f"{note.read_text(encoding='utf-8').strip()}\n\n" if note.is_file() else ""
-
-
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     """The table in a CSV file that a stage has written; `options` are those of pandas.read_csv.
 

@@ -9,7 +9,7 @@ from scipy.stats import binom, norm, t
 from stages.config.errors import UserError
 
 CONFIDENCE = 0.95
-RESAMPLES = 10_000
+RESAMPLES, AT_ONCE = 10_000, 100  # a few at once, so that many runs need little memory
 
 # Timed runs of one thing in seconds: a list for each pass, which has sessions of its own.
 Passes = Sequence[Sequence[float]]
@@ -64,9 +64,11 @@ def ratio_interval(reference: Passes, times: Passes) -> tuple[float, float, floa
     longest = lengths.max()
     padded = np.array([np.pad(of_pass, (0, longest - len(of_pass))) for of_pass in ratios])
     passes = random.integers(len(ratios), size=(RESAMPLES, len(ratios), 1))
-    pairs = (random.random((RESAMPLES, len(ratios), longest)) * lengths[passes]).astype(int)
-    resampled = np.where(np.arange(longest) < lengths[passes], padded[passes, pairs], np.nan)
-    medians = np.nanmedian(resampled.reshape(RESAMPLES, -1), axis=1)
+    medians = []
+    for some in np.split(passes, RESAMPLES // AT_ONCE):
+        pairs = (random.random((AT_ONCE, len(ratios), longest)) * lengths[some]).astype(int)
+        resampled = np.where(np.arange(longest) < lengths[some], padded[some, pairs], np.nan)
+        medians.append(np.nanmedian(resampled.reshape(AT_ONCE, -1), axis=1))
     tail = tail_of_few(len(ratios))
     low, high = np.quantile(medians, [tail, 1 - tail])
     return float(np.median(np.concatenate(ratios))), float(low), float(high)

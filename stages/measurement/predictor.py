@@ -8,7 +8,7 @@ import torch
 
 from stages.config.errors import UserError
 from stages.config.schema import Model
-from stages.measurement.preflight import recipe_in, warn_if_saturating
+from stages.measurement.saturation import recipe_in, warn_if_saturating
 from stages.measurement.session import Predictor, open_session, predictor_of, thread_count
 from stages.model.preprocess import preprocess
 

@@ -10,7 +10,7 @@ import onnxruntime
 import psutil
 import torch
 
-from stages.measurement.preflight import CPUINFO, cpu_fields, cpu_flags
+from stages.measurement.cpu import CPUINFO, cpu_fields, cpu_flags
 from stages.measurement.session import thread_count
 
 PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "numpy")

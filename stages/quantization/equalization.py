@@ -23,8 +23,7 @@ from onnx import numpy_helper
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import BY_OUTPUT
 from stages.onnx_graph.probe import open_probed
-from stages.quantization.ranges import ACTIVATION_LEVELS
-from stages.quantization.rounding import LARGEST_WEIGHT
+from stages.quantization.ranges import ACTIVATION_LEVELS, LARGEST_WEIGHT
 
 # f(factor * x) = factor * f(x), channel by channel, for a factor above zero.
 PROPORTIONAL = {"Add", "Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool"}

@@ -14,6 +14,7 @@ from stages.quantization.histogram import BINS, Histogram
 Range = tuple[np.float32, np.float32]
 
 ACTIVATION_LEVELS = 256
+LARGEST_WEIGHT = 127  # of signed, symmetric INT8
 PERCENTILE = 99.99
 THRESHOLDS = 2.0 ** (-np.arange(129) / 16)  # of the largest value, down to a 256th of it
 # Count that a bin has which the coarser distribution leaves empty: divergence stays finite.

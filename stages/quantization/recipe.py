@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from stages.config.errors import UserError
 from stages.config.schema import QuantizedVariant
 from stages.data.dataset import evenly
-from stages.measurement.preflight import RECIPE_KEY, recipe_in
+from stages.measurement.saturation import RECIPE_KEY, recipe_in
 
 
 def check_recipe(name: str, recipe: QuantizedVariant) -> None:

@@ -12,9 +12,8 @@ import onnx
 from onnx import numpy_helper
 
 from stages.onnx_graph.layers import weights_of, with_weights
+from stages.quantization.ranges import LARGEST_WEIGHT
 from stages.quantization.stored_weights import SUFFIX
-
-LARGEST_WEIGHT = 127  # of signed, symmetric INT8
 
 
 def round_weights(weights: np.ndarray, *, per_channel: bool) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from stages.config.allocator import keep_freed_memory
 from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset, PictureView
 from stages.measurement.predictor import load_onnx, predict
@@ -26,6 +25,7 @@ from stages.quantization.repeated_gates import with_repeated_gates
 from stages.quantization.sensitivity import layers_of, nodes_of
 from stages.quantization.static import calibrated_model, feeds_of, quantize_to_ranges
 from stages.quantization.torch_operators import not_tunable
+from stages.training.process import keep_freed_memory
 
 log = logging.getLogger(__name__)
 

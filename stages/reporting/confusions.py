@@ -44,11 +44,26 @@ def class_drops(by_class: dict[str, dict[str, float]], reference: str, first: st
                                                                      default=0)))[:count]
 
 
+def mistakes(predictions: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Test pictures that a variant gets wrong, surest first.
+
+    Returns:
+        Columns position, label, predicted, confidence, and reference: what the reference predicts.
+    """
+    ours, theirs = (table[table.split == "test"] for table in (predictions, reference))
+    joined = ours.drop(columns="split").merge(
+        theirs[["position", "predicted"]].rename(columns={"predicted": "reference"}),
+        on="position")
+    wrong = joined[joined.label != joined.predicted]
+    return wrong.sort_values(["confidence", "position"], ascending=[False, True],
+                             ignore_index=True)
+
+
 def with_examples(pairs: list[dict[str, Any]], wrong: pd.DataFrame, dataset: Dataset, count: int
                   ) -> list[dict[str, Any]]:
     """Add to each of `pairs` its `examples`: at most `count` pictures, surest first.
 
-    `wrong` is what `stages.reporting.summary.mistakes` gives; an example is `lost` when the
+    `wrong` is what `mistakes` gives; an example is `lost` when the
     reference has it right.
     """
     names = np.array(dataset.classes)

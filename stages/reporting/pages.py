@@ -10,18 +10,13 @@ from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE
 from stages.config.schema import Params
 from stages.files.atomic import replacing
-from stages.reporting.tables import cell, cpu_label, speedup
+from stages.reporting.tables import cell, cpu_label, drop, points, speedup
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def percent(fraction: float, digits: int = 2) -> str:
     return f"{100 * fraction:.{digits}f} %"
-
-
-def points(value: float) -> str:
-    """Percentage points with their sign, and none where they round to nothing."""
-    return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"
 
 
 def chance(p: float) -> str:
@@ -35,7 +30,7 @@ def environment() -> Environment:
                          autoescape=select_autoescape(["html"]), trim_blocks=True,
                          lstrip_blocks=True, keep_trailing_newline=True)
     result.filters.update(percent=percent, points=points, chance=chance, cell=cell,
-                          speedup=speedup)
+                          drop=drop, speedup=speedup)
     return result
 
 

@@ -16,7 +16,7 @@ from stages.measurement.accuracy import (
 )
 
 # Share of speed within which accuracy decides; runs of one model have differed by up to 7 %.
-TIE = 0.05
+TIE = 0.07
 CONFUSION = Path("plots/confusion")
 PERCENTILE = re.compile(r"latency_p\d+_ms")
 
@@ -45,6 +45,8 @@ def summarize(evaluations: dict[str, dict[str, Any]], benchmark: dict[str, dict[
             **{key: evaluation[key] for key in ("accuracy", "accuracy_ci95_low",
                                                 "accuracy_ci95_high", "validation_accuracy")},
             "accuracy_drop_pp": against.drop_pp,
+            **dict(zip(("accuracy_drop_pp_ci95_low", "accuracy_drop_pp_ci95_high"),
+                       against.drop_interval_pp(), strict=True)),
             "flip_rate": against.flipped / against.n,
             "mcnemar_p": against.mcnemar_p,
             "calibration_error": calibration_error(
@@ -80,21 +82,6 @@ def read_confusion(variant: str) -> pd.DataFrame:
         UserError: no such file.
     """
     return read_csv(CONFUSION / f"{variant}.csv", dtype=str, keep_default_na=False)
-
-
-def mistakes(predictions: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    """Test pictures that a variant gets wrong, surest first.
-
-    Returns:
-        Columns position, label, predicted, confidence, and reference: what the reference predicts.
-    """
-    ours, theirs = (table[table.split == "test"] for table in (predictions, reference))
-    joined = ours.drop(columns="split").merge(
-        theirs[["position", "predicted"]].rename(columns={"predicted": "reference"}),
-        on="position")
-    wrong = joined[joined.label != joined.predicted]
-    return wrong.sort_values(["confidence", "position"], ascending=[False, True],
-                             ignore_index=True)
 
 
 def select(candidates: dict[str, dict[str, float]], against: dict[str, dict[str, dict[str, float]]],

@@ -3,8 +3,11 @@
 import re
 from typing import Any
 
-HEADER = ("| variant | accuracy (95 %) | drop | size | latency p50 / p{tail} | throughput "
-          "| speed-up: latency, throughput |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+from stages.config.schema import REFERENCE
+
+HEADER = ("| variant | accuracy (95 %) | drop, pp (95 %) | size | latency p50 / p{tail} "
+          "| throughput | speed-up: latency, throughput |\n"
+          "| --- | --- | --- | --- | --- | --- | --- |\n")
 LATENCY = re.compile(r"latency_p(\d+)_ms")
 
 
@@ -41,17 +44,29 @@ def latency_percentiles(summary: dict[str, Any]) -> list[int]:
 
 
 def speedup(row: dict[str, float], measure: str) -> str:
-    """A speed-up with its interval; runs published before there were intervals have none."""
-    text, key = f"{row[f'speedup_{measure}']:.2f}×", f"speedup_{measure}_ci95"
-    if f"{key}_low" not in row:
-        return text
-    return f"{text} ({row[f'{key}_low']:.2f} to {row[f'{key}_high']:.2f})"
+    """A speed-up with its 95 % interval."""
+    key = f"speedup_{measure}"
+    return f"{row[key]:.2f}× ({row[f'{key}_ci95_low']:.2f} to {row[f'{key}_ci95_high']:.2f})"
+
+
+def drop(row: dict[str, float], variant: str) -> str:
+    """A drop on the test split in points, with its 95 % interval where it isn't of REFERENCE."""
+    key = "accuracy_drop_pp"
+    if variant == REFERENCE:
+        return "0"
+    return f"{points(row[key])} ({points(row[f'{key}_ci95_low'])} to " \
+           f"{points(row[f'{key}_ci95_high'])})"
+
+
+def points(value: float) -> str:
+    """Percentage points with their sign, and none where they round to nothing."""
+    return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"
 
 
 def _row(name: str, row: dict[str, float], tail: int, selected: bool) -> str:
     label = f"**{name}**" if selected else name
     return (f"| {label} | {100 * row['accuracy']:.2f} % ({100 * row['accuracy_ci95_low']:.2f} to "
-            f"{100 * row['accuracy_ci95_high']:.2f}) | {row['accuracy_drop_pp']:+.2f} pp "
+            f"{100 * row['accuracy_ci95_high']:.2f}) | {drop(row, name)} "
             f"| {row['size_mb']:.2f} MB | {row['latency_p50_ms']:.2f} / "
             f"{row[f'latency_p{tail}_ms']:.2f} ms | {row['throughput_img_s']:.0f} images/s "
             f"| {speedup(row, 'latency')}, {speedup(row, 'throughput')} |\n")

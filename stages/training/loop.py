@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from stages.config.errors import UserError
 from stages.config.schema import Params, Train
 from stages.data.dataset import Dataset
+from stages.model.checkpoint import save_torch
 from stages.model.preprocess import preprocess
 from stages.training.augment import augment
 from stages.training.depthwise import FastDepthwise
@@ -30,13 +32,14 @@ from stages.training.early_stopping import EarlyStopping
 from stages.training.freeze import freeze
 from stages.training.loader import make_loader
 from stages.training.precision import emulates_bfloat16
-from stages.training.resume import STATE_FILE, load_state, save_state
+from stages.training.resume import load_state, save_state
 
 log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.2
 SIZE_STEP = 32
 EVALUATION_BATCH = 128  # a process
+LAST_GOOD_FILE = Path("models/last_good.pt")
 
 
 @dataclass
@@ -145,7 +148,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
             loss = criterion(logits, labels)
             if not math.isfinite(loss.item()):
                 raise UserError(f"loss is {loss.item()} at step {step} of epoch {epoch} "
-                                f"(lr {scheduler.get_last_lr()[0]:.3g}); lower train.lr")
+                                f"(lr {scheduler.get_last_lr()[0]:.3g}); lower train.lr"
+                                f"{keep_last_good(best, accelerator)}")
             accelerator.backward(loss)
             optimizer.step()
             scheduler.step()
@@ -163,6 +167,10 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         # Batch-norm statistics are each process's own; the first one's count.
         broadcast(list(averaged.module.buffers()))
         loss, accuracy = evaluate(averaged.module, validation, params, accelerator)
+        if not math.isfinite(loss):
+            raise UserError(f"validation loss is {loss} after epoch {epoch} "
+                            f"(lr {scheduler.get_last_lr()[0]:.3g}); lower train.lr"
+                            f"{keep_last_good(best, accelerator)}")
         row = {"train.loss": losses / seen, "train.accuracy": correct / seen,
                "val.loss": loss, "val.accuracy": accuracy, "image_size": size}
         history.epochs.append(row)
@@ -225,9 +233,12 @@ def evaluate(model: nn.Module, loader: DataLoader, params: Params, accelerator: 
     return losses / seen, correct / seen
 
 
-def discard_state() -> None:
-    """Forget the state of the run, once its checkpoint is written."""
-    STATE_FILE.unlink(missing_ok=True)
+def keep_last_good(best: dict[str, Any] | None, accelerator: Accelerator) -> str:
+    """Write the best epoch's weights, if any has ended, to LAST_GOOD_FILE; what to tell of it."""
+    if best is None or not accelerator.is_main_process:
+        return ""
+    save_torch(LAST_GOOD_FILE, {"state_dict": best})
+    return f"; model.weights={LAST_GOOD_FILE} goes on from the best epoch before"
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,11 @@ def save_state(run: str, state: dict[str, Any], path: Path = STATE_FILE) -> None
     save_torch(path, {"run": run, **state})
 
 
+def discard_state() -> None:
+    """Forget the state of the run, once its checkpoint is written."""
+    STATE_FILE.unlink(missing_ok=True)
+
+
 def load_state(run: str, path: Path = STATE_FILE) -> dict[str, Any] | None:
     """The state that was kept for `run`; None when there is none, or it is another run's."""
     if not path.is_file():

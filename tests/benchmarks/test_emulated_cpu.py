@@ -16,7 +16,7 @@ from refusals import refusal
 from benchmarks import emulated_cpu, finished_run
 from benchmarks.emulated_cpu import CANDIDATES, RECIPES, choose, compare, main, run_models, table
 from stages.config.params import PARAMS_FILE, load_params
-from stages.measurement.preflight import products_saturate
+from stages.measurement.saturation import products_saturate
 from stages.measurement.session import open_session, predictor_of
 from stages.quantization.recipe import check_recipe
 

@@ -4,7 +4,6 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 from refusals import refusal
 
@@ -72,7 +71,7 @@ def test_the_frozen_loop_freezes_what_the_experiment_does(monkeypatch):
     monkeypatch.setattr(train_throughput, "train", train)
     monkeypatch.setattr(train_throughput, "build_model", lambda *_: None)
     monkeypatch.setattr(train_throughput, "keep_freed_memory", lambda: None)
-    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda _: None)
+    monkeypatch.setattr(train_throughput, "compute_deterministically", lambda: None)
     for name in ("train stage", "train stage, frozen"):
         dataset = SimpleNamespace(splits={"train": range(9), "validation": range(3)},
                                   classes=["a", "b"])

@@ -14,7 +14,7 @@ from tiny_model import tiny_body
 
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import QatRecipe, QuantizedVariant
-from stages.measurement.preflight import RECIPE_KEY
+from stages.measurement.saturation import RECIPE_KEY
 from stages.quantization.recipe import (
     calibration_positions,
     check_recipe,

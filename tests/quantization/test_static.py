@@ -10,7 +10,7 @@ from synthetic import LITE0, TINY, lite0, model_params, random_pictures
 
 from stages.config.schema import QuantizedVariant
 from stages.measurement.predictor import load_onnx, model_input, predict
-from stages.measurement.preflight import products_saturate
+from stages.measurement.saturation import products_saturate
 from stages.measurement.session import predictor_of
 from stages.onnx_graph.names import INPUT
 from stages.quantization.static import CALIBRATION_BATCH, feeds_of

@@ -12,6 +12,7 @@ from stages.reporting.confusions import (
     are_of_one_run,
     class_drops,
     confused_pairs,
+    mistakes,
     picture_uri,
     with_examples,
 )
@@ -30,6 +31,16 @@ def test_confused_pairs_by_hand():
     assert confused_pairs(TABLE, REFERENCE, 9) == [
         pair("a", "b", 2, 1), pair("a", "c", 1, 0), pair("b", "c", 1, 1), pair("c", "b", 1, 0)]
     assert confused_pairs(TABLE, REFERENCE, 1) == [pair("a", "b", 2, 1)]
+
+
+def test_mistakes_are_of_the_test_split_and_surest_first():
+    table = pd.DataFrame({"split": ["validation", "test", "test", "test", "test"],
+                          "position": [0, 4, 3, 2, 1], "label": [0, 1, 1, 2, 0],
+                          "predicted": [1, 0, 1, 0, 2], "confidence": [0.9, 0.5, 0.8, 0.7, 0.7]})
+    reference = table.assign(predicted=[0, 1, 1, 0, 1]).sample(frac=1, random_state=0)
+    assert mistakes(table, reference).to_dict("list") == {
+        "position": [1, 2, 4], "label": [0, 2, 1], "predicted": [2, 0, 0],
+        "confidence": [0.7, 0.7, 0.5], "reference": [1, 0, 1]}
 
 
 def test_no_pairs_without_mistakes():

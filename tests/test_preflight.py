@@ -1,0 +1,31 @@
+"""The command that says what a CPU does with INT8 and which recipe suits it."""
+
+import subprocess
+import sys
+
+import pytest
+from import_closure import ROOT
+
+from stages.preflight import recommended_preset
+
+
+@pytest.mark.parametrize(("unit", "saturates", "preset"), [
+    ("VNNI", False, "int8"), ("AMX", False, "int8"), ("unknown", False, "int8"),
+    ("AVX2", True, "int8_reduced_range"), ("unknown", True, "int8_reduced_range"),
+    ("Arm dot product", False, "int8_signed")])
+def test_preset_that_suits(unit, saturates, preset):
+    assert recommended_preset(unit, saturates) == preset
+
+
+def test_needs_onnxruntime_and_numpy_alone():
+    """As on the machine that the model is to run on."""
+    blocked = {module: None for module in ("torch", "torchvision", "timm", "onnx", "pandas",
+                                           "scipy", "sklearn", "dvc", "hydra", "PIL")}
+    code = (f"import runpy, sys; sys.modules.update({blocked}); sys.argv = ['preflight']; "
+            "runpy.run_module('stages.preflight', run_name='__main__')")
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    told = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    assert list(told) == ["CPU", "instruction sets", "INT8 unit", "sums of products",
+                          "recipes that suit"]
+    assert "-S quantize=int8" in told["recipes that suit"]
