@@ -111,6 +111,7 @@ def measure_named(description: str, raw: Path, page: Path, block: str,
     parser.add_argument("--pictures", type=count, default=300, help="of validation, at most")
     arguments = parser.parse_args()
     content = measured_before(raw)
-    content[arguments.name] = measure(open_run(arguments.run, arguments.pictures))
+    content[arguments.name] = {**measure(open_run(arguments.run, arguments.pictures)),
+                               "system": describe_system()}
     write_json(raw, content)
     write_block(page, block, told(content))

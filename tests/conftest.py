@@ -2,8 +2,16 @@
 
 import functools
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+# Before PyTorch: tests are of the CPU, also where there is an accelerator, and neither git nor DVC
+# does for them what the user has set up for himself.
+os.environ |= {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true",
+               "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull,
+               "DVC_GLOBAL_CONFIG_DIR": tempfile.gettempdir() + "/no-dvc-config",
+               "DVC_SYSTEM_CONFIG_DIR": tempfile.gettempdir() + "/no-dvc-config"}
 
 import onnx
 import pytest

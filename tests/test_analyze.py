@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from inverted_residual import SIDE, WIDE, network
 from omegaconf import OmegaConf
@@ -13,6 +14,8 @@ from refusals import refusal
 from synthetic import make_dataset, model_params
 
 from stages import analyze
+from stages.data.dataset import load_dataset
+from stages.measurement.predictor import load_onnx, predict
 from stages.reporting.tables import recipe_table
 
 
@@ -45,11 +48,28 @@ def test_what_the_cpu_cuts_off_is_a_recipe_of_its_own(folder, monkeypatch, cuts_
     monkeypatch.setattr(analyze, "products_saturate", lambda: cuts_off)
     analyze.main()
     accuracy = json.loads(Path("metrics/analysis.json").read_text())["accuracy"]
+    dataset = load_dataset()
+    predicted = predict(load_onnx(analyze.SOURCE), dataset.view("validation"),
+                        model_params(image_size=SIDE)).argmax(axis=1)
+    assert accuracy["float"] == np.mean(predicted == dataset.labels_of("validation"))
     own = [analyze.CUT_OFF] if cuts_off else []
     assert list(accuracy) == [*analyze.RECIPES, *own]
     assert written[:len(analyze.RECIPES)] == [(cell, cuts_off) for cell in analyze.RECIPES.values()]
     assert written[len(analyze.RECIPES):] == [(analyze.RECIPES[analyze.PER_CHANNEL], False)
                                               for _ in own]
+
+
+def test_rounding_by_channel_leaves_less_noise_and_is_told_as_such(folder):
+    analyze.main()
+    layers = pd.read_csv("plots/layer_error.csv")
+    assert layers.position.tolist() == list(range(len(layers)))
+    assert (layers.weight_snr_db_per_channel >= layers.weight_snr_db_per_tensor).all()
+    wide = layers.channel_spread > 2
+    assert wide.any()
+    assert (layers.weight_snr_db_per_channel > layers.weight_snr_db_per_tensor)[wide].all()
+    told = json.loads(Path("metrics/analysis.json").read_text())["last_layer_snr_db"]
+    assert told["per_channel"] == pytest.approx(layers.output_snr_db_per_channel.iloc[-1], abs=1e-3)
+    assert told["per_tensor"] == pytest.approx(layers.output_snr_db_per_tensor.iloc[-1], abs=1e-3)
 
 
 def test_without_a_float_model(folder):

@@ -2,13 +2,20 @@
 
 import io
 import json
+import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
+from import_closure import ROOT
 from PIL import Image
+from refusals import refusal
 from working_copy import SMALL, compose, make_working_copy, run
+
+from stages import deploy, export, report
 
 VARIANTS = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static", "int8_qat", "int8_mixed"]
 
@@ -36,7 +43,8 @@ def test_summary_has_the_schema(repository):
     for row in summary["variants"].values():
         assert set(row) == {
             "accuracy", "accuracy_ci95_low", "accuracy_ci95_high", "validation_accuracy",
-            "accuracy_drop_pp", "flip_rate", "mcnemar_p", "calibration_error", "size_mb",
+            "accuracy_drop_pp", "accuracy_drop_pp_ci95_low", "accuracy_drop_pp_ci95_high",
+            "flip_rate", "mcnemar_p", "calibration_error", "size_mb",
             "latency_p50_ms", "end_to_end_p50_ms", "throughput_img_s", "speedup_latency",
             "speedup_latency_ci95_low", "speedup_latency_ci95_high", "speedup_throughput",
             "speedup_throughput_ci95_low", "speedup_throughput_ci95_high", "load_ms",
@@ -45,6 +53,92 @@ def test_summary_has_the_schema(repository):
     reference = summary["variants"]["onnx_fp32"]
     assert reference["accuracy_drop_pp"] == reference["flip_rate"] == 0
     assert reference["speedup_latency"] == reference["speedup_throughput"] == 1
+
+
+@pytest.mark.parametrize("variant", ["onnx_fp32", "int8_dynamic"])
+def test_what_evaluate_tells_is_of_its_predictions(repository, variant):
+    def read(path):
+        return json.loads((repository / path).read_text())
+
+    told, data = read(f"metrics/evaluate/{variant}.json"), read("data/splits.json")
+    table = pd.read_csv(repository / f"data/predictions/{variant}.csv")
+    parts = {split: table[table.split == split] for split in ("validation", "test")}
+    for split, part in parts.items():
+        assert part.position.tolist() == data["splits"][split]
+        assert part.label.tolist() == [data["labels"][position] for position in part.position]
+    right = {split: part.label == part.predicted for split, part in parts.items()}
+    assert told["accuracy"] == right["test"].mean()
+    assert told["validation_accuracy"] == right["validation"].mean()
+    assert told["by_class"] == right["test"].groupby(parts["test"].label).mean().rename(
+        dict(enumerate(data["classes"]))).to_dict()
+    confused = pd.read_csv(repository / f"plots/confusion/{variant}.csv", dtype=str)
+    for column, of in (("actual", "label"), ("predicted", "predicted")):
+        assert confused[column].tolist() == [data["classes"][at] for at in parts["test"][of]]
+
+
+def test_the_same_to_the_last_bit_when_made_again(repository):
+    made = ["models/int8_mixed.onnx", "metrics/quantize/int8_mixed.json", "metrics/analysis.json",
+            "plots/layer_error.csv", "metrics/evaluate/int8_static.json",
+            "data/predictions/int8_static.csv"]
+    before = {path: (repository / path).read_bytes() for path in made}
+    for stage in ("quantize int8_mixed", "analyze", "evaluate int8_static"):
+        run(repository, "python", "-m", *f"stages.{stage}".split())
+    assert [path for path in made if (repository / path).read_bytes() != before[path]] == []
+
+
+def test_a_model_unlike_pytorchs_is_not_kept(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    before, parity = export.ONNX_FILE.read_bytes(), export.parity
+    monkeypatch.setattr(export, "parity", lambda *logits: {**parity(*logits), "max_abs_diff": 1.0})
+    assert "logits differ from PyTorch's by 1 " in refusal(export.main)
+    assert export.ONNX_FILE.read_bytes() == before
+    assert not list(Path("models").glob("*.partial"))
+
+
+def test_a_model_that_answers_otherwise_than_evaluate_saw_is_not_shipped(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    before = deploy.MODEL_FILE.read_bytes()
+    monkeypatch.setattr(deploy, "read_csv", lambda path: pd.read_csv(path).assign(
+        predicted=lambda table: (table.predicted + 1) % 10))
+    assert "the class of 270 of 270 pictures is not" in refusal(deploy.main)
+    assert deploy.MODEL_FILE.read_bytes() == before
+    assert not list(Path("models").glob("*.partial"))
+
+
+def test_pytorch_is_never_shipped(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    written, read_json = {}, report.read_json
+
+    def with_a_fast_torch(path):
+        content = read_json(path)
+        if path.name == "benchmark.json":
+            content["variants"]["torch_fp32"].update(
+                {f"speedup_latency{end}": 100.0 for end in ("", "_ci95_low", "_ci95_high")})
+        return content
+
+    monkeypatch.setattr(report, "read_json", with_a_fast_torch)
+    monkeypatch.setattr(report, "write_json", lambda path, made: written.update({path.name: made}))
+    monkeypatch.setattr(report, "write_csv", lambda *_: None)
+    monkeypatch.setattr(report.figures, "save", lambda *_: None)
+    report.main()
+    summary = written["summary.json"]
+    assert summary["variants"]["torch_fp32"]["speedup_latency"] == 100
+    assert summary["selected"]["variant"] != "torch_fp32"
+
+
+def test_data_and_models_are_shared_through_a_remote(repository, tmp_path):
+    """README's commands, with a folder in place of S3 or SSH."""
+    config = (repository / ".dvc" / "config").read_bytes()
+    try:
+        run(repository, "dvc", "remote", "add", "-d", "storage", str(tmp_path / "storage"))
+        run(repository, "dvc", "push")
+        run(tmp_path, "git", "clone", "-q", str(repository), "clone")
+        shutil.copy(repository / ".dvc" / "config", tmp_path / "clone" / ".dvc" / "config")
+    finally:
+        (repository / ".dvc" / "config").write_bytes(config)
+    run(tmp_path / "clone", "dvc", "pull")
+    for path in ("data/images.npy", "models/checkpoint.pt", "models/deploy.onnx"):
+        assert (tmp_path / "clone" / path).read_bytes() == (repository / path).read_bytes()
 
 
 def test_pytorch_and_onnx_agree(repository):
@@ -125,9 +219,9 @@ def test_source_of_the_bytes_leaves_no_trace(tmp_path):
 
 
 def test_bad_parameter_stops_before_any_work(tmp_path):
-    folder = make_working_copy(tmp_path / "repository")
-    compose(folder, *SMALL, "train.epochs=0")
-    result = run(folder, "python", "-m", "stages.train", check=False)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    compose(tmp_path, *SMALL, "train.epochs=0")
+    result = run(tmp_path, "python", "-m", "stages.train", check=False, PYTHONPATH=str(ROOT))
     assert result.returncode == 1
     assert result.stdout.strip().splitlines() == [
         "ERROR params.yaml: train.epochs: got 0, may be from 1 to 10000"]

@@ -134,20 +134,3 @@ def test_note_of_a_published_run_stands_on_its_page(name):
     if note.is_file():
         page = (ROOT / RESULTS / name / "README.md").read_text(encoding="utf-8")
         assert note.read_text(encoding="utf-8") in page
-
-
-def test_recipe_of_ones_own_stands_wherever_int8_static_does(tmp_path):
-    command = re.search(r"^sed .* dvc\.yaml$", PAGE, re.M)[0]
-    shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
-    before, after = (yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))
-                     for folder in (ROOT, tmp_path))
-    assert before["stages"].keys() == after["stages"].keys()
-    for name, stage in before["stages"].items():
-        named = set(stage.get("deps", []))
-        assert set(after["stages"][name].get("deps", [])) == named | {
-            path.replace("int8_static", "int8_mine") for path in named}, name
-    drawn = [columns for entry in after["plots"] for plot in entry.values()
-             for columns in plot["y"].values() if "int8_static" in columns]
-    assert drawn
-    assert all("int8_mine" in columns for columns in drawn)

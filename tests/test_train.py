@@ -1,5 +1,6 @@
 """The train stage as a process: killed at any moment, it goes on and ends the same."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from refusals import refusal
 from synthetic import model_params, training_params
 from working_copy import SMALL, compose, make_working_copy, run
 
-from stages import train
+from stages import report, train
+from stages.training.loop import History
 
 CHECKPOINT = "models/checkpoint.pt"
 STATE = "models/unfinished_training.pt"
@@ -31,6 +33,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 loop.save_state = save_and_stop
 runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
 """
+
+
+def test_report_reads_the_history_that_train_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"train.loss": 3.0 - at, "train.accuracy": 0.5 + at / 10, "val.loss": 2.0 - at / 2,
+             "val.accuracy": accuracy, "image_size": 32}
+            for at, accuracy in enumerate((0.6, 0.8, 0.7))]
+    train.write_history(History(epochs=rows, best_epoch=2, stopped_early=True), parameters=123)
+    history = report.read_history()
+    assert history.index.tolist() == [1, 2, 3]
+    for name in history.columns:
+        assert history[name].tolist() == pytest.approx([row[name] for row in rows])
+    told = json.loads((report.HISTORY / "metrics.json").read_text())
+    assert told["best"] == {"epoch": 2, "val_loss": 1.5, "val_accuracy": 0.8}
+    assert (told["epochs"], told["stopped_early"], told["parameters"]) == (3, True, 123)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,6 @@ from stages.quantization.stored_weights import SUFFIX, stored_weights
 
 log = logging.getLogger(__name__)
 
-SEED = 0
 HELD_OUT = 4  # each so many-th row judges what the others taught
 SWEEPS = 10   # over all weights of a layer, at most
 
@@ -60,14 +59,13 @@ class Problem:
         return np.square(outputs - self.targets[:, rows]).mean(axis=1)
 
 
-def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds: Feeds, *,
-                     seed: int = SEED) -> list[dict[str, Any]]:
+def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds: Feeds
+                     ) -> list[dict[str, Any]]:
     """Choose the rounding of the weights of the QDQ graph `quantized`, in place.
 
     Args:
         source: the float graph that was quantized.
-        feeds: gives the calibration pictures; called twice for each layer and twice more.
-        seed: of what is looked at in each picture.
+        feeds: gives the calibration pictures; called once for each layer and twice more.
 
     Returns:
         For each quantized layer its error on held-out rows over that of rounding to the nearest,
@@ -76,11 +74,12 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
     layers = layers_to_round(source, set(stored_weights(quantized)))
     if not layers:
         return []
-    outputs = rows_of_outputs(source, layers, feeds, seed)
+    pictures = sum(len(batch) for feed in feeds() for batch in feed.values())
+    outputs = rows_of_outputs(source, layers, feeds, pictures)
     record = []
     for layer in layers:
         node = _reader(quantized, layer.name)
-        inputs = rows_of_input(quantized, layer, node.input[0], feeds, seed)
+        inputs = rows_of_input(quantized, layer, node.input[0], feeds, pictures)
         problem = make_problem(layer, node, quantized, source, inputs, outputs.pop(layer.number))
         chosen, ratio = choose(problem)
         changed = float(np.mean(chosen != problem.nearest()))

@@ -1,8 +1,8 @@
 """A layer as a product of matrices: rows of its input, and the rows of its output they make.
 
 Of each picture some places of the output are drawn; a row of a convolution's input is the patch
-that makes one place. Places depend on seed, layer and batch alone, so that two models that run the
-same pictures are looked at in the same places.
+that makes one place. Places depend on layer and batch alone, so that two models that run the same
+pictures are looked at in the same places.
 """
 
 from collections import Counter
@@ -19,6 +19,7 @@ from stages.onnx_graph.probe import open_probed
 # From nothing to the calibration pictures, batch by batch, by the name of the model's input.
 Feeds = Callable[[], Iterator[dict[str, np.ndarray]]]
 
+SEED = 0
 ROWS = 4096           # of a convolution, over all pictures
 INPUT_VALUES = 2**24  # that they may hold: layers with large patches get fewer
 
@@ -74,7 +75,6 @@ class MatrixLayer:
 class Places:
     """Where the outputs of one batch are looked at; pictures: of all batches."""
 
-    seed: int
     batch: int
     pictures: int
 
@@ -83,7 +83,7 @@ class Places:
         """Rows and columns of an output of `sides`, each (count, places of a picture)."""
         inputs = int(np.prod(layer.shape[1:])) * layer.groups
         each = max(1, min(ROWS, INPUT_VALUES // inputs) // self.pictures)
-        rng = np.random.default_rng([self.seed, layer.number, self.batch])
+        rng = np.random.default_rng([SEED, layer.number, self.batch])
         return tuple(rng.integers(0, side, (count, each)) for side in sides)
 
 
@@ -113,27 +113,26 @@ def _is_plain(layer: MatrixLayer) -> bool:
 
 
 def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[MatrixLayer], feeds: Feeds,
-                    seed: int) -> dict[int, np.ndarray]:
-    """What the float model's `layers` put out, by number."""
+                    pictures: int) -> dict[int, np.ndarray]:
+    """What the float model's `layers` put out, by number; `feeds` gives so many `pictures`."""
     found: dict[int, list[np.ndarray]] = {layer.number: [] for layer in layers}
-    for places, values in _run(model, [layer.node.output[0] for layer in layers], feeds, seed):
+    for places, values in _run(model, [layer.node.output[0] for layer in layers], feeds, pictures):
         for layer in layers:
             found[layer.number].append(layer.output_rows(values[layer.node.output[0]], places))
     return {number: np.concatenate(parts) for number, parts in found.items()}
 
 
 def rows_of_input(model: onnx.ModelProto, layer: MatrixLayer, name: str, feeds: Feeds,
-                  seed: int) -> np.ndarray:
+                  pictures: int) -> np.ndarray:
     """What goes into `layer`: the tensor `name` of `model`, a quantized one."""
     return np.concatenate([layer.input_rows(values[name], places)
-                           for places, values in _run(model, [name], feeds, seed)])
+                           for places, values in _run(model, [name], feeds, pictures)])
 
 
-def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, seed: int
+def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, pictures: int
          ) -> Iterator[tuple[Places, dict[str, np.ndarray]]]:
     """The tensors `names` batch by batch."""
     session = open_probed(model, names)
-    pictures = sum(len(next(iter(feed.values()))) for feed in feeds())
     for batch, feed in enumerate(feeds()):
-        yield (Places(seed, batch, pictures),
+        yield (Places(batch, pictures),
                dict(zip(names, session.run(list(names), feed), strict=True)))

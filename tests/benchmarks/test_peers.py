@@ -1,6 +1,7 @@
 """The comparison with other toolkits: its table by hand, and a peer that fails."""
 
 import json
+import sys
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from refusals import refusal
 from synthetic import CLASSES, TINY, model_params, random_batch
 from tiny_model import PARAMS, SIDE, tiny_body
 
+from benchmarks.peers import __main__ as command
 from benchmarks.peers import entrants
 from benchmarks.peers.__main__ import publish
 from benchmarks.peers.entrants import gather
@@ -116,6 +118,20 @@ def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
     assert pages(runs) in page
     assert page.startswith("top\n")
     assert page.endswith("end\n")
+
+
+def test_the_command_keeps_its_run_and_shows_it(tmp_path, monkeypatch, capsys, dataset):
+    run, raw = made_up_run(trained=False), tmp_path / "peers.json"
+    raw.with_suffix(".md").write_text("<!-- peers -->\n<!-- /peers -->\n")
+    monkeypatch.setattr(command, "load_dataset", lambda: dataset)
+    monkeypatch.setattr(command, "own_experiment", lambda: Subject(PARAMS, {}, trained=False))
+    monkeypatch.setattr(command, "gather", lambda *_: {})
+    monkeypatch.setattr(command, "measured", lambda *_: run["models"])
+    monkeypatch.setattr(sys, "argv", ["peers", "--rounds", "5", "--output", str(raw)])
+    command.main()
+    [kept] = json.loads(raw.read_text()).values()
+    assert (kept["models"], kept["rounds"]) == (run["models"], 5)
+    assert capsys.readouterr().out == section(kept)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
-from synthetic import model_params
+import torch
+from synthetic import LITE0, model_params
 from torch import nn
 
-from stages.model.build import build_model
 from stages.onnx_graph.cost import multiply_accumulates
 from stages.onnx_graph.export import export_onnx
 
@@ -37,9 +37,17 @@ def test_rows_of_a_picture_beside_each_other_count_all(opset):
     assert sorted(multiply_accumulates(proto).values()) == [5 * 3, 16 * 8 * 5, 16 * 8 * 192]
 
 
-def test_of_a_published_model():
-    """EfficientNet-Lite0 has 407 million at 224 pixels with 1,000 classes, by its authors."""
-    params = model_params("tf_efficientnet_lite0", 224)
-    model = build_model(params, 1000, pretrained=False)
-    proto = export_onnx(model, params, [str(index) for index in range(1000)], 18)
-    assert sum(multiply_accumulates(proto).values()) == pytest.approx(407e6, rel=0.06)
+def test_of_efficientnet_as_pytorch_runs_it(exported):
+    model, params, proto = exported(LITE0, 32, 18)
+    expected = []
+
+    def count(layer, inputs, output):
+        expected.append(output.numel() * layer.weight[0].numel())
+
+    hooks = [layer.register_forward_hook(count) for layer in model.modules()
+             if isinstance(layer, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        model(torch.zeros(1, 3, params.image_size, params.image_size))
+    for hook in hooks:
+        hook.remove()
+    assert list(multiply_accumulates(proto).values()) == expected

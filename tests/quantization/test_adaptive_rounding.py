@@ -95,11 +95,11 @@ def case(dataset, tmp_path_factory):
     return source, prepared, onnx.load(target), params, feeds
 
 
-def rounded(case, seed=0):
+def rounded(case):
     _, prepared, quantized, _, feeds = case
     result = onnx.ModelProto()
     result.CopyFrom(quantized)
-    return result, round_adaptively(result, prepared, feeds, seed=seed)
+    return result, round_adaptively(result, prepared, feeds)
 
 
 def test_rows_of_a_layer_are_its_product(case):
@@ -107,10 +107,11 @@ def test_rows_of_a_layer_are_its_product(case):
     _, prepared, quantized, _, feeds = case
     layers = layers_to_round(prepared, set(stored_weights(quantized)))
     assert [layer.name for layer in layers] == LAYERS
-    wanted = rows_of_outputs(prepared, layers[1:], feeds, 0)
+    pictures = sum(len(feed["input"]) for feed in feeds())
+    wanted = rows_of_outputs(prepared, layers[1:], feeds, pictures)
     for layer in layers[1:]:
         node = next(each for each in quantized.graph.node if each.name == layer.node.name)
-        inputs = rows_of_input(prepared, layer, layer.node.input[0], feeds, 0)
+        inputs = rows_of_input(prepared, layer, layer.node.input[0], feeds, pictures)
         made = make_problem(layer, node, quantized, prepared, inputs, wanted[layer.number])
         error = made.error(made.weights, slice(None))
         assert error.mean() < 1e-4 * np.square(made.targets).mean(), layer.name
@@ -133,9 +134,8 @@ def test_only_weights_change_and_by_one_step_at_most(case):
     assert all(row["error_ratio"] < 1 or row["weights_changed"] == 0 for row in record)
 
 
-def test_same_seed_same_graph(case):
+def test_the_same_graph_every_time(case):
     assert rounded(case)[0].SerializeToString() == rounded(case)[0].SerializeToString()
-    assert rounded(case)[0].SerializeToString() != rounded(case, seed=1)[0].SerializeToString()
 
 
 def test_logits_come_nearer_to_the_float_model(case, dataset, tmp_path):

@@ -25,7 +25,7 @@ SPREAD = 10.0 ** np.linspace(-1.5, 0.5, NARROW)
 PICTURES = np.random.default_rng(5).standard_normal((6, 3, SIDE, SIDE)).astype(np.float32)
 
 
-def bottlenecks():
+def bottlenecks(dead=()):
     """stem - expand, ReLU6, depthwise, ReLU6, project - plus the stem - expand - pool - head.
 
     The channels of the stem and of the projection have very different ranges.
@@ -45,6 +45,8 @@ def bottlenecks():
         arrays[name] = arrays[name] * spread[:, None, None, None]
     for name in ("expand", "expand2"):
         arrays[name] = arrays[name] / spread[None, :, None, None]
+    for name in ("stem", "project", "bias", "bias2"):
+        arrays[name][list(dead)] = 0
     nodes = [helper.make_node("Conv", ["input", "stem", "bias"], ["a"], pads=[1] * 4),
              helper.make_node("Conv", ["a", "expand"], ["b"]),
              helper.make_node("Clip", ["b", "low", "high"], ["b6"]),
@@ -117,6 +119,30 @@ def test_float_function_is_the_same(per_channel):
     other = np.random.default_rng(9).standard_normal((3, 3, SIDE, SIDE)).astype(np.float32) * 9
     np.testing.assert_allclose(run(result, other), run(model, other), rtol=1e-5, atol=1e-5)
     assert model.SerializeToString() == before, "the argument was changed"
+
+
+def test_dead_channels_stay_as_they_are():
+    model = bottlenecks(dead=[1, 4])
+    result = equalized(model)
+    arrays = [numpy_helper.to_array(tensor) for tensor in result.graph.initializer]
+    assert all(np.isfinite(array).all() for array in arrays)
+    assert result != model
+    np.testing.assert_allclose(run(result), run(model), rtol=1e-5, atol=1e-6)
+
+
+def test_a_sum_that_spreads_one_channel_over_several_is_left_alone():
+    model = bottlenecks()
+    node = next(node for node in model.graph.node if node.name == "d")
+    node.op_type, node.input[:] = "Conv", ["c6", "narrow", "one"]
+    model.graph.initializer.extend([
+        numpy_helper.from_array(np.ones((1, WIDE, 1, 1), np.float32), "narrow"),
+        numpy_helper.from_array(np.ones(1, np.float32), "one")])
+    result = equalized(model)
+    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
+    for tensor in model.graph.initializer:
+        if tensor.name in ("stem", "narrow", "expand"):
+            np.testing.assert_array_equal(kept[tensor.name], numpy_helper.to_array(tensor))
+    np.testing.assert_allclose(run(result), run(model), rtol=1e-5, atol=1e-6)
 
 
 def test_channels_come_nearer_to_each_other():

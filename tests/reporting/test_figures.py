@@ -24,10 +24,15 @@ ACTUAL = ["a", "a", "a", "a", "b", "b", "c", "c"]
 CONFUSED = {"onnx_fp32": pd.DataFrame({"actual": ACTUAL, "predicted": ACTUAL}),
             "int8_static": pd.DataFrame({"actual": ACTUAL, "predicted": [*"aaab", *"bb", *"ab"]})}
 
+ACCURACY = {"float": 0.9, "weights per tensor": 0.1}
+LAYERS = pd.DataFrame({"position": [0, 1, 2], "output_snr_db_per_channel": [30.0, 25.0, 20.0],
+                       "output_snr_db_per_tensor": [10.0, 5.0, 1.0]})
+
 DRAWN = {"latency_by_run": (lambda: figures.latency_by_run(RUNS), 1),
          "speedups": (lambda: figures.speedups(VARIANTS), 1),
          "training_curves": (lambda: figures.training_curves(HISTORY, 2), 2),
          "confusion": (lambda: figures.confusion(CONFUSED), 2),
+         "collapse": (lambda: figures.collapse(ACCURACY, LAYERS), 2),
          "accuracy_against_latency": (lambda: figures.accuracy_against_latency(VARIANTS), 1)}
 
 
@@ -50,7 +55,7 @@ def test_panels_have_labels_and_titles(name):
     for axes in figure.axes:
         assert axes.get_title()
         assert axes.get_xlabel()
-        assert axes.get_ylabel() or name == "speedups"  # its bars bear names
+        assert axes.get_ylabel() or axes.containers  # bars bear names
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -214,3 +219,12 @@ def test_numbers_of_the_model_are_left_out_where_they_are_all_the_same():
     figure = figures.experiments(experiment_rows(**{"MACs, M": 33.0}), ("float",), ["model.name"])
     assert [axes.get_xlabel() for axes in figure.axes] == [*figures.VARIANT_NUMBERS,
                                                            "parameters, M"]
+
+
+def test_collapse_shows_each_recipe_and_both_ways_of_rounding():
+    bars, lines = figures.collapse(ACCURACY, LAYERS).axes
+    assert [label.get_text() for label in bars.get_yticklabels()] == list(ACCURACY)
+    assert [bar.get_width() for bar in bars.containers[0]] == pytest.approx([90, 10])
+    drawn = {line.get_label(): list(line.get_ydata()) for line in curves(lines)}
+    assert drawn == {"weights rounded per channel": [30, 25, 20],
+                     "weights rounded per tensor": [10, 5, 1]}
