@@ -136,7 +136,6 @@ def with_dynamic_activations(model: onnx.ModelProto) -> onnx.ModelProto:
                           helper.make_node("DequantizeLinear", parts, [rounded[name]])]
             node.input[0] = rounded[name]
         nodes.append(node)
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del result.graph.node[:]
-    result.graph.node.extend(kept)
+    result.graph.node.extend(nodes)
     return result

@@ -21,10 +21,8 @@ def with_float_islands(model: onnx.ModelProto, names: Sequence[str]) -> onnx.Mod
     """A copy of the QDQ model in which the layers named, float already, run in float."""
     dequantized = {node.output[0] for node in model.graph.node
                    if node.op_type == "DequantizeLinear"}
-    kept, nodes = set(names), []
-    for original in model.graph.node:
-        node = onnx.NodeProto()
-        node.CopyFrom(original)
+    result, kept, nodes = copy.deepcopy(model), set(names), []
+    for node in result.graph.node:
         if (node.name in kept and node.op_type in ROUNDED_AT_LOAD
                 and node.input[0] in dequantized):
             guarded = f"{node.name}_float_input"
@@ -32,7 +30,6 @@ def with_float_islands(model: onnx.ModelProto, names: Sequence[str]) -> onnx.Mod
                                           name=f"{node.name}_stays_float"))
             node.input[0] = guarded
         nodes.append(node)
-    result = copy.deepcopy(model)
     del result.graph.node[:]
     result.graph.node.extend(nodes)
     return result

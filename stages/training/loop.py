@@ -131,9 +131,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
                              params.model.image_size)
         torch.manual_seed(settings.seed + epoch)
         shuffle.manual_seed(settings.seed + epoch)
-        # Each process augments its share by draws of its own.
-        generator = torch.Generator().manual_seed(
-            (settings.seed + epoch) * accelerator.num_processes + accelerator.process_index)
+        generator = torch.Generator().manual_seed(settings.seed + epoch)
         model.train()
         for part in frozen:
             part.eval()
@@ -141,7 +139,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         for step, (pictures, labels) in enumerate(loader, 1):
             pictures = augment(pictures.cpu(), crop_padding=settings.crop_padding,
                                horizontal_flip=params.data.horizontal_flip,
-                               cutout=settings.cutout, generator=generator)
+                               cutout=settings.cutout, generator=generator,
+                               share=(accelerator.process_index, accelerator.num_processes))
             batch = preprocess(pictures, size, params.model.mean, params.model.std)
             with FastDepthwise():
                 logits = model(batch.to(accelerator.device))

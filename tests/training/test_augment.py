@@ -37,6 +37,17 @@ def test_every_output_is_a_window_of_the_reflected_picture(height, width, crop_p
         assert after.tobytes() in allowed
 
 
+def test_parts_of_a_batch_are_changed_as_the_whole_is():
+    pictures = torch.from_numpy(random_pictures(12, 9, 7))
+
+    def changed(part, share):
+        return augment(part, crop_padding=2, horizontal_flip=True, cutout=3, share=share,
+                       generator=torch.Generator().manual_seed(5))
+
+    parts = [changed(part, (index, 3)) for index, part in enumerate(pictures.split(4))]
+    assert torch.equal(torch.cat(parts), changed(pictures, (0, 1)))
+
+
 def test_all_shifts_and_both_sides_come_equally_often():
     count, crop_padding = 6000, 1
     picture = random_pictures(1, 5, 5)
