@@ -10,7 +10,7 @@ UINT8_MAX = 255.0
 
 def preprocess(pictures: torch.Tensor, image_size: int, mean: Sequence[float],
                std: Sequence[float]) -> torch.Tensor:
-    """Resize and normalize a batch of pictures.
+    """Resize and normalize a batch of pictures, on the device that they are on.
 
     Args:
         pictures: uint8, shape (B, H, W, 3).
@@ -23,6 +23,6 @@ def preprocess(pictures: torch.Tensor, image_size: int, mean: Sequence[float],
     if batch.shape[-2:] != (image_size, image_size):
         batch = functional.interpolate(batch, size=(image_size, image_size), mode="bilinear",
                                        align_corners=False, antialias=True)
-    scale = torch.tensor(std).mul_(UINT8_MAX).view(1, 3, 1, 1)
-    shift = torch.tensor(mean).mul_(UINT8_MAX).view(1, 3, 1, 1)
+    scale = torch.tensor(std, device=batch.device).mul_(UINT8_MAX).view(1, 3, 1, 1)
+    shift = torch.tensor(mean, device=batch.device).mul_(UINT8_MAX).view(1, 3, 1, 1)
     return ((batch - shift) / scale).contiguous(memory_format=torch.channels_last)

@@ -141,9 +141,10 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
                                horizontal_flip=params.data.horizontal_flip,
                                cutout=settings.cutout, generator=generator,
                                share=(accelerator.process_index, accelerator.num_processes))
-            batch = preprocess(pictures, size, params.model.mean, params.model.std)
+            batch = preprocess(pictures.to(accelerator.device), size, params.model.mean,
+                               params.model.std)
             with FastDepthwise():
-                logits = model(batch.to(accelerator.device))
+                logits = model(batch)
             loss = criterion(logits, labels)
             if not math.isfinite(loss.item()):
                 raise UserError(f"loss is {loss.item()} at step {step} of epoch {epoch} "
@@ -222,10 +223,8 @@ def evaluate(model: nn.Module, loader: DataLoader, params: Params, accelerator: 
     model.eval()
     losses, correct, seen = 0.0, 0, 0
     for pictures, labels in loader:
-        batch = preprocess(pictures.cpu(), params.model.image_size, params.model.mean,
-                           params.model.std)
-        logits, labels = accelerator.gather_for_metrics(
-            (model(batch.to(accelerator.device)).float(), labels))
+        batch = preprocess(pictures, params.model.image_size, params.model.mean, params.model.std)
+        logits, labels = accelerator.gather_for_metrics((model(batch).float(), labels))
         losses += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
         correct += (logits.argmax(1) == labels).sum().item()
         seen += len(labels)

@@ -58,3 +58,10 @@ def test_a_picture_does_not_depend_on_its_batch():
     together = preprocess(pictures, 32, MEAN, STD)
     alone = torch.cat([preprocess(picture[None], 32, MEAN, STD) for picture in pictures])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+def test_stays_on_the_device_of_the_pictures():
+    """"meta" stands for an accelerator: a tensor of another device beside it is an error."""
+    pictures = torch.zeros(2, 9, 7, 3, dtype=torch.uint8, device="meta")
+    batch = preprocess(pictures, 16, MEAN, STD)
+    assert (batch.device.type, batch.shape) == ("meta", (2, 3, 16, 16))
