@@ -214,6 +214,8 @@ def experiments(rows: pd.DataFrame, variants: list[str], by: list[str]) -> Figur
                              color=colours[variant])
         axes.set(xlabel=number, yticks=lines, yticklabels=[], ylim=(len(rows) - 0.5, -0.5))
         axes.margins(x=0.15)
+        if number.endswith("%"):
+            axes.set_xlim(right=min(axes.get_xlim()[1], 100.5))
     panels[0].set_yticklabels(rows[by].astype(str).agg(", ".join, axis=1))
     panels[0].set_ylabel(", ".join(key.rsplit(".", 1)[-1] for key in by))
     _legend_below(panels[0], *panels[0].get_legend_handles_labels())
