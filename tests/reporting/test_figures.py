@@ -222,9 +222,9 @@ def test_numbers_of_the_model_are_left_out_where_they_are_all_the_same():
 
 
 def test_accuracy_of_experiments_ends_at_a_hundred_percent():
-    rows = pd.DataFrame({"model.activation": ["keep", "relu6"], "parameters, M": 4.0, "MACs, M": 3.0,
-                         "onnx_fp32 validation accuracy, %": 99.6, "onnx_fp32 ms": [1.0, 2.0],
-                         "onnx_fp32 images/s": [10.0, 20.0]})
+    rows = pd.DataFrame({"model.activation": ["keep", "relu6"], "parameters, M": 4.0,
+                         "MACs, M": 3.0, "onnx_fp32 validation accuracy, %": 99.6,
+                         "onnx_fp32 ms": [1.0, 2.0], "onnx_fp32 images/s": [10.0, 20.0]})
     accuracy, *_ = figures.experiments(rows, ["onnx_fp32"], ["model.activation"]).axes
     assert 99.6 < accuracy.get_xlim()[1] <= 100.5
 
