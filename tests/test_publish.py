@@ -50,6 +50,13 @@ def test_a_run_that_lacks_a_file_leaves_nothing_half_copied(folder):
     assert not folder.exists()
 
 
+def test_a_run_whose_metrics_lack_a_key_leaves_nothing_half_copied(folder):
+    path = publish.METRICS / "analysis.json"
+    path.write_text(path.read_text().replace('"validation_images"', '"images"'))
+    assert "analysis.json: has no 'validation_images'" in refusal(publish.keep_run, "run", None)
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize(("file", "content", "told"), [
     ("summary.json", '{"dataset": "pets", "model": "b0"}', "holds a run of b0 on pets; choose"),
     ("experiments.csv", "a", "holds a comparison of experiments; choose another name")])
