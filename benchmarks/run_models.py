@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.measurement import preflight
+from stages.measurement import saturation
 from stages.measurement.session import open_session, predictor_of
 
 BATCH = 10
@@ -17,7 +17,7 @@ BATCH = 10
 def logits_of(path: Path, inputs: np.ndarray) -> np.ndarray:
     """Float32 (n, classes) of inputs (n, 3, S, S), on one thread."""
     session = open_session(path, threads=1)
-    preflight.warn_if_saturating(path, preflight.recipe_in(
+    saturation.warn_if_saturating(path, saturation.recipe_in(
         session.get_modelmeta().custom_metadata_map))
     predictor = predictor_of(session)
     return np.concatenate([predictor(inputs[start:start + BATCH])
@@ -39,7 +39,7 @@ def main() -> None:
     """`python -m benchmarks.run_models FOLDER NAME`: logits of each model there, as NAME_*.npy."""
     folder, name = Path(sys.argv[1]), sys.argv[2]
     inputs, kept, told = np.load(folder / "inputs.npy"), Kept(), {}
-    preflight.log.addHandler(kept)
+    saturation.log.addHandler(kept)
     for path in sorted(folder.glob("*.onnx")):
         kept.messages.clear()
         start = time.process_time()
@@ -47,7 +47,7 @@ def main() -> None:
         told[path.stem] = {"cpu_ms_a_picture": 1e3 * (time.process_time() - start) / len(inputs),
                            "warnings": [message.replace(f"{folder}/", "")
                                         for message in kept.messages]}
-    sys.stdout.write(json.dumps({"saturates": preflight.products_saturate(), "models": told}))
+    sys.stdout.write(json.dumps({"saturates": saturation.products_saturate(), "models": told}))
 
 
 if __name__ == "__main__":

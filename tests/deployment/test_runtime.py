@@ -8,7 +8,7 @@ from synthetic import random_pictures
 from tiny_model import CLASSES, RESOLUTION, facts, tiny_body, write_deployed
 
 from stages.deployment.runtime import load_deployed
-from stages.measurement import preflight
+from stages.measurement import saturation
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_runs_pictures_of_any_size(path):
     (False, {"reduce_range": False}, False), (True, None, False)])
 def test_a_model_that_this_cpu_cuts_off_warns(tmp_path, monkeypatch, caplog, saturates, recipe,
                                               warned):
-    monkeypatch.setattr(preflight, "products_saturate", lambda: saturates)
+    monkeypatch.setattr(saturation, "products_saturate", lambda: saturates)
     made_by = recipe and {**facts()["calibration"], **recipe}
     load_deployed(write_deployed(tmp_path / "deploy.onnx", calibration=made_by))
     assert [record.levelname for record in caplog.records] == ["WARNING"] * warned
