@@ -45,15 +45,15 @@ ACCURACY = ("images", "accuracy", "accuracy_ci95_low", "accuracy_ci95_high", "va
             "validation_accuracy")
 
 
-def facts(params: Params, variant: str, recipe: dict[str, Any] | None, dataset: Dataset, opset: int
-          ) -> dict[str, Any]:
+def facts(params: Params, variant: str, evaluation: dict[str, Any],
+          recipe: dict[str, Any] | None, dataset: Dataset, opset: int) -> dict[str, Any]:
     """What goes into the metadata; it changes only when the model does.
 
     Args:
+        evaluation: of the variant, as evaluate wrote it.
         recipe: that the variant was made by, None of a float one.
     """
     plain = OmegaConf.to_container(params)
-    evaluation = read_json(METRICS / "evaluate" / f"{variant}.json")
     made_by = {key: plain[key] for key in ("data", "model", "train", "export")}
     return {
         "classes": dataset.classes,
@@ -103,12 +103,12 @@ def main() -> None:
         params.model)
     body_nodes = executed_nodes(source)
     logits = golden.replay(open_session(model.SerializeToString()), sizes)
-    values = {**facts(params, variant, recipe, dataset, standard_opset(model)),
-              "golden": golden.record(logits, sizes, quantized=body_nodes[0] > 0)}
-    describe(model, values)
-    predictions = read_csv(Path(f"data/predictions/{variant}.csv"))
     evaluation, training, system = (read_json(METRICS / name) for name in (
         f"evaluate/{variant}.json", "training/metrics.json", "system.json"))
+    predictions = read_csv(Path(f"data/predictions/{variant}.csv"))
+    values = {**facts(params, variant, evaluation, recipe, dataset, standard_opset(model)),
+              "golden": golden.record(logits, sizes, quantized=body_nodes[0] > 0)}
+    describe(model, values)
     with replacing(MODEL_FILE) as partial:
         onnx.save(model, partial)
         nodes = executed_nodes(partial)

@@ -1,5 +1,6 @@
 """Weights rounded per tensor by kind of layer; and a stem that has never seen colour."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks.finished_run import Run
 from benchmarks.weight_kinds import (
     kinds_of,
     measure,
+    measure_stem,
     stem_table,
     table,
     widest_filter,
@@ -91,3 +93,11 @@ def test_the_filter_that_the_pictures_leave_still_is_the_widest(still, grey, fla
         "channel": still, "variance": 0.0001, "variance_of_median": 1, "grey": grey, "flat": flat,
         "widest_published": 1, "widest_trained": 100}, abs=1e-6)
     assert "| small | 1.0× | 100.0× | 0.0 % | 100 % |" in stem_table({"small": {"stem": found}})
+
+
+@pytest.mark.parametrize(("name", "weights"), [
+    ("resnet18", "imagenet"), ("tf_efficientnet_lite0", "none")])
+def test_a_network_without_the_published_stem_has_none(name, weights):
+    run = Run(Path("absent.onnx"), model_params(name, weights=weights), make_dataset(),
+              np.arange(3))
+    assert measure_stem(run) is None
