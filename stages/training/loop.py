@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import (
@@ -95,7 +96,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
                              multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     raw = model.to(memory_format=torch.channels_last)
     frozen = freeze(raw, settings.frozen)
-    shuffle = torch.Generator()
+    shuffle, augmentation = torch.Generator(), torch.Generator()
     optimizer = torch.optim.AdamW([p for p in raw.parameters() if p.requires_grad], settings.lr,
                                   weight_decay=settings.weight_decay)
     model, optimizer, loader, validation = accelerator.prepare(
@@ -129,9 +130,9 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         began = time.perf_counter()
         size = image_size_of(epoch, settings.epochs, settings.start_image_size,
                              params.model.image_size)
-        torch.manual_seed(settings.seed + epoch)
-        shuffle.manual_seed(settings.seed + epoch)
-        generator = torch.Generator().manual_seed(settings.seed + epoch)
+        seeds = np.random.SeedSequence((settings.seed, epoch)).generate_state(3).tolist()
+        for drawn, source in zip(seeds, (torch, shuffle, augmentation), strict=True):
+            source.manual_seed(drawn)
         model.train()
         for part in frozen:
             part.eval()
@@ -139,7 +140,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         for step, (pictures, labels) in enumerate(loader, 1):
             pictures = augment(pictures.cpu(), crop_padding=settings.crop_padding,
                                horizontal_flip=params.data.horizontal_flip,
-                               cutout=settings.cutout, generator=generator,
+                               cutout=settings.cutout, generator=augmentation,
                                share=(accelerator.process_index, accelerator.num_processes))
             batch = preprocess(pictures.to(accelerator.device), size, params.model.mean,
                                params.model.std)
