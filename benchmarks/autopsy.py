@@ -45,9 +45,10 @@ from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.probe import open_probed
-from stages.quantization.ablation import Calibrated, Cell, grid, write_cell
+from stages.quantization.ablation import BASE, Cell, grid, write_cell
 from stages.quantization.equalization import Group, find_groups
 from stages.quantization.layer_error import activated_outputs, output_snr_db
+from stages.quantization.static import Calibrated
 
 log = logging.getLogger(__name__)
 
@@ -78,39 +79,39 @@ def spreads(model: onnx.ModelProto, batches: list[np.ndarray]) -> dict[str, list
             "activations": activation_spread(model, groups, batches) if groups else []}
 
 
-def measure_cell(cell: Cell, name: str, source: Calibrated, reference: np.ndarray, run: Run
+def measure_cell(cell: Cell, name: str, base: Calibrated, reference: np.ndarray, run: Run
                  ) -> dict[str, Any]:
     """Accuracy of one cell, and the error of its logits and, for LAYER_CELLS, of its layers."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cell.onnx"
-        write_cell(cell, source, path, sums_in_float=products_saturate())
+        write_cell(cell, base, path, sums_in_float=products_saturate())
         logits = predict(load_onnx(path), run.pictures, run.params)
         result = {"accuracy": float(np.mean(logits.argmax(axis=1) == run.labels)),
                   "same_class": float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1))),
                   "logits_snr_db": recorded_db(signal_to_noise_db(reference, logits))}
         if name in LAYER_CELLS:
-            float_model = onnx.load(source.path)
+            float_model = onnx.load(base.source)
             result["layers_snr_db"] = [recorded_db(value) for value in output_snr_db(
                 float_model, onnx.load(path), run.batches(), activated_outputs(float_model))]
     return result
 
 
-def measure_emulated(cell: Cell, source: Calibrated, run: Run, cpu: str) -> dict[str, float]:
+def measure_emulated(cell: Cell, base: Calibrated, run: Run, cpu: str) -> dict[str, float]:
     """Accuracy of one integer model on this CPU, which has VNNI, and on `cpu`, which has not."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cell.onnx"
-        write_cell(cell, source, path)
+        write_cell(cell, base, path)
         found, _ = run_on_both(path, model_input(run.pictures[:], run.params), run.labels, cpu)
     return found
 
 
-def measure_native(cell: Cell, source: Calibrated, run: Run) -> dict[str, float]:
+def measure_native(cell: Cell, base: Calibrated, run: Run) -> dict[str, float]:
     """Accuracy of one model with its sums in float, and as integers on this CPU without VNNI."""
     logits = []
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cell.onnx"
         for sums_in_float in (True, False):
-            write_cell(cell, source, path, sums_in_float=sums_in_float)
+            write_cell(cell, base, path, sums_in_float=sums_in_float)
             logits.append(predict(load_onnx(path), run.pictures, run.params))
     return compare(run.labels, *logits)
 
@@ -121,10 +122,10 @@ def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], 
     missing = {name: cell for name, cell in grid().items() if name not in twin["cells"]}
     if not missing:
         return
-    source = Calibrated.of(path, run.params, run.dataset.view("calibration"))
+    base = Calibrated.of(path, BASE, run.params, run.dataset.view("calibration"))
     reference = predict(load_onnx(path), run.pictures, run.params)
     for name, cell in missing.items():
-        twin["cells"][name] = measure_cell(cell, name, source, reference, run)
+        twin["cells"][name] = measure_cell(cell, name, base, reference, run)
         save()
         log.info("%s, %d of %d: %s: accuracy %.4f, logits %.1f dB", label, len(twin["cells"]),
                  len(grid()), name, twin["cells"][name]["accuracy"],
@@ -218,10 +219,10 @@ def measure_cut_off(record: dict[str, Any], run: Run, by: str, cells: dict[str, 
     if {key: record["cut_off"].get(key) for key in facts} != facts:
         record["cut_off"] = {**facts, "cells": {}}
     found = record["cut_off"]["cells"]
-    source = Calibrated.of(run.source, run.params, run.dataset.view("calibration"))
+    base = Calibrated.of(run.source, BASE, run.params, run.dataset.view("calibration"))
     for name, cell in cells.items():
         if name not in found:
-            found[name] = measure(cell, source, run)
+            found[name] = measure(cell, base, run)
             save()
             log.info("%s, cut off by %s: accuracy %.4f", name, by,
                      found[name]["cut_off_accuracy"])

@@ -34,7 +34,7 @@ from stages.measurement.system import describe_system
 from stages.onnx_graph.export import export_onnx
 from stages.quantization.padded_input import with_padded_input
 from stages.quantization.repeated_gates import with_repeated_gates
-from stages.quantization.static import calibrated_model, write_qdq
+from stages.quantization.static import Calibrated
 from stages.reporting.blocks import write_block
 from stages.reporting.tables import cpu_label
 
@@ -64,9 +64,8 @@ def versions(source: Path, preset: str, activation: str, recipe: QuantizedVarian
     classes = [str(number) for number in range(10)]
     onnx.save(export_onnx(untrained(params, pictures, len(classes)), params, classes, OPSET),
               source)
-    prepared, ranges = calibrated_model(source, recipe, params, pictures)
     target = source.with_name("int8.onnx")
-    write_qdq(prepared, ranges, target, recipe)
+    Calibrated.of(source, recipe, params, pictures).write(target)
     plain = onnx.load(target)
     padded = with_padded_input(plain)
     ways = {PLAIN: plain, "input padded": padded}

@@ -6,21 +6,18 @@ ranges are a DynamicQuantizeLinear and a DequantizeLinear before each layer.
 """
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import helper
 
-from stages.config.schema import Model, QuantizedVariant
+from stages.config.schema import QuantizedVariant
 from stages.onnx_graph.layers import weighted_layers, with_weights
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.float_island import with_float_islands
-from stages.quantization.ranges import Range
 from stages.quantization.rounding import with_float_weights
-from stages.quantization.static import calibrated_model, write_qdq
+from stages.quantization.static import Calibrated, write_qdq
 from stages.quantization.stored_weights import dequantized_weights
 
 
@@ -48,23 +45,8 @@ class Cell:
                                 reduce_range=self.reduced)
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """A float model: its file, the graph that is quantized, and the range of every tensor."""
-
-    path: Path
-    model: onnx.ModelProto
-    ranges: dict[str, Range]
-
-    @classmethod
-    def of(cls, path: Path, params: Model, pictures: Sequence[np.ndarray]) -> "Calibrated":
-        """Calibrate the float model at `path` on uint8 `pictures` (n, H, W, 3).
-
-        Raises:
-            UserError: a model that can't be quantized, or pictures that tell nothing.
-        """
-        recipe = Cell("per channel", "static").recipe
-        return cls(path, *calibrated_model(path, recipe, params, pictures))
+# What a model is prepared by before cells are made from it: calibration by minmax, and no recovery.
+BASE = Cell("per channel", "static").recipe
 
 
 def grid() -> dict[str, Cell]:
@@ -89,9 +71,9 @@ def name_of(cell: Cell) -> str:
             f"{' (quantize_dynamic)' if cell.shipped else ''}")
 
 
-def write_cell(cell: Cell, source: Calibrated, target: Path, *, sums_in_float: bool = False
+def write_cell(cell: Cell, base: Calibrated, target: Path, *, sums_in_float: bool = False
                ) -> None:
-    """Write `source`, quantized as `cell` says, to `target`.
+    """Write `base`, quantized as `cell` says, to `target`.
 
     Args:
         sums_in_float: where activations are static, layers multiply and add in float what was
@@ -99,21 +81,21 @@ def write_cell(cell: Cell, source: Calibrated, target: Path, *, sums_in_float: b
             of integers (stages.measurement.saturation).
     """
     if cell.shipped:
-        quantize_dynamically(source.path, target, QuantizedVariant(
+        quantize_dynamically(base.source, target, QuantizedVariant(
             "dynamic", cell.weight_type, "QUInt8", False, "none", False))
     elif cell.activations == "static":
-        write_qdq(source.model, source.ranges, target, cell.recipe)
+        write_qdq(base.model, base.ranges, target, cell.recipe)
         model = onnx.load(target)
         if cell.weights == "float":
-            model = with_float_weights(model, source.model)
+            model = with_float_weights(model, base.model)
         if cell.weights == "float" or sums_in_float:
             model = with_float_islands(model, [node.name for node, _
-                                               in weighted_layers(source.model)])
+                                               in weighted_layers(base.model)])
         onnx.save(model, target)
     else:
-        model = onnx.load(source.path)
+        model = onnx.load(base.source)
         if cell.weights != "float":
-            write_qdq(source.model, source.ranges, target, cell.recipe)
+            write_qdq(base.model, base.ranges, target, cell.recipe)
             model = with_weights(model, dequantized_weights(onnx.load(target)))
         if cell.activations == "dynamic":
             model = with_dynamic_activations(model)

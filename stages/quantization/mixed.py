@@ -22,14 +22,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import onnx
 
-from stages.config.schema import Model, QuantizedVariant
 from stages.data.dataset import Dataset, PictureView, evenly
 from stages.measurement.accuracy import Comparison, compare, pictures_needed
 from stages.measurement.noise import decibels
 from stages.measurement.predictor import load_onnx, predict
-from stages.quantization.ranges import Range
 from stages.quantization.sensitivity import (
     Layer,
     Logits,
@@ -40,7 +37,7 @@ from stages.quantization.sensitivity import (
     noise_by_layer,
     quantize_only,
 )
-from stages.quantization.static import feeds_of, quantize_to_ranges
+from stages.quantization.static import Calibrated
 
 log = logging.getLogger(__name__)
 
@@ -158,46 +155,40 @@ def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, referenc
                         for index, layer in enumerate(layers)]}
 
 
-def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: Model,
-                   dataset: Dataset, prepared: onnx.ModelProto, ranges: dict[str, Range],
-                   tested_drop_pp: float, learn: Callable[[Path], None]) -> dict[str, Any]:
-    """Write `prepared`, quantized but for the layers that the search keeps in float, to `target`.
+def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop_pp: float,
+                   learn: Callable[[Path], None]) -> dict[str, Any]:
+    """Write `base`, quantized but for the layers that the search keeps in float, to `target`.
 
     The search judges weights rounded to the nearest. Where these keep layers in float, the model
     without any is given the chance of what it learns first. What `learn` makes of the search's
     model is kept if that is within the bound too.
 
     Args:
-        source: the float model that others are compared with.
-        prepared, ranges: as `calibrated_model` makes them of it.
         tested_drop_pp: bound of the drop at 95 % confidence, in percentage points.
         learn: adaptive rounding of the model at a path, in place, if the recipe has it.
 
     Returns:
         The record of the search.
     """
-    feeds = partial(feeds_of, dataset.view("calibration"), model)
+    recipe = base.recipe
     positions = evenly(dataset.splits["validation"], VALIDATION_PICTURES)
     validation = PictureView(dataset.images, positions)
     sample = PictureView(dataset.images, evenly(dataset.splits["calibration"], NOISE_PICTURES))
 
-    def quantize(path: Path, exclude: Sequence[str]) -> None:
-        quantize_to_ranges(prepared, ranges, path, recipe, feeds, exclude)
-
     def logits(pictures: PictureView, path: Path) -> np.ndarray:
-        return predict(load_onnx(path), pictures, model)
+        return predict(load_onnx(path), pictures, base.params)
 
     def classes(path: Path) -> np.ndarray:
         return logits(validation, path).argmax(axis=1)
 
-    accuracy = Accuracy(dataset.labels[positions], classes(source), classes)
+    accuracy = Accuracy(dataset.labels[positions], classes(base.source), classes)
     bound = bound_for(recipe.max_drop_pp, tested_drop_pp, len(positions))
-    layers = in_groups(layers_of(prepared), recipe.layers_per_group or 1)
+    layers = in_groups(layers_of(base.model), recipe.layers_per_group or 1)
     with TemporaryDirectory() as folder:
-        kept, record = search(layers, quantize, partial(logits, sample), logits(sample, source),
-                              accuracy, bound, Path(folder))
+        kept, record = search(layers, base.write, partial(logits, sample),
+                              logits(sample, base.source), accuracy, bound, Path(folder))
     if kept and recipe.adaptive_rounding:
-        quantize(target, [])
+        base.write(target)
         learn(target)
         found = accuracy.comparison(target)
         log.info("all quantized, weights rounded adaptively: drop %.2f points, at most %.2f at "
@@ -207,12 +198,12 @@ def quantize_mixed(source: Path, target: Path, recipe: QuantizedVariant, model: 
         if bound.holds(found):
             return record | {"kept_in_float": [], "macs_in_float": 0.0,
                              "reason": f"all quantized, weights rounded adaptively, {bound}"}
-    quantize(target, nodes_of(kept))
+    base.write(target, nodes_of(kept))
     if recipe.adaptive_rounding:
         learn(target)
         found = accuracy.comparison(target)
         if not bound.holds(found):
-            quantize(target, nodes_of(kept))
+            base.write(target, nodes_of(kept))
             record["rounding_taken_back"] = {"drop_pp": found.drop_pp,
                                              "drop_upper_pp": found.drop_upper_pp()}
             record["reason"] += "; weights rounded to the nearest, since adaptively they break it"

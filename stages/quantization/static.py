@@ -1,6 +1,7 @@
 """Static quantization: ranges from calibration pictures, written as QDQ pairs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,39 +39,47 @@ def feeds_of(pictures: Sequence[np.ndarray], params: Model) -> Iterator[dict[str
         yield {INPUT: model_input(pictures[start:start + CALIBRATION_BATCH], params)}
 
 
-def calibrated_model(source: Path, params: QuantizedVariant, model: Model,
-                     pictures: Sequence[np.ndarray]) -> tuple[onnx.ModelProto, dict[str, Range]]:
-    """The float model at `source`, ready to be quantized, and the range of every tensor.
+@dataclass(frozen=True)
+class Calibrated:
+    """A float model that is ready to be quantized by a recipe.
 
-    Args:
-        pictures: uint8 (n, H, W, 3), sliced one batch at a time.
-
-    Raises:
-        UserError: a model that can't be quantized, or pictures that tell nothing.
+    source: its file, as export wrote it.
+    model: the graph that is quantized; ranges: of every tensor of it.
+    pictures: that it was calibrated on, uint8 (n, H, W, 3).
     """
-    float_model = load_float_model(source)
-    _refuse_uniform(pictures)
-    if params.equalization:
-        float_model = with_equalized_channels(float_model, feeds_of(pictures, model),
-                                              per_channel=params.per_channel)
-    ranges = calibrate(float_model, params.calibration, feeds_of(pictures, model))
-    if params.cut_flat_tails:
-        ranges = cut_flat_tails(float_model, ranges)
-    return with_channel_floor(float_model, ranges), ranges
 
+    source: Path
+    model: onnx.ModelProto
+    ranges: dict[str, Range]
+    recipe: QuantizedVariant
+    params: Model
+    pictures: Sequence[np.ndarray]
 
-def quantize_to_ranges(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
-                       params: QuantizedVariant, feeds: Callable[[], Iterator[dict]],
-                       exclude: Sequence[str] = ()) -> None:
-    """Write `model`, calibrated already, to `target`; nodes named in `exclude` stay float.
+    @classmethod
+    def of(cls, source: Path, recipe: QuantizedVariant, params: Model,
+           pictures: Sequence[np.ndarray]) -> "Calibrated":
+        """Prepare the float model at `source`; `pictures` are sliced one batch at a time.
 
-    Args:
-        feeds: gives the calibration pictures once more, which bias correction needs.
-    """
-    write_qdq(model, ranges, target, params, exclude)
-    if params.bias_correction:
-        corrected = with_corrected_biases(model, onnx.load(target), feeds())
-        write_qdq(corrected, ranges, target, params, exclude)
+        Raises:
+            UserError: a model that can't be quantized, or pictures that tell nothing.
+        """
+        model = load_float_model(source)
+        _refuse_uniform(pictures)
+        if recipe.equalization:
+            model = with_equalized_channels(model, feeds_of(pictures, params),
+                                            per_channel=recipe.per_channel)
+        ranges = calibrate(model, recipe.calibration, feeds_of(pictures, params))
+        if recipe.cut_flat_tails:
+            ranges = cut_flat_tails(model, ranges)
+        return cls(source, with_channel_floor(model, ranges), ranges, recipe, params, pictures)
+
+    def write(self, target: Path, exclude: Sequence[str] = ()) -> None:
+        """Write it, quantized, to `target`; nodes named in `exclude` stay float."""
+        write_qdq(self.model, self.ranges, target, self.recipe, exclude)
+        if self.recipe.bias_correction:
+            corrected = with_corrected_biases(self.model, onnx.load(target),
+                                              feeds_of(self.pictures, self.params))
+            write_qdq(corrected, self.ranges, target, self.recipe, exclude)
 
 
 def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from stages.quantization.ranges import Range
 from stages.quantization.recipe import calibration_positions
 from stages.quantization.repeated_gates import with_repeated_gates
 from stages.quantization.sensitivity import layers_of, nodes_of
-from stages.quantization.static import calibrated_model, feeds_of, quantize_to_ranges
+from stages.quantization.static import Calibrated, feeds_of
 from stages.quantization.torch_operators import not_tunable
 from stages.training.process import keep_freed_memory
 
@@ -72,47 +71,43 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
     dataset = load()
     positions = calibration_positions(dataset.splits["calibration"], recipe)
     dataset = replace(dataset, splits={**dataset.splits, "calibration": positions})
-    record = Record(positions)
-    pictures = dataset.view("calibration")
-    prepared, record.ranges = calibrated_model(source, recipe, model, pictures)
+    base = Calibrated.of(source, recipe, model, dataset.view("calibration"))
+    record = Record(positions, base.ranges)
 
     def learn(path: Path) -> None:
         record.rounding = {}  # of this model, if there was one before
         if recipe.adaptive_rounding or recipe.qat:
             keep_freed_memory()
-            _learn(source, path, recipe, model, dataset, prepared, record)
+            _learn(base, path, dataset, record)
 
     if recipe.method == "mixed":
-        record.search = quantize_mixed(source, target, recipe, model, dataset, prepared,
-                                       record.ranges, tested_drop_pp, learn)
+        record.search = quantize_mixed(base, target, dataset, tested_drop_pp, learn)
         if "rounding_taken_back" in record.search:
             record.rounding["kept"] = False
     else:
-        first = layers_of(prepared)[:recipe.first_in_float]
-        quantize_to_ranges(prepared, record.ranges, target, recipe,
-                           partial(feeds_of, pictures, model), nodes_of(first))
+        base.write(target, nodes_of(layers_of(base.model)[:recipe.first_in_float]))
         learn(target)
     onnx.save(with_padded_input(with_repeated_gates(onnx.load(target))), target)
     return record
 
 
-def _learn(source: Path, target: Path, recipe: QuantizedVariant, model: Model, dataset: Dataset,
-           prepared: onnx.ModelProto, record: Record) -> None:
+def _learn(base: Calibrated, target: Path, dataset: Dataset, record: Record) -> None:
     """Adaptive rounding and fine-tuning of the model at `target`, each where it helps."""
+    recipe = base.recipe
     taught, judges = held_out(record.positions)
     sample = PictureView(dataset.images, judges)
 
     def logits(path: Path) -> np.ndarray:
-        return predict(load_onnx(path), sample, model)
+        return predict(load_onnx(path), sample, base.params)
 
-    reference = logits(source)
+    reference = logits(base.source)
     if recipe.adaptive_rounding:
         graph = onnx.load(target)
 
         def feeds() -> Iterator[dict[str, np.ndarray]]:
-            return feeds_of(PictureView(dataset.images, taught), model)
+            return feeds_of(PictureView(dataset.images, taught), base.params)
 
-        layers = round_adaptively(graph, prepared, feeds)
+        layers = round_adaptively(graph, base.model, feeds)
         if layers:  # method mixed may have left all in float
             record.rounding = {**keep_if_better(target, graph, "rounding", logits, reference),
                                "layers": layers}
@@ -124,7 +119,7 @@ def _learn(source: Path, target: Path, recipe: QuantizedVariant, model: Model, d
             record.qat = {"kept": False, "reason": reason}
             return
         batches = random_batches(dataset.images, dataset.splits["train"], recipe.qat)
-        losses = fine_tune(graph, prepared, load_onnx(source), batches, recipe.qat, model,
-                           reduce_range=recipe.reduce_range)
+        losses = fine_tune(graph, base.model, load_onnx(base.source), batches, recipe.qat,
+                           base.params, reduce_range=recipe.reduce_range)
         record.qat = {**keep_if_better(target, graph, "qat", logits, reference),
                       "first_loss": losses[0], "last_loss": losses[-1]}

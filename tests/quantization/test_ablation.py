@@ -13,25 +13,26 @@ from synthetic import make_dataset, model_params
 from stages.measurement.noise import signal_to_noise_db
 from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.onnx_graph.layers import weights_of
-from stages.quantization.ablation import Calibrated, Cell, grid, name_of, write_cell
+from stages.quantization.ablation import BASE, Cell, grid, name_of, write_cell
 from stages.quantization.rounding import round_weights
+from stages.quantization.static import Calibrated
 from stages.quantization.stored_weights import dequantized_weights
 
 PARAMS = model_params(image_size=SIDE)
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def base(tmp_path_factory):
     path = tmp_path_factory.mktemp("ablation") / "float.onnx"
     onnx.save(network("SiLU"), path)
-    return Calibrated.of(path, PARAMS, make_dataset(40).pictures("train"))
+    return Calibrated.of(path, BASE, PARAMS, make_dataset(40).pictures("train"))
 
 
 @pytest.fixture
-def write(source, tmp_path):
+def write(base, tmp_path):
     def write(*cell, sums_in_float=False, **options):
         target = tmp_path / "cell.onnx"
-        write_cell(Cell(*cell, **options), source, target, sums_in_float=sums_in_float)
+        write_cell(Cell(*cell, **options), base, target, sums_in_float=sums_in_float)
         return target
     return write
 
@@ -45,8 +46,8 @@ def logits(path, fused=True):
         None, {"input": batch})[0]
 
 
-def snr(source, path):
-    return signal_to_noise_db(logits(source.path), logits(path))
+def snr(base, path):
+    return signal_to_noise_db(logits(base.source), logits(path))
 
 
 def test_names_tell_cells_apart_and_the_float_model_is_first():
@@ -58,14 +59,14 @@ def test_names_tell_cells_apart_and_the_float_model_is_first():
         for activations in ("float", "dynamic", "static")}
 
 
-def test_nothing_rounded_is_the_float_model(source, write):
-    np.testing.assert_array_equal(logits(write("float", "float")), logits(source.path))
+def test_nothing_rounded_is_the_float_model(base, write):
+    np.testing.assert_array_equal(logits(write("float", "float")), logits(base.source))
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_weights_alone_are_rounded_as_the_formula_says(source, write, per_channel):
+def test_weights_alone_are_rounded_as_the_formula_says(base, write, per_channel):
     found = weights_of(onnx.load(write("per channel" if per_channel else "per tensor", "float")))
-    for name, weights in weights_of(source.model).items():
+    for name, weights in weights_of(base.model).items():
         np.testing.assert_allclose(found[name], round_weights(weights, per_channel=per_channel),
                                    atol=1e-6)
 
@@ -83,18 +84,18 @@ def test_types_of_weights_differ_in_their_levels(write):
     assert any(len(np.unique(values)) > 60 for values in weights.values())
 
 
-def test_activations_alone_leave_weights_whole_when_run(source, write):
+def test_activations_alone_leave_weights_whole_when_run(base, write):
     """ONNX Runtime rounds float weights between quantized tensors when it loads a model."""
     executed = executed_graph(write("float", "static"))
     kept = [numpy_helper.to_array(tensor).ravel() for tensor in executed.graph.initializer]
-    for weights in weights_of(source.model).values():
+    for weights in weights_of(base.model).values():
         assert any(len(values) == weights.size and np.array_equal(np.sort(values),
                                                                   np.sort(weights.ravel()))
                    for values in kept)
     assert operator_counts(executed)["QuantizeLinear"] > 5
 
 
-def test_dynamic_activations_take_the_range_of_the_batch(source, write):
+def test_dynamic_activations_take_the_range_of_the_batch(base, write):
     """At one layer by hand: the stem's input has 256 levels from its least to its largest."""
     model = onnx.load(write("float", "dynamic"))
     stem = next(node for node in model.graph.node if node.op_type == "Conv")
@@ -108,20 +109,20 @@ def test_dynamic_activations_take_the_range_of_the_batch(source, write):
     assert operator_counts(model)["DynamicQuantizeLinear"] == 8
 
 
-def test_rounding_composed_in_float_is_what_quantize_dynamic_computes(source, write):
+def test_rounding_composed_in_float_is_what_quantize_dynamic_computes(base, write):
     composed, shipped = (logits(write("per tensor", "dynamic", shipped=flag))
                          for flag in (False, True))
     assert signal_to_noise_db(shipped, composed) > 60
-    assert signal_to_noise_db(logits(source.path), composed) < 45
+    assert signal_to_noise_db(logits(base.source), composed) < 45
 
 
-def test_more_rounding_loses_more(source, write):
-    found = [snr(source, write("per channel", activations, reduced=reduced))
+def test_more_rounding_loses_more(base, write):
+    found = [snr(base, write("per channel", activations, reduced=reduced))
              for activations, reduced in (("float", False), ("float", True), ("static", True))]
     assert all(better > worse for better, worse in pairwise(found)), found
 
 
-def test_sums_in_float_round_the_same_and_add_no_integers(source, write):
+def test_sums_in_float_round_the_same_and_add_no_integers(base, write):
     """Against the same cell with nothing fused, which multiplies in float too; and 7 bits, whose
     integer sums are exact on any CPU."""
     target = write("per channel", "static", sums_in_float=True)
@@ -133,10 +134,10 @@ def test_sums_in_float_round_the_same_and_add_no_integers(source, write):
     integers, floats = (logits(write("per channel", "static", reduced=True, sums_in_float=flag))
                         for flag in (False, True))
     assert signal_to_noise_db(integers, floats) > 50
-    assert signal_to_noise_db(logits(source.path), floats) < 45
+    assert signal_to_noise_db(logits(base.source), floats) < 45
 
 
-def test_every_cell_runs(source, write):
+def test_every_cell_runs(base, write):
     for name, cell in grid().items():
         target = write(*vars(cell).values())
         assert np.isfinite(logits(target)).all(), name

@@ -18,7 +18,7 @@ from stages.quantization.adaptive_rounding import (
     round_adaptively,
 )
 from stages.quantization.layer_rows import layers_to_round, rows_of_input, rows_of_outputs
-from stages.quantization.static import calibrated_model, feeds_of, quantize_to_ranges
+from stages.quantization.static import Calibrated, feeds_of
 from stages.quantization.stored_weights import stored_weights
 
 RECIPE = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False)
@@ -86,13 +86,13 @@ def case(dataset, tmp_path_factory):
         image_size=SIDE)
     onnx.save(bottlenecks(), source)
     pictures = dataset.pictures("calibration")
-    prepared, ranges = calibrated_model(source, RECIPE, params, pictures)
+    base = Calibrated.of(source, RECIPE, params, pictures)
 
     def feeds():
         return feeds_of(pictures, params)
 
-    quantize_to_ranges(prepared, ranges, target, RECIPE, feeds)
-    return source, prepared, onnx.load(target), params, feeds
+    base.write(target)
+    return source, base.model, onnx.load(target), params, feeds
 
 
 def rounded(case):

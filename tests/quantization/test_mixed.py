@@ -22,7 +22,7 @@ from stages.quantization.mixed import (
     search,
 )
 from stages.quantization.sensitivity import Layer
-from stages.quantization.static import calibrated_model
+from stages.quantization.static import Calibrated
 
 SIDE, CHANNELS, DEAD = 8, 16, 5
 
@@ -154,9 +154,8 @@ def mixed(case, per_channel, max_drop_pp, name, learn=lambda path: None, **more)
     recipe = QuantizedVariant("mixed", "QInt8", "QUInt8", per_channel, "minmax", False,
                               max_drop_pp=max_drop_pp, **more)
     target = source.with_name(name)
-    prepared, ranges = calibrated_model(source, recipe, params, dataset.view("calibration"))
-    return target, quantize_mixed(source, target, recipe, params, dataset, prepared, ranges, 100,
-                                  learn)
+    base = Calibrated.of(source, recipe, params, dataset.view("calibration"))
+    return target, quantize_mixed(base, target, dataset, 100, learn)
 
 
 def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
