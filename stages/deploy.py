@@ -5,6 +5,7 @@ calibration, hashes and golden outputs are in the metadata. The model card besid
 """
 
 import logging
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from stages.deployment.runtime import HASH_KEYS, load_deployed
 from stages.deployment.wrap import ADDED_FLOAT_NODES, standard_opset, wrap
 from stages.files.atomic import replacing, write_json
 from stages.files.reading import read_csv, read_json
-from stages.measurement.predictor import EVALUATION_BATCH
+from stages.measurement.predictor import in_batches
 from stages.measurement.session import open_session
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.quantization.recipe import calibration_positions, recorded_recipe
@@ -99,8 +100,7 @@ def main() -> None:
     model = wrap(body, params.model)
     sizes = golden.golden_sizes(params.data.resolution, params.model.image_size)
     grey_levels = grey_level_difference(
-        [*golden.golden_pictures(sizes), dataset.view("validation")[:EVALUATION_BATCH]],
-        params.model)
+        chain(golden.golden_pictures(sizes), in_batches(dataset.view("test"))), params.model)
     body_nodes = executed_nodes(source)
     logits = golden.replay(open_session(model.SerializeToString()), sizes)
     evaluation, training, system = (read_json(METRICS / name) for name in (

@@ -1,5 +1,6 @@
 """How far the model with its preprocessing in the graph is from the pipeline's own."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.deployment.runtime import DeployedModel
 from stages.deployment.wrap import preprocessing_model
-from stages.measurement.predictor import EVALUATION_BATCH
+from stages.measurement.predictor import in_batches
 from stages.measurement.session import open_session
 from stages.model.preprocess import UINT8_MAX, preprocess
 
@@ -25,7 +26,7 @@ MIN_AGREEMENT = 0.99
 MAX_MEAN_CONFIDENCE_DIFF = 0.01
 
 
-def grey_level_difference(batches: list[np.ndarray], params: Model) -> float:
+def grey_level_difference(batches: Iterable[np.ndarray], params: Model) -> float:
     """Largest difference of the two preprocessings, in grey levels of 255.
 
     `batches` holds uint8 pictures (B, H, W, 3), each batch of a size of its own.
@@ -45,8 +46,7 @@ def prediction_difference(model: DeployedModel, pictures: np.ndarray, expected: 
     `expected` has columns label, predicted and confidence, a row for each picture. The batches are
     those of evaluate: a dynamically quantized model takes its ranges from the batch.
     """
-    parts = [model.run(pictures[start:start + EVALUATION_BATCH])
-             for start in range(0, len(pictures), EVALUATION_BATCH)]
+    parts = [model.run(batch) for batch in in_batches(pictures)]
     probabilities, predicted = (np.concatenate([part[index] for part in parts])
                                 for index in (1, 2))
     differences = np.abs(probabilities.max(axis=1) - expected.confidence.to_numpy())

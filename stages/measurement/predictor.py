@@ -1,6 +1,6 @@
 """Running a model on pictures; opening an ONNX model for that."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,12 @@ def model_input(pictures: np.ndarray, params: Model) -> np.ndarray:
     return batch.contiguous().numpy()
 
 
+def in_batches(pictures: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """The batches of pictures (n, H, W, 3) that models are evaluated on, in order."""
+    for start in range(0, len(pictures), EVALUATION_BATCH):
+        yield pictures[start:start + EVALUATION_BATCH]
+
+
 def predict(predictor: Predictor, pictures: Sequence[np.ndarray], params: Model) -> np.ndarray:
     """Logits, float32 (n, classes), of uint8 pictures (n, H, W, 3), by batches."""
-    return np.concatenate([
-        predictor(model_input(pictures[start:start + EVALUATION_BATCH], params))
-        for start in range(0, len(pictures), EVALUATION_BATCH)])
+    return np.concatenate([predictor(model_input(batch, params)) for batch in in_batches(pictures)])

@@ -178,6 +178,19 @@ def test_two_runs_give_the_same_bytes(reference, dataset):
     assert again.history.epochs == reference.history.epochs
 
 
+def test_no_epoch_draws_as_one_of_a_neighbouring_seed(dataset, monkeypatch):
+    drawn, augment = set(), loop.augment
+
+    def spy(pictures, *, generator, **options):
+        drawn.add(generator.initial_seed())
+        return augment(pictures, generator=generator, **options)
+
+    monkeypatch.setattr(loop, "augment", spy)
+    for seed in (0, 1):
+        finished(dataset, training_params(seed=seed, epochs=2), run=f"seed {seed}")
+    assert len(drawn) == 4
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.01}, {"ema_decay": 0.9},
                                     {"crop_padding": 0}, {"label_smoothing": 0.0},
                                     {"weight_decay": 0.5}, {"start_image_size": 16}])
