@@ -10,13 +10,19 @@ Source: M. Nagel et al., Data-free quantization through weight equalization and 
 2019, section 4.1, which makes channels equal by the same factors.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
-from stages.quantization.equalization import Group, by_input, find_groups
+from stages.quantization.equalization import (
+    Group,
+    divide,
+    find_groups,
+    layer_constants,
+    set_constants,
+)
 
 
 def profile(model: onnx.ModelProto, group: Group) -> np.ndarray:
@@ -24,10 +30,10 @@ def profile(model: onnx.ModelProto, group: Group) -> np.ndarray:
 
     Shape (channels,), over its median; a channel of zeros alone counts as the median.
     """
-    largest = []
+    largest, constants = [], layer_constants(model)
     for node in group.writers:
-        weights = np.abs(_constant(model, node.input[1]))
-        by_channel = weights.reshape(len(weights), -1).max(axis=1).astype(np.float64)
+        weights = np.abs(constants[node.input[1]])
+        by_channel = weights.reshape(len(weights), -1).max(axis=1)
         largest.append(np.log(np.where(by_channel > 0, by_channel, np.median(by_channel))))
     mean = np.exp(np.mean(largest, axis=0))
     return mean / np.median(mean)
@@ -48,18 +54,11 @@ def factors(own: np.ndarray, wanted: np.ndarray, power: float) -> np.ndarray:
 
 def rescale(model: onnx.ModelProto, by: Iterable[np.ndarray]) -> onnx.ModelProto:
     """A copy of `model` with the channels of every group of tensors multiplied by its factors."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
+    weights = layer_constants(result)
     for group, factor in zip(find_groups(result), by, strict=True):
-        for node in group.writers:
-            for index in range(1, len(node.input)):
-                values = _constant(result, node.input[index])
-                _set(result, node, index, (values.T * factor).T)
-        for node in group.readers:
-            _set(result, node, 1, by_input(node, _constant(result, node.input[1]), 1 / factor))
-    used = {name for node in result.graph.node for name in node.input}
-    for tensor in [each for each in result.graph.initializer if each.name not in used]:
-        result.graph.initializer.remove(tensor)
+        divide(group, weights, 1 / factor)
+    set_constants(result, weights)
     return result
 
 
@@ -70,18 +69,3 @@ def widened(model: onnx.ModelProto, wanted: Sequence[np.ndarray], power: float) 
                for index in range(len(groups))]
     return rescale(model, [factors(profile(model, group), match, power)
                            for group, match in zip(groups, matches, strict=True)])
-
-
-def _constant(model: onnx.ModelProto, name: str) -> np.ndarray:
-    return numpy_helper.to_array(next(tensor for tensor in model.graph.initializer
-                                      if tensor.name == name))
-
-
-def _set(model: onnx.ModelProto, node: onnx.NodeProto, index: int, values: np.ndarray) -> None:
-    """Give `node` a constant of its own: exporters let layers share equal ones."""
-    name = f"{node.output[0]}_{('weight', 'bias')[index - 1]}"
-    kept = [tensor for tensor in model.graph.initializer if tensor.name != name]
-    kept.append(numpy_helper.from_array(values.astype(np.float32), name))
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
-    node.input[index] = name

@@ -70,24 +70,14 @@ def with_equalized_channels(model: onnx.ModelProto, feeds: Iterable[dict[str, np
     groups = find_groups(result)
     if not groups:
         return result
-    weights = _arrays(result)
+    weights = layer_constants(result)
     seen = channel_statistics(result, [name for group in groups for name in group.quantized],
                               feeds)
     for group in groups:
         if len({seen[name].power.shape for name in group.quantized}) > 1:
             continue  # an Add that spreads one channel over several
-        factors = best_factors(group, weights, seen, per_channel=per_channel)
-        for node in group.writers:
-            _scale_outputs(node, weights, 1 / factors)
-        for node in group.readers:
-            weights[node.input[1]] = by_input(node, weights[node.input[1]], factors)
-    used = {name for node in result.graph.node for name in node.input}
-    constants = [tensor for tensor in result.graph.initializer
-                 if tensor.name in used and tensor.name not in weights]
-    del result.graph.initializer[:]
-    result.graph.initializer.extend([*constants, *(
-        numpy_helper.from_array(array.astype(np.float32), name)
-        for name, array in weights.items() if name in used)])
+        divide(group, weights, best_factors(group, weights, seen, per_channel=per_channel))
+    set_constants(result, weights)
     return result
 
 
@@ -142,12 +132,34 @@ def _is_layer(node: onnx.NodeProto, constants: set[str], uses: Counter) -> bool:
     return node.op_type == "Conv" or (not found.get("transA") and found.get("transB") == 1)
 
 
-def _arrays(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """Constants of the convolutions and fully connected layers, float64."""
+def layer_constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Constants of the convolutions and fully connected layers by name, float64."""
     names = {name for node in model.graph.node if node.op_type in BY_OUTPUT
              for name in node.input[1:]}
     return {tensor.name: numpy_helper.to_array(tensor).astype(np.float64)
             for tensor in model.graph.initializer if tensor.name in names}
+
+
+def divide(group: Group, weights: dict[str, np.ndarray], factors: np.ndarray) -> None:
+    """Divide the tensors of `group` by the factor of each channel, in `layer_constants` alone.
+
+    What its layers take in is multiplied again, so that the model's function stays the same.
+    """
+    for node in group.writers:
+        _scale_outputs(node, weights, 1 / factors)
+    for node in group.readers:
+        weights[node.input[1]] = by_input(node, weights[node.input[1]], factors)
+
+
+def set_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
+    """Put `weights` in the place of the model's constants of these names; drop unused ones."""
+    used = {name for node in model.graph.node for name in node.input}
+    constants = [tensor for tensor in model.graph.initializer
+                 if tensor.name in used and tensor.name not in weights]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([*constants, *(
+        numpy_helper.from_array(array.astype(np.float32), name)
+        for name, array in weights.items() if name in used)])
 
 
 def channel_statistics(model: onnx.ModelProto, names: list[str],
