@@ -16,13 +16,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from omegaconf import OmegaConf
 
 from benchmarks.arguments import count
-from benchmarks.peers.measure import milliseconds
-from benchmarks.peers.subject import OPSET, PRESETS, untrained
-from benchmarks.peers.table import ratio
 from benchmarks.raw_data import measured_before
+from benchmarks.rounds import milliseconds, ratio
+from benchmarks.untrained import OPSET, preset_params, untrained
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import QuantizedVariant
@@ -59,7 +57,8 @@ def versions(source: Path, preset: str, activation: str, recipe: QuantizedVarian
     Raises:
         UserError: a way gives other logits than the first.
     """
-    params = load_params("model", path=_preset(source.parent, preset, activation)).model
+    params = preset_params(
+        preset, {"weights": "none", "image_size": SIZE, "activation": activation})
     pictures = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
     classes = [str(number) for number in range(10)]
     onnx.save(export_onnx(untrained(params, pictures, len(classes)), params, classes, OPSET),
@@ -77,15 +76,6 @@ def versions(source: Path, preset: str, activation: str, recipe: QuantizedVarian
     if not all(np.array_equal(first, each) for each in others):
         raise UserError(f"{preset}: the logits differ, and should not")
     return {FLOAT: onnx.load(source), **ways}, inputs
-
-
-def _preset(folder: Path, preset: str, activation: str) -> Path:
-    """A file of parameters with the model `preset`, of random weights."""
-    path = folder / "params.yaml"
-    OmegaConf.save({"model": OmegaConf.merge(
-        OmegaConf.load(PRESETS / f"{preset}.yaml"),
-        {"weights": "none", "image_size": SIZE, "activation": activation})}, path)
-    return path
 
 
 def measure(preset: str, activation: str, rounds: int) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from typing import Any
 
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
-from benchmarks.peers.subject import PRESETS, fresh_model, own_experiment
+from benchmarks.peers.subject import fresh_model, own_experiment
 from benchmarks.peers.table import pages, section, title
 from benchmarks.raw_data import measured_before
+from benchmarks.untrained import PRESETS
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import write_json

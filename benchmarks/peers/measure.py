@@ -1,7 +1,6 @@
 """Accuracy and time of every model, on the same pictures and in one process."""
 
 import logging
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,18 +8,17 @@ import numpy as np
 from benchmarks.peers.entrants import Entrant
 from benchmarks.peers.subject import FLOAT
 from benchmarks.peers.table import BATCH_SIZE, SEVERAL, SINGLE
+from benchmarks.rounds import milliseconds
 from stages.config.schema import Model
 from stages.data.dataset import Dataset, PictureView, evenly
 from stages.measurement.accuracy import accuracy_interval, compare
 from stages.measurement.predictor import model_input, predict
 from stages.measurement.session import Predictor
-from stages.measurement.timing import interleaved
 
 log = logging.getLogger(__name__)
 
 # Pictures that are timed, one after the other and around again.
 TIMED = 64
-WARMUP = 5
 
 
 def accuracies(predictors: dict[str, Predictor], pictures: PictureView, labels: np.ndarray,
@@ -34,19 +32,6 @@ def accuracies(predictors: dict[str, Predictor], pictures: PictureView, labels: 
     return {name: {**accuracy_interval(each == labels),
                    "accuracy_drop_pp": compare(labels, classes[FLOAT], each).drop_pp}
             for name, each in classes.items()}
-
-
-def milliseconds(predictors: dict[str, Predictor], inputs: np.ndarray, batch_size: int,
-                 rounds: int) -> dict[str, list[float]]:
-    """Of each round, by model; `inputs`, float32 (n, 3, S, S), are gone through batch by batch."""
-    batches = np.split(inputs, len(inputs) // batch_size)
-
-    def run(predictor: Predictor, index: int) -> None:
-        predictor(batches[index % len(batches)])
-
-    seconds = interleaved({name: partial(run, predictor)
-                           for name, predictor in predictors.items()}, rounds, WARMUP)
-    return {name: [round(1e3 * each, 4) for each in series] for name, series in seconds.items()}
 
 
 def measured(entrants: dict[str, Entrant], model: Model, dataset: Dataset, pictures: int | None,

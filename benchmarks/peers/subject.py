@@ -3,26 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
-import torch
-from omegaconf import OmegaConf
-from torch import nn
 
+from benchmarks.untrained import OPSET, preset_params, untrained
 from stages.config.params import load_params
 from stages.config.schema import Model
 from stages.data.dataset import Dataset
-from stages.model.build import build_model
-from stages.model.preprocess import preprocess
 from stages.onnx_graph.export import export_onnx
 from stages.quantization.recipe import record_recipe
 from stages.quantization.source import load_float_model
 from stages.quantization.variant import write_variant
 
 FLOAT, OURS = "onnx_fp32", ("int8_static", "int8_mixed")
-PRESETS = Path("conf/model")
-OPSET = 18
-HEAD_STD = 0.01
 # Pictures by which the batch norms of random weights are set.
 STATISTICS = 32
 
@@ -62,10 +54,7 @@ def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folde
     Raises:
         UserError: a value out of range, weights that can't be had.
     """
-    chosen = folder / "params.yaml"
-    OmegaConf.save({"model": OmegaConf.merge(OmegaConf.load(PRESETS / f"{preset}.yaml"), changes)},
-                   chosen)
-    params = load_params("model", path=chosen).model
+    params = preset_params(preset, changes)
     models = {name: folder / f"{name}.onnx" for name in (FLOAT, "int8_static")}
     recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
     pictures = dataset.view("calibration")
@@ -75,25 +64,3 @@ def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folde
                            100.0)
     record_recipe(models["int8_static"], recipe, rounded=record.rounded, tuned=record.tuned)
     return Subject(params, models, trained=False)
-
-
-def untrained(params: Model, pictures: np.ndarray, classes: int) -> nn.Module:
-    """The model, in which no tensor is constant, as the zeros of a new head would make it."""
-    torch.manual_seed(0)
-    model = build_model(params, classes)
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    nn.init.normal_(linear[-1].weight, std=HEAD_STD)
-    if params.weights == "none":
-        fit_batch_norms(model, preprocess(torch.from_numpy(pictures), params.image_size,
-                                          params.mean, params.std))
-    return model.eval()
-
-
-def fit_batch_norms(model: nn.Module, batch: torch.Tensor) -> None:
-    """Set their statistics by `batch`; with none, random weights let the activations fade away."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the mean over what was seen, in place of a moving one
-    model.train()
-    with torch.no_grad():
-        model(batch)

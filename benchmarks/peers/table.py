@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.subject import FLOAT
+from benchmarks.rounds import ratio
 from stages.reporting.tables import cpu_label
 
 # Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
@@ -15,12 +16,6 @@ HEADER = ("| model | run by | accuracy (95 %) | drop | size | one picture: p50 /
           "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 
 Run = dict[str, Any]
-
-
-def ratio(slow: list[float], fast: list[float]) -> tuple[float, float, float]:
-    """How many times as fast, round by round: median, 10th and 90th percentile."""
-    median, low, high = np.percentile(np.divide(slow, fast), (50, 10, 90))
-    return float(median), float(low), float(high)
 
 
 def best_peer(models: dict[str, dict[str, Any]], series: str) -> str | None:

@@ -6,9 +6,8 @@ import sys
 import numpy as np
 import onnx
 import pytest
-import torch
 from refusals import refusal
-from synthetic import CLASSES, TINY, model_params, random_batch
+from synthetic import random_batch
 from tiny_model import PARAMS, SIDE, tiny_body
 
 from benchmarks.peers import __main__ as command
@@ -17,18 +16,16 @@ from benchmarks.peers.__main__ import publish
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
 from benchmarks.peers.quantizers import PEERS
-from benchmarks.peers.subject import FLOAT, Subject, fit_batch_norms, fresh_model
+from benchmarks.peers.subject import FLOAT, Subject, fresh_model
 from benchmarks.peers.table import (
     SEVERAL,
     SINGLE,
     best_peer,
     comparison,
     pages,
-    ratio,
     section,
     title,
 )
-from stages.model.build import build_model
 
 
 def times(single, several):
@@ -55,13 +52,6 @@ def made_up_run(**changes):
 def rows(text):
     return {line.split(" | ")[0].strip("| "): line for line in text.splitlines()
             if line.startswith("| ")}
-
-
-def test_ratio_is_taken_round_by_round():
-    """A slow machine in one round, which slows both, leaves the ratio as it is."""
-    assert ratio([4.0, 40.0], [2.0, 20.0]) == (2.0, 2.0, 2.0)
-    median, low, high = ratio([2.0] * 11, [1 / (1 + i) for i in range(11)])
-    assert (median, low, high) == pytest.approx((12, 4, 20))
 
 
 def test_best_peer_is_the_fastest_int8_model_of_another_by_batch_size():
@@ -167,23 +157,6 @@ def test_model_that_does_not_load_is_a_failure_too(tiny, monkeypatch):
     monkeypatch.setattr(entrants, "run_peer", lambda name, folder: folder / f"{name}.onnx")
     monkeypatch.setattr(entrants, "PEERS", {"nncf_ort": PEERS["nncf_ort"]})
     assert "not an ONNX model" in gather(of, calibration, folder)["nncf_ort"].facts["failed"]
-
-
-def test_batch_norms_of_random_weights_take_the_statistics_of_the_pictures():
-    params = model_params(TINY)
-    model = build_model(params, len(CLASSES), pretrained=False)
-    batch = torch.from_numpy(random_batch(4, params.image_size))
-    fit_batch_norms(model, batch)
-    inputs = {}
-    norms = [each for each in model.modules() if isinstance(each, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.register_forward_hook(lambda module, given, _: inputs.update({module: given[0]}))
-    with torch.no_grad():
-        model.train()(batch)
-    assert norms
-    for norm in norms:
-        torch.testing.assert_close(norm.running_mean, inputs[norm].mean((0, 2, 3)))
-        torch.testing.assert_close(norm.running_var, inputs[norm].var((0, 2, 3)))
 
 
 def test_size_that_the_schema_does_not_allow_is_refused(dataset, tmp_path):
