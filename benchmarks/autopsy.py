@@ -45,7 +45,7 @@ from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.probe import open_probed
-from stages.quantization.ablation import BASE, Cell, grid, write_cell
+from stages.quantization.ablation import BASE_RECIPE, Cell, grid, write_cell
 from stages.quantization.equalization import Group, find_groups
 from stages.quantization.layer_error import activated_outputs, output_snr_db
 from stages.quantization.static import Calibrated
@@ -122,7 +122,7 @@ def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], 
     missing = {name: cell for name, cell in grid().items() if name not in twin["cells"]}
     if not missing:
         return
-    base = Calibrated.of(path, BASE, run.params, run.dataset.view("calibration"))
+    base = Calibrated.of(path, BASE_RECIPE, run.params, run.dataset.view("calibration"))
     reference = predict(load_onnx(path), run.pictures, run.params)
     for name, cell in missing.items():
         twin["cells"][name] = measure_cell(cell, name, base, reference, run)
@@ -219,7 +219,7 @@ def measure_cut_off(record: dict[str, Any], run: Run, by: str, cells: dict[str, 
     if {key: record["cut_off"].get(key) for key in facts} != facts:
         record["cut_off"] = {**facts, "cells": {}}
     found = record["cut_off"]["cells"]
-    base = Calibrated.of(run.source, BASE, run.params, run.dataset.view("calibration"))
+    base = Calibrated.of(run.source, BASE_RECIPE, run.params, run.dataset.view("calibration"))
     for name, cell in cells.items():
         if name not in found:
             found[name] = measure(cell, base, run)

@@ -17,7 +17,7 @@ from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.saturation import products_saturate
 from stages.onnx_graph.layers import weighted_layers, weights_of
-from stages.quantization.ablation import BASE, Cell, write_cell
+from stages.quantization.ablation import BASE_RECIPE, Cell, write_cell
 from stages.quantization.layer_error import output_snr_db
 from stages.quantization.rounding import channel_spread, round_weights, with_rounded_weights
 from stages.quantization.source import load_float_model
@@ -85,7 +85,7 @@ def main() -> None:
     if cuts_off:
         cells[CUT_OFF] = RECIPES[PER_CHANNEL], False
     accuracies = {}
-    base = Calibrated.of(SOURCE, BASE, params, dataset.view("calibration"))
+    base = Calibrated.of(SOURCE, BASE_RECIPE, params, dataset.view("calibration"))
     with tempfile.TemporaryDirectory() as folder:
         for name, (cell, sums_in_float) in cells.items():
             path = Path(folder) / "cell.onnx"

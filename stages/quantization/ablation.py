@@ -46,7 +46,7 @@ class Cell:
 
 
 # What a model is prepared by before cells are made from it: calibration by minmax, and no recovery.
-BASE = Cell("per channel", "static").recipe
+BASE_RECIPE = Cell("per channel", "static").recipe
 
 
 def grid() -> dict[str, Cell]:

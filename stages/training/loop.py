@@ -130,6 +130,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         began = time.perf_counter()
         size = image_size_of(epoch, settings.epochs, settings.start_image_size,
                              params.model.image_size)
+        # Not seed + epoch, by which neighbouring seeds would share all epochs but one.
         seeds = np.random.SeedSequence((settings.seed, epoch)).generate_state(3).tolist()
         for drawn, source in zip(seeds, (torch, shuffle, augmentation), strict=True):
             source.manual_seed(drawn)

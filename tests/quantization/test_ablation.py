@@ -13,7 +13,7 @@ from synthetic import make_dataset, model_params
 from stages.measurement.noise import signal_to_noise_db
 from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.onnx_graph.layers import weights_of
-from stages.quantization.ablation import BASE, Cell, grid, name_of, write_cell
+from stages.quantization.ablation import BASE_RECIPE, Cell, grid, name_of, write_cell
 from stages.quantization.rounding import round_weights
 from stages.quantization.static import Calibrated
 from stages.quantization.stored_weights import dequantized_weights
@@ -25,7 +25,7 @@ PARAMS = model_params(image_size=SIDE)
 def base(tmp_path_factory):
     path = tmp_path_factory.mktemp("ablation") / "float.onnx"
     onnx.save(network("SiLU"), path)
-    return Calibrated.of(path, BASE, PARAMS, make_dataset(40).pictures("train"))
+    return Calibrated.of(path, BASE_RECIPE, PARAMS, make_dataset(40).pictures("train"))
 
 
 @pytest.fixture
