@@ -8,9 +8,10 @@ from synthetic import random_pictures
 from stages.training.augment import GRAY, augment
 
 
-def run(pictures, crop_padding, horizontal_flip, seed=0, cutout=0):
+def run(pictures, crop_padding, horizontal_flip, seed=0, trivial_augment=False, cutout=0):
     return augment(torch.from_numpy(pictures), crop_padding=crop_padding,
-                   horizontal_flip=horizontal_flip, cutout=cutout,
+                   horizontal_flip=horizontal_flip, trivial_augment=trivial_augment,
+                   cutout=cutout,
                    generator=torch.Generator().manual_seed(seed)).numpy()
 
 
@@ -41,8 +42,8 @@ def test_parts_of_a_batch_are_changed_as_the_whole_is():
     pictures = torch.from_numpy(random_pictures(12, 9, 7))
 
     def changed(part, share):
-        return augment(part, crop_padding=2, horizontal_flip=True, cutout=3, share=share,
-                       generator=torch.Generator().manual_seed(5))
+        return augment(part, crop_padding=2, horizontal_flip=True, trivial_augment=True,
+                       cutout=3, share=share, generator=torch.Generator().manual_seed(5))
 
     parts = [changed(part, (index, 3)) for index, part in enumerate(pictures.split(4))]
     assert torch.equal(torch.cat(parts), changed(pictures, (0, 1)))
@@ -97,7 +98,7 @@ def test_seed_decides(crop_padding, horizontal_flip):
 def test_cutout_grays_a_square_and_leaves_the_rest(height, width, cutout, seed):
     pictures = random_pictures(4, height, width, seed)
     pictures[pictures == GRAY] = 0
-    for before, after in zip(pictures, run(pictures, 0, False, seed, cutout), strict=True):
+    for before, after in zip(pictures, run(pictures, 0, False, seed, cutout=cutout), strict=True):
         gray = (after == GRAY).all(2)
         rows, columns = np.flatnonzero(gray.any(1)), np.flatnonzero(gray.any(0))
         assert gray.sum() == len(rows) * len(columns)  # a full rectangle
