@@ -82,15 +82,36 @@ def test_flip_alone_mirrors_left_and_right():
     assert 8 < sum(mirrored) < 32
 
 
-@pytest.mark.parametrize(("crop_padding", "horizontal_flip"), [(2, False), (0, True), (3, True)])
-def test_seed_decides(crop_padding, horizontal_flip):
+@pytest.mark.parametrize(("crop_padding", "horizontal_flip", "trivial_augment"), [
+    (2, False, False), (0, True, False), (3, True, False), (0, False, True)])
+def test_seed_decides(crop_padding, horizontal_flip, trivial_augment):
     pictures = random_pictures(30, 8, 8)
     before = pictures.copy()
-    first = run(pictures, crop_padding, horizontal_flip, seed=1)
-    torch.manual_seed(99)  # the global generator has no say
-    np.testing.assert_array_equal(run(pictures, crop_padding, horizontal_flip, seed=1), first)
-    assert (run(pictures, crop_padding, horizontal_flip, seed=2) != first).any()
+
+    def changed(seed):
+        return run(pictures, crop_padding, horizontal_flip, seed, trivial_augment)
+
+    first = changed(1)
+    torch.manual_seed(99)  # the global generator has no say, and is left as it was
+    np.testing.assert_array_equal(changed(1), first)
+    assert torch.initial_seed() == 99
+    assert (changed(2) != first).any()
     np.testing.assert_array_equal(pictures, before)
+
+
+def test_trivial_augment_changes_each_picture_in_a_way_of_its_own():
+    pictures = np.repeat(random_pictures(1, 9, 7), 200, axis=0)
+    changed = run(pictures, 0, False, trivial_augment=True)
+    assert changed.dtype == np.uint8
+    assert changed.shape == pictures.shape
+    same = (changed == pictures).all((1, 2, 3)).sum()
+    assert 5 < same < 100  # one way of fourteen is none; small amounts of others do nothing
+    assert len({after.tobytes() for after in changed}) > 60
+
+
+def test_trivial_augment_fills_what_it_uncovers_with_gray():
+    changed = run(np.full((100, 8, 8, 3), GRAY, np.uint8), 0, False, trivial_augment=True)
+    assert (changed > 0).all()  # no other way makes gray black
 
 
 @given(height=st.integers(4, 9), width=st.integers(4, 9), cutout=st.integers(1, 12),
