@@ -5,9 +5,9 @@
 Needs `qemu-x86_64` (Debian's package qemu-user) and the outputs of prepare and export. First the
 recipe for such a CPU is chosen here: the first of CANDIDATES whose drop on all validation pictures
 is within BOUND_PP. Their sums are exact, so that both CPUs say the same. Then the float model,
-plain U8S8 and the recipe chosen run on both, on one thread; the emulated CPU takes some tenths of a
-second for each picture, and its times say nothing of a real CPU. Each model is written to
-docs/emulated_cpu.json when it is done; a run that was stopped goes on.
+the recipes of ALWAYS and the one chosen run on both, on one thread; the emulated CPU takes some
+tenths of a second for each picture, and its times say nothing of a real CPU. Each model is written
+to docs/emulated_cpu.json when it is done; a run that was stopped goes on.
 """
 
 import argparse

@@ -3,7 +3,8 @@
     python -m benchmarks.int8_layout [--rounds 40]
 
 Models of conf/model with random weights, at 224 pixels, quantized as int8_static is before what is
-learned: their speed does not depend on their weights, and all give the same logits. Rounds run all
+learned, but with weights of 7 bits, so that logits can be compared on any CPU: their speed does not
+depend on their weights, and all give the same logits. Rounds run all
 ways of a model in random order. Raw data goes to docs/int8_layout.json, by CPU, the tables to
 docs/precision.md.
 """

@@ -94,9 +94,12 @@ def main() -> None:
     source = Path(params.variants[variant])
     if not source.is_file():
         raise UserError(f"{source}: no such file; run 'dvc repro'")
-    dataset = load_dataset()
     body = onnx.load(source)
     recipe = recorded_recipe(body)
+    if recipe and variant not in params.quantize.variants:
+        raise UserError(f"variants.{variant}: {source} was made by a recipe, but quantize.variants "
+                        f"has no {variant}; name it there")
+    dataset = load_dataset()
     model = wrap(body, params.model)
     sizes = golden.golden_sizes(params.data.resolution, params.model.image_size)
     grey_levels = grey_level_difference(

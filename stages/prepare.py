@@ -48,7 +48,7 @@ def main() -> None:
                     "lower it", len(splits["calibration"]), len(splits["train"]))
     with replacing(IMAGES_FILE) as partial:
         write_images(listing, params.resolution, partial)
-        check_copies(np.load(partial, mmap_mode="r"), splits)
+        check_copies(np.load(partial, mmap_mode="r"), splits, listing.names)
     write_splits(params.name, listing, splits)
     log.info("%s: %d classes, %s", params.name, len(listing.classes),
              ", ".join(f"{len(part)} {name}" for name, part in splits.items()))

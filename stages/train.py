@@ -15,6 +15,7 @@ from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
 from stages.files.atomic import write_json
 from stages.model.build import build_model, check_sizes, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
+from stages.model.weights import head_is_zero
 from stages.training.loop import History, train
 from stages.training.process import compute_deterministically, keep_freed_memory
 from stages.training.resume import discard_state, fingerprint, loaded_code
@@ -53,6 +54,9 @@ def main() -> None:
     model = build_model(params.model, len(dataset.classes))
     check_sizes(model, params.model, len(dataset.classes), params.train.start_image_size,
                 params.model.image_size)
+    if not params.train.lr and head_is_zero(model):
+        raise UserError(f"train.lr: got 0, but the classifier in model.weights is not one of the "
+                        f"{len(dataset.classes)} classes of the data, and would stay zero")
     weights = Path(params.model.weights)
     run = fingerprint(OmegaConf.to_yaml(params), SPLITS_FILE, IMAGES_FILE, *loaded_code(),
                       *([weights] if weights.is_file() else []))
@@ -65,6 +69,7 @@ def main() -> None:
     write_json(TIMING_FILE, {
         "seconds": sum(history.seconds),
         "step_seconds": sum(history.step_seconds),
+        "epoch_seconds": history.seconds,
         "images_per_second": sum(history.images) / sum(history.step_seconds),
         "precision": history.precision,
         "threads": torch.get_num_threads(),

@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 
+import onnx
 import pytest
+from omegaconf import OmegaConf
 from refusals import refusal
 from report_files import copy_metrics, selected_in
 from synthetic import make_dataset
+from tiny_model import tiny_body
 
 from stages import deploy, report
 from stages.config.schema import QuantizedVariant
 from stages.deploy import calibrated_on
 from stages.deployment.metadata import sha256_of_value
+from stages.measurement.saturation import RECIPE_KEY
 
 STATIC = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False)
 
@@ -40,6 +44,20 @@ def test_a_selected_variant_that_params_lack_is_told(tmp_path, monkeypatch):
     selected = selected_in(tmp_path)
     without(tmp_path, selected)
     assert f"selects {selected}, which params.yaml has not" in refusal(deploy.main)
+
+
+def test_a_variant_of_a_recipe_that_params_lack_is_told(tmp_path, monkeypatch):
+    copy_metrics(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    name = selected_in(tmp_path)
+    model = tiny_body()
+    onnx.helper.set_model_props(model, {RECIPE_KEY: '{"method": "static"}'})
+    onnx.save(model, tmp_path / "models" / f"{name}.onnx")
+    params = OmegaConf.load("params.yaml")
+    del params.quantize.variants[name]
+    OmegaConf.save(params, "params.yaml")
+    assert refusal(deploy.main).endswith(f"quantize.variants has no {name}; name it there")
 
 
 def test_a_reference_that_params_lack_is_told(tmp_path, monkeypatch):

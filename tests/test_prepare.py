@@ -102,8 +102,8 @@ def test_cifar10_keeps_its_test_split(archive, monkeypatch):
 def test_a_copy_of_a_test_picture_among_those_for_calibration_is_refused(archive):
     write_zip(archive, {**{f"train/{name}": content for name, content in PETS.items()},
                         **{f"test/{name}": content for name, content in PETS.items()}})
-    assert_refused(archive, "4 of 4 calibration pictures are in the test split too, byte for byte",
-                   "remove the copies from the archive", AGAIN)
+    assert_refused(archive, "4 of 4 calibration pictures are in the test split too (the first, ",
+                   "decodes to the same as test/", "remove the copies from the archive", AGAIN)
 
 
 def test_a_truncated_archive_is_refused(archive):

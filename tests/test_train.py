@@ -1,16 +1,19 @@
 """The train stage as a process: killed at any moment, it goes on and ends the same."""
 
+import io
 import json
 import signal
 import subprocess
 import sys
 
 import pytest
+import torch
 from refusals import refusal
-from synthetic import model_params, training_params
+from synthetic import model_params, random_model, training_params
 from working_copy import SMALL, compose, make_working_copy, run
 
 from stages import report, train
+from stages.files.reading import read_csv
 from stages.training.loop import History
 
 CHECKPOINT = "models/checkpoint.pt"
@@ -91,6 +94,30 @@ def test_a_stopped_run_does_not_go_on_with_other_code(prepared):
     code.write_text(before, encoding="utf-8")
     assert "is of other parameters, data or code; training starts anew" in resumed.stdout
     assert (folder / CHECKPOINT).read_bytes() == expected
+
+
+def test_a_classifier_of_other_classes_can_not_stay_as_it_is(prepared):
+    folder, _ = prepared
+    torch.save(random_model(model_params(), classes=7).state_dict(), folder / "own.pt")
+    compose(folder, *SMALL, "model.weights=own.pt", "train.lr=0")
+    told = run(folder, "python", "-m", "stages.train", check=False)
+    compose(folder, *SMALL)
+    assert told.returncode == 1
+    assert "train.lr: got 0, but the classifier in model.weights is not one of" in told.stdout
+
+
+def test_two_processes_leave_the_files_of_one_run(prepared):
+    folder, expected = prepared
+    (folder / CHECKPOINT).unlink()
+    told = run(folder, "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "stages.train")
+    assert told.stdout.count("best epoch") == 1
+    timing = json.loads((folder / train.TIMING_FILE).read_text())
+    assert (timing["processes"], len(timing["epoch_seconds"])) == (2, 2)
+    assert len(read_csv(folder / train.HISTORY_DIR / "plots/metrics/val/accuracy.tsv")) == 2
+    checkpoint = torch.load(folder / CHECKPOINT, weights_only=True)
+    one = torch.load(io.BytesIO(expected), weights_only=True)
+    assert checkpoint["state_dict"].keys() == one["state_dict"].keys()
+    assert not (folder / STATE).exists()
 
 
 def test_transformer_can_not_train_at_sizes_that_grow(monkeypatch):

@@ -20,11 +20,15 @@ from stages.config.errors import UserError
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_TOTAL_BYTES = 2**30
 MAX_RATIO = 100
+MAX_HEADER_BYTES = 2**20
 READ_BYTES = 4096
 DRIVE = re.compile("[A-Za-z]:")
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+# Of what stands between a header and its member, tarfile reads these whole.
+HEADERS_READ_WHOLE = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE,
+                      tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
-          NotImplementedError, RuntimeError, UnicodeDecodeError)
+          NotImplementedError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Archive:
                              info.file_size, lambda info=info: _read_declared(archive, info))
 
     def _tar_entries(self) -> Iterator["_Entry"]:
-        with tarfile.open(self.path, "r:*") as archive:
+        with tarfile.open(self.path, tarinfo=_Header) as archive:
             for info in archive:
                 yield _Entry(info.name, info.isdir(), not (info.isdir() or info.isreg()),
                              info.size, lambda info=info: archive.extractfile(info).read())
@@ -122,9 +126,21 @@ class _Entry:
     read: Callable[[], bytes]
 
 
+class _Header(tarfile.TarInfo):
+    """A tar's header, refused where it is followed by a name or attributes that fill memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in HEADERS_READ_WHOLE and header.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {header.size} bytes")
+        return header
+
+
 def _is_tar(path: Path) -> bool:
     try:
-        return tarfile.is_tarfile(path)
+        with tarfile.open(path, tarinfo=_Header):
+            return True
     except DAMAGE:
         return False
 

@@ -41,7 +41,8 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
     with_splits = {*lowered} >= SPLITS or bool(SPLITS & folders)
     if with_splits and lowered != sorted(SPLITS):
         raise UserError(f"{path}: has {', '.join(sorted(folders))} at its top; expected train "
-                        "and test, or one folder for each class")
+                        "and test, or one folder for each class, none of them called train or "
+                        "test")
     depth = 2 if with_splits else 1
     pictures: dict[tuple[str, ...], list[str]] = {}
     others = 0
@@ -67,7 +68,7 @@ def read_imagefolder(path: Path, resolution: int) -> Listing:
     labels = np.array([classes.index(key[-1]) for key, _ in listed], dtype=np.int64)
     is_test = np.array([key[0].lower() == "test" for key, _ in listed]) if with_splits else None
     wanted = {name: position for position, (_, name) in enumerate(listed)}
-    return Listing(classes, labels, is_test, _decoded(archive, wanted, resolution))
+    return Listing(classes, labels, is_test, _decoded(archive, wanted, resolution), [*wanted])
 
 
 def _is_picture(member: Member) -> bool:
@@ -138,8 +139,8 @@ def decode(content: bytes, name: str, resolution: int) -> np.ndarray:
     except UnidentifiedImageError:
         raise UserError(f"{name}: can't be read as a picture (not a JPEG, PNG or WebP); "
                         "mend or remove it") from None
-    except (OSError, SyntaxError, ValueError, TypeError, AttributeError, struct.error,
-            Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, AttributeError, OverflowError,
+            struct.error, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: can't be read as a picture ({str(error).strip()}); "
                         "mend or remove it") from None
     if picture.size != (resolution, resolution):

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -47,31 +48,33 @@ def split(labels: np.ndarray, is_test: np.ndarray | None, classes: list[str], *,
     return {name: np.sort(part) for name, part in zip(SPLIT_NAMES, parts, strict=True)}
 
 
-def check_copies(images: np.ndarray, splits: dict[str, np.ndarray]) -> None:
+def check_copies(images: np.ndarray, splits: dict[str, np.ndarray], names: Sequence[str] = ()
+                 ) -> None:
     """Hold calibration apart from the test split by content too: archives hold copies.
 
     Copies of test pictures in train or validation, which flatter every accuracy, are warned of.
 
     Args:
-        images: uint8, shape (N, H, W, 3), read one by one.
+        images: uint8, shape (N, H, W, 3), as decoded, read one by one.
+        names: of the pictures, to tell of; without them they are numbered.
 
     Raises:
-        UserError: a calibration picture is in the test split, byte for byte.
+        UserError: a calibration picture is in the test split too.
     """
-    of_test = {_digest(images[position]) for position in splits["test"]}
-    copies = {name: [position for position in splits[name]
-                     if _digest(images[position]) in of_test]
-              for name in SPLIT_NAMES if name != "test"}
-    if found := copies.pop("calibration"):
-        raise UserError(f"{len(found)} of {len(splits['calibration'])} calibration pictures are "
-                        f"in the test split too, byte for byte (the first is picture {found[0]}); "
-                        "remove the copies from the archive and run 'dvc repro --force download', "
-                        "or change data.seed")
-    for name, found in copies.items():
-        if found:
-            log.warning("%d of %d %s pictures are in the test split too, byte for byte (the first "
-                        "is picture %d): accuracy on it is flattered", len(found),
-                        len(splits[name]), name, found[0])
+    of_test = {_digest(images[position]): position for position in splits["test"]}
+    for split_name in ("calibration", "train", "validation"):
+        copies = [(position, of_test[digest]) for position in splits[split_name]
+                  if (digest := _digest(images[position])) in of_test]
+        if not copies:
+            continue
+        one, other = (names[position] if names else f"picture {position}"
+                      for position in copies[0])
+        told = (f"{len(copies)} of {len(splits[split_name])} {split_name} pictures are in the "
+                f"test split too (the first, {one}, decodes to the same as {other})")
+        if split_name == "calibration":
+            raise UserError(f"{told}; remove the copies from the archive and run "
+                            "'dvc repro --force download', or change data.seed")
+        log.warning("%s: accuracy on it is flattered", told)
 
 
 def _digest(picture: np.ndarray) -> bytes:

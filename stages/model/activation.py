@@ -7,11 +7,13 @@ Source: A. Howard et al., Searching for MobileNetV3, 2019 (hard swish in place o
 
 import logging
 
+from timm.layers import GELU, GELUTanh, QuickGELU
 from torch import nn
 
 log = logging.getLogger(__name__)
 
-SMOOTH = (nn.SiLU, nn.GELU, nn.Mish)
+# timm has classes of its own for GELU.
+SMOOTH = (nn.SiLU, nn.GELU, GELU, GELUTanh, QuickGELU, nn.Mish)
 BY_NAME = {"relu6": nn.ReLU6, "hardswish": nn.Hardswish}
 
 

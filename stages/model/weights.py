@@ -109,3 +109,8 @@ def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str)
     model.load_state_dict({name: torch.zeros_like(own[name]) if name in fresh else state[name]
                            for name in own})
     log.info("%s: loaded, %s new", source, ", ".join(fresh) or "nothing")
+
+
+def head_is_zero(model: nn.Module) -> bool:
+    """Whether nothing has been learned by the head: `load_backbone` set it to zero."""
+    return not any(tensor.any() for tensor in [*model.state_dict().values()][-2:])

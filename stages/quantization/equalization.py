@@ -23,7 +23,7 @@ from onnx import numpy_helper
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import BY_OUTPUT
 from stages.onnx_graph.probe import open_probed
-from stages.quantization.ranges import ACTIVATION_LEVELS, LARGEST_WEIGHT
+from stages.quantization.ranges import ACTIVATION_LEVELS
 
 # f(factor * x) = factor * f(x), channel by channel, for a factor above zero.
 PROPORTIONAL = {"Add", "Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool"}
@@ -57,7 +57,7 @@ class Channels:
 
 
 def with_equalized_channels(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]], *,
-                            per_channel: bool) -> onnx.ModelProto:
+                            per_channel: bool, largest_weight: int) -> onnx.ModelProto:
     """A copy of the float `model` with the same function and channels that are easier to quantize.
 
     Each group of tensors takes the factors with the least noise predicted, or none.
@@ -65,6 +65,7 @@ def with_equalized_channels(model: onnx.ModelProto, feeds: Iterable[dict[str, np
     Args:
         feeds: batches by the name of the model's input; one is held at a time.
         per_channel: whether weights are going to be quantized by output channel.
+        largest_weight: that they are going to be quantized to, in steps.
     """
     result = copy.deepcopy(model)
     groups = find_groups(result)
@@ -76,7 +77,8 @@ def with_equalized_channels(model: onnx.ModelProto, feeds: Iterable[dict[str, np
     for group in groups:
         if len({seen[name].power.shape for name in group.quantized}) > 1:
             continue  # an Add that spreads one channel over several
-        divide(group, weights, best_factors(group, weights, seen, per_channel=per_channel))
+        divide(group, weights, best_factors(group, weights, seen, per_channel=per_channel,
+                                            largest_weight=largest_weight))
     set_constants(result, weights)
     return result
 
@@ -181,7 +183,7 @@ def channel_statistics(model: onnx.ModelProto, names: list[str],
 
 
 def best_factors(group: Group, weights: dict[str, np.ndarray], seen: dict[str, Channels], *,
-                 per_channel: bool) -> np.ndarray:
+                 per_channel: bool, largest_weight: int) -> np.ndarray:
     """Factor of each channel, float64, by which it is divided as it is written.
 
     The spread of the channels is shared between activations and weights by the power out of
@@ -198,13 +200,13 @@ def best_factors(group: Group, weights: dict[str, np.ndarray], seen: dict[str, C
         factors[alive] = reach[alive] ** power / widest[alive] ** (1 - power)
         factors[alive] /= factors[alive].max(initial=0)
         candidates.append(factors)
-    noise = [predicted_noise(group, weights, seen, factors, per_channel=per_channel)
-             for factors in candidates]
+    noise = [predicted_noise(group, weights, seen, factors, per_channel=per_channel,
+                             largest_weight=largest_weight) for factors in candidates]
     return candidates[int(np.argmin(noise))]
 
 
 def predicted_noise(group: Group, weights: dict[str, np.ndarray], seen: dict[str, Channels],
-                    factors: np.ndarray, *, per_channel: bool) -> float:
+                    factors: np.ndarray, *, per_channel: bool, largest_weight: int) -> float:
     """Noise power that rounding the group's tensors and its readers' weights gives the readers.
 
     Rounding to steps is taken for noise of step**2 / 12, independent of what is rounded.
@@ -216,7 +218,7 @@ def predicted_noise(group: Group, weights: dict[str, np.ndarray], seen: dict[str
         old = weights[node.input[1]]
         gain += sum_by_input(node, np.square(old), len(factors))
         rows = by_input(node, old, factors).reshape(len(old), -1)
-        step = np.abs(rows).max(axis=1 if per_channel else None) / LARGEST_WEIGHT
+        step = np.abs(rows).max(axis=1 if per_channel else None) / largest_weight
         inputs = by_input(node, np.ones_like(old), power).reshape(len(old), -1).sum(axis=1)
         noise += float(np.sum(step**2 / 12 * inputs))
     for name in group.quantized:

@@ -15,6 +15,7 @@ Range = tuple[np.float32, np.float32]
 
 ACTIVATION_LEVELS = 256
 LARGEST_WEIGHT = 127  # of signed, symmetric INT8
+LARGEST_REDUCED_WEIGHT = 64  # with reduce_range
 PERCENTILE = 99.99
 THRESHOLDS = 2.0 ** (-np.arange(129) / 16)  # of the largest value, down to a 256th of it
 # Count that a bin has which the coarser distribution leaves empty: divergence stays finite.

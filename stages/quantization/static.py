@@ -27,7 +27,7 @@ from stages.quantization.channel_floor import with_channel_floor
 from stages.quantization.equalization import with_equalized_channels
 from stages.quantization.flat_tails import cut_flat_tails
 from stages.quantization.float_island import with_float_islands
-from stages.quantization.ranges import Range
+from stages.quantization.ranges import LARGEST_REDUCED_WEIGHT, LARGEST_WEIGHT, Range
 from stages.quantization.source import load_float_model
 
 CALIBRATION_BATCH = 16
@@ -66,8 +66,9 @@ class Calibrated:
         model = load_float_model(source)
         _refuse_uniform(pictures)
         if recipe.equalization:
-            model = with_equalized_channels(model, feeds_of(pictures, params),
-                                            per_channel=recipe.per_channel)
+            model = with_equalized_channels(
+                model, feeds_of(pictures, params), per_channel=recipe.per_channel,
+                largest_weight=LARGEST_REDUCED_WEIGHT if recipe.reduce_range else LARGEST_WEIGHT)
         ranges = calibrate(model, recipe.calibration, feeds_of(pictures, params))
         if recipe.cut_flat_tails:
             ranges = cut_flat_tails(model, ranges)

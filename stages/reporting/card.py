@@ -50,7 +50,8 @@ python -m stages.predict PICTURE...
 ```
 
 Or without this repository's code: RGB pictures, cut to a square and scaled to {side} by {side}
-pixels as the pictures of training were.
+pixels as the pictures of training were. (`stages.predict` also lays transparency over white, and
+takes the upper 8 bits of 16-bit grey.)
 
 ```python
 import json
@@ -60,8 +61,8 @@ from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession("deploy.onnx")
 classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
-picture = ImageOps.fit(Image.open("picture.jpg").convert("RGB"), ({side}, {side}),
-                       Image.Resampling.BILINEAR)
+picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
+picture = ImageOps.fit(picture, ({side}, {side}), Image.Resampling.BILINEAR)
 logits, probabilities, index = session.run(None, {{"pictures": np.asarray(picture)[None]}})
 print(classes[index[0]], probabilities[0, index[0]])
 ```
@@ -84,9 +85,10 @@ print(classes[index[0]], probabilities[0, index[0]])
 
 ## Results
 
-On {accuracy['images']:,} test pictures, which decided nothing: {accuracy['accuracy']:.2%} right
-(95 %: {accuracy['accuracy_ci95_low']:.2%} to {accuracy['accuracy_ci95_high']:.2%}).
-Weakest classes: {', '.join(f'{cell(name)} ({share:.2%})' for name, share in weakest)}.
+On {accuracy['images']:,} test pictures, which decided nothing:
+{100 * accuracy['accuracy']:.2f} % right (95 %: {100 * accuracy['accuracy_ci95_low']:.2f} to
+{100 * accuracy['accuracy_ci95_high']:.2f} %).
+Weakest classes: {', '.join(f'{cell(name)} ({100 * share:.2f} %)' for name, share in weakest)}.
 
 {result_table(summary, system)}
 The model's file is somewhat larger than its variant's: it carries its preprocessing and facts.

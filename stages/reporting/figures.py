@@ -123,7 +123,7 @@ def confusion(tables: dict[str, pd.DataFrame]) -> Figure:
                     annot=text if annotate else False, fmt="", annot_kws={"fontsize": 9},
                     linewidths=0.5)
         accuracy = (table.actual == table.predicted).mean()
-        panel.set(title=f"{name}: {accuracy:.2%} right", xlabel="predicted",
+        panel.set(title=f"{name}: {100 * accuracy:.2f} % right", xlabel="predicted",
                   ylabel="actual, % of the class")
         panel.tick_params(axis="x", rotation=90 if max(map(len, classes)) > 2 else 0)
         panel.tick_params(axis="y", rotation=0)

@@ -87,8 +87,9 @@ def recipe_table(analysis: dict[str, Any]) -> str:
 def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:
     """How long training took and where it ended."""
     end = "stopped early" if training["stopped_early"] else "ran to the last epoch"
-    return (f"Training {end}: {training['epochs']} epochs, the best was epoch "
-            f"{training['best']['epoch']} ({training['best']['val_accuracy']:.2%} on validation); "
+    best = training["best"]
+    return (f"Training {end}: {training['epochs']} epochs, the best was epoch {best['epoch']} "
+            f"({100 * best['val_accuracy']:.2f} % on validation); "
             f"{timing['seconds'] / 60:.1f} minutes, validation included, at "
             f"{timing['images_per_second']:.0f} images/s on {timing['threads']} threads "
             f"({timing['device']}).\n")

@@ -80,8 +80,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
 
     Raises:
         UserError: the training split is smaller than a batch, the batch can't be shared evenly,
-            the pictures are too small for the crop padding, the model has not the parts to be
-            frozen, or the loss is not finite.
+            the pictures are too small for the crop padding or the cutout, the model has not the
+            parts to be frozen, or the loss is not finite.
     """
     settings = params.train
     precision = settings.precision
@@ -149,8 +149,10 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
             with FastDepthwise():
                 logits = model(batch)
             loss = criterion(logits, labels)
-            if not math.isfinite(loss.item()):
-                raise UserError(f"loss is {loss.item()} at step {step} of epoch {epoch} "
+            # Of all processes, so that they stop together.
+            if bad := [value for value in accelerator.gather(loss.detach()).flatten().tolist()
+                       if not math.isfinite(value)]:
+                raise UserError(f"loss is {bad[0]} at step {step} of epoch {epoch} "
                                 f"(lr {scheduler.get_last_lr()[0]:.3g}); lower train.lr"
                                 f"{keep_last_good(best, accelerator)}")
             accelerator.backward(loss)
@@ -236,9 +238,11 @@ def evaluate(model: nn.Module, loader: DataLoader, params: Params, accelerator: 
 
 def keep_last_good(best: dict[str, Any] | None, accelerator: Accelerator) -> str:
     """Write the best epoch's weights, if any has ended, to LAST_GOOD_FILE; what to tell of it."""
-    if best is None or not accelerator.is_main_process:
+    if best is None:
         return ""
-    save_torch(LAST_GOOD_FILE, {"state_dict": best})
+    if accelerator.is_main_process:
+        save_torch(LAST_GOOD_FILE, {"state_dict": best})
+    accelerator.wait_for_everyone()  # a launcher kills the others when one has ended
     return f"; model.weights={LAST_GOOD_FILE} goes on from the best epoch before"
 
 

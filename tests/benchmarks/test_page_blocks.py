@@ -17,6 +17,7 @@ from benchmarks import (
     repeat_bench,
     stage_cost,
     train_throughput,
+    training_runs,
     weight_kinds,
 )
 from benchmarks.peers.table import pages as peers_pages
@@ -33,6 +34,7 @@ BLOCKS = {
     "repeats": (repeat_bench.PAGE, repeat_bench.RAW, repeat_bench.told),
     "stage cost": (stage_cost.PAGE, stage_cost.RAW, stage_cost.told),
     "throughput": (train_throughput.PAGE, train_throughput.RAW, train_throughput.told),
+    "training runs": (training_runs.PAGE, training_runs.RAW, training_runs.told),
     "peers": (Path("docs/peers.md"), Path("docs/peers.json"), peers_pages)}
 
 

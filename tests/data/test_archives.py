@@ -221,6 +221,45 @@ def test_a_tar_member_that_is_a_link_or_device_is_refused(tmp_path, kind):
     assert "'a/link' is a link or a device" in refusal(read_all, path)
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+                                  tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE])
+def test_a_name_or_attributes_that_fill_memory_are_refused_unread(tmp_path, kind, first):
+    plain, long = tarfile.TarInfo("a"), tarfile.TarInfo("long")
+    long.type, long.size = kind, HUGE
+    headers = [long.tobuf(), bytes(HUGE), plain.tobuf()]
+    path = tmp_path / "archive"
+    path.write_bytes(gzip.compress(b"".join(headers if first else [plain.tobuf(), *headers]), 1))
+    tracemalloc.start()
+    message = refusal(read_all, path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert message.startswith(str(path))
+    assert peak < HUGE / 4
+
+
+def test_a_long_name_is_read(tmp_path):
+    name = "/".join(["deep"] * 100)
+    for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(tmp_path / "archive", "w", format=kind) as archive:
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            archive.addfile(info, io.BytesIO(b"abc"))
+        assert read_all(tmp_path / "archive") == {name: b"abc"}
+
+
+@pytest.mark.parametrize("headers", [{"GNU.sparse.map": "a,b", "GNU.sparse.size": "1"},
+                                     {"GNU.sparse.size": "zz", "GNU.sparse.numblocks": "1"}])
+def test_a_sparse_file_with_a_broken_map_is_refused(tmp_path, headers):
+    path = tmp_path / "archive"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("first"))
+        info = tarfile.TarInfo("sparse")
+        info.pax_headers = headers
+        archive.addfile(info)
+    assert refusal(read_all, path).startswith(str(path))
+
+
 def bomb_in_zip(path):
     return write_zip(path, {"bomb": bytes(HUGE)})
 

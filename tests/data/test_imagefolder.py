@@ -1,6 +1,7 @@
 """Anyone's pictures, in every layout and coding, or one line that says what is wrong."""
 
 import logging
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,8 @@ def test_a_name_that_stands_twice_is_one_picture_the_later_one(tmp_path):
     ({**SPLIT, "test/eel/0.png": b"1", "train/fox/0.png": b"1"},
      "classes differ between train and test: eel, fox"),
     (picture_files("train/cat", "train/dog"), "has train at its top; expected train and test"),
+    (picture_files("bus", "car", "train"), "or one folder for each class, none of them called "
+                                           "train or test"),
     ({**SPLIT, **picture_files("validation/cat")}, "has test, train, validation at its top"),
     ({**SPLIT, **picture_files("Train/cat")}, "has Train, test, train at its top"),
     (picture_files("Train/cat", "Test/cat", "Validation/cat"), "has Test, Train, Validation at"),
@@ -378,6 +381,15 @@ def test_a_picture_with_broken_exif_is_named(entry, broken):
     assert entry in PHOTOGRAPH
     message = refusal(decode, PHOTOGRAPH.replace(entry, broken), "photograph", SIDE)
     assert message.startswith("photograph: can't be read as a picture")
+
+
+def test_exif_that_points_beyond_any_file_is_named():
+    """An offset of 64 bits to further entries, which Pillow hands to seek."""
+    entries = (struct.pack("<HHII", ORIENTATION, 3, 1, 6)
+               + struct.pack("<HHII", 0x8769, 16, 1, 8 + 2 + 2 * 12 + 4))
+    exif = (b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4) + b"\xff" * 8)
+    content = encode(pixels(), "JPEG", exif=exif)
+    assert refusal(decode, content, "photograph", SIDE).startswith("photograph: can't be read as")
 
 
 @settings(max_examples=300)

@@ -153,7 +153,13 @@ PARTS = {"train": np.arange(4), "validation": np.arange(4, 6), "test": np.arange
 def test_a_calibration_picture_that_copies_one_of_test_is_refused_by_number():
     message = refusal(check_copies, pictures_with((10, 7), (11, 6)), PARTS)
     assert "2 of 3 calibration pictures" in message
-    assert "the first is picture 10" in message
+    assert "(the first, picture 10, decodes to the same as picture 7)" in message
+
+
+def test_a_calibration_picture_that_copies_one_of_test_is_refused_by_name():
+    names = [f"cat/{position}.jpg" for position in range(12)]
+    message = refusal(check_copies, pictures_with((10, 7)), PARTS, names)
+    assert "(the first, cat/10.jpg, decodes to the same as cat/7.jpg)" in message
 
 
 def test_copies_elsewhere_are_none_of_calibrations_business():
@@ -166,10 +172,10 @@ def test_copies_elsewhere_are_none_of_calibrations_business():
 def test_copies_of_test_pictures_to_train_on_are_told(caplog):
     check_copies(pictures_with((0, 6), (3, 7), (5, 7)), PARTS)
     assert caplog.messages == [
-        "2 of 4 train pictures are in the test split too, byte for byte (the first is picture 0): "
-        "accuracy on it is flattered",
-        "1 of 2 validation pictures are in the test split too, byte for byte (the first is picture "
-        "5): accuracy on it is flattered"]
+        "2 of 4 train pictures are in the test split too (the first, picture 0, decodes to the "
+        "same as picture 6): accuracy on it is flattered",
+        "1 of 2 validation pictures are in the test split too (the first, picture 5, decodes to "
+        "the same as picture 7): accuracy on it is flattered"]
     caplog.clear()
     check_copies(pictures_with((1, 0), (4, 0), (8, 7)), PARTS)
     assert caplog.messages == [], "copies within a split, or of what is not test"

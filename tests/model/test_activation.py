@@ -22,6 +22,16 @@ def test_every_silu_is_replaced_and_the_model_works(library, name, activation, e
         assert torch.isfinite(model(torch.zeros(1, 3, 32, 32))).all()
 
 
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit"])
+def test_gelu_of_timm_is_replaced(name):
+    before, after = (kinds(random_model(model_params(name, activation=activation)))
+                     for activation in ("keep", "relu6"))
+    smooth = {kind for kind in before if "GELU" in kind.__name__}
+    assert smooth
+    assert nn.ReLU6 in after
+    assert not smooth & after
+
+
 def test_gates_stay():
     kept = random_model(model_params("efficientnet_b0", library="torchvision"))
     swapped = random_model(model_params("efficientnet_b0", library="torchvision",

@@ -14,7 +14,13 @@ from torch import nn
 
 from stages.config.errors import UserError
 from stages.model.preprocess import preprocess
-from stages.model.weights import PACKAGED, load_backbone, load_state, packaged_state
+from stages.model.weights import (
+    PACKAGED,
+    head_is_zero,
+    load_backbone,
+    load_state,
+    packaged_state,
+)
 
 PALACE = 698  # in ImageNet's order of classes
 
@@ -155,6 +161,9 @@ def test_backbone_is_taken_and_a_head_of_other_size_is_zero():
     assert torch.equal(model[0].bias, source[0].bias)
     assert not model[1].weight.any()
     assert not model[1].bias.any()
+    assert head_is_zero(model)
+    load_backbone(model, network().state_dict(), "file")
+    assert not head_is_zero(model)
 
 
 def test_zero_head_sends_no_gradient_to_the_backbone():

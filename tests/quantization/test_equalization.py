@@ -11,14 +11,19 @@ from synthetic import CLASSES, make_dataset, model_params
 from stages.config.schema import QuantizedVariant
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
+from stages.quantization import static
 from stages.quantization.equalization import (
     by_input,
     channel_statistics,
     find_groups,
     largest_by_input,
+    layer_constants,
+    predicted_noise,
     sum_by_input,
     with_equalized_channels,
 )
+from stages.quantization.ranges import LARGEST_REDUCED_WEIGHT, LARGEST_WEIGHT
+from stages.quantization.static import Calibrated
 
 SIDE, NARROW, WIDE = 8, 6, 12
 SPREAD = 10.0 ** np.linspace(-1.5, 0.5, NARROW)
@@ -75,9 +80,9 @@ def run(model, pictures=PICTURES):
     return session.run(None, {"input": pictures})[0]
 
 
-def equalized(model, per_channel=True):
+def equalized(model, per_channel=True, largest_weight=LARGEST_WEIGHT):
     return with_equalized_channels(model, iter([{"input": PICTURES[:2]}, {"input": PICTURES[2:]}]),
-                                   per_channel=per_channel)
+                                   per_channel=per_channel, largest_weight=largest_weight)
 
 
 def outputs(nodes):
@@ -154,6 +159,37 @@ def test_channels_come_nearer_to_each_other():
     model = bottlenecks()
     assert spread(model) > 10
     assert spread(equalized(model)) < spread(model) / 3
+
+
+def test_noise_of_weights_is_that_of_the_steps_they_will_have():
+    model = bottlenecks()
+    group = find_groups(model)[0]
+    seen = channel_statistics(model, group.quantized, [{"input": PICTURES}])
+
+    def noise(largest_weight):
+        return predicted_noise(group, layer_constants(model), seen, np.ones(NARROW),
+                               per_channel=True, largest_weight=largest_weight)
+
+    activations = noise(np.inf)
+    assert (noise(LARGEST_REDUCED_WEIGHT) - activations) / (noise(LARGEST_WEIGHT) - activations) \
+        == pytest.approx((127 / 64) ** 2)
+
+
+@pytest.mark.parametrize(("reduce_range", "largest"), [(False, 127), (True, 64)])
+def test_a_recipe_of_seven_bits_is_equalized_for_them(tmp_path, monkeypatch, reduce_range, largest):
+    seen = []
+
+    def equalize(model, *_, largest_weight, **__):
+        seen.append(largest_weight)
+        return model
+
+    monkeypatch.setattr(static, "with_equalized_channels", equalize)
+    onnx.save(bottlenecks(), tmp_path / "fp32.onnx")
+    Calibrated.of(tmp_path / "fp32.onnx", QuantizedVariant(
+        "static", "QInt8", "QUInt8", True, "minmax", False, equalization=True,
+        reduce_range=reduce_range), model_params(image_size=SIDE),
+        make_dataset().pictures("calibration"))
+    assert seen == [largest]
 
 
 def test_statistics_are_those_of_all_batches():

@@ -38,8 +38,8 @@ def test_front_matter_has_the_keys_of_the_hub():
 
 def test_numbers_come_from_the_metrics():
     page = card()
-    for text in ("87.50% right", "74.00% to 94.50%", "40 test pictures", "1,234,567 parameters",
-                 "epoch 7", "3.50 MB", "middle (50.00%), right (75.00%), left (90.00%)",
+    for text in ("87.50 % right", "74.00 to 94.50 %", "40 test pictures", "1,234,567 parameters",
+                 "epoch 7", "3.50 MB", "middle (50.00 %), right (75.00 %), left (90.00 %)",
                  "calibrated on 20 pictures", "ImageOps.fit", "(12, 12)"):
         assert text in page.replace("\n", " "), text
     assert "| **int8_static** |" in page

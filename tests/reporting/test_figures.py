@@ -119,8 +119,8 @@ def test_confusion_is_in_percent_of_the_actual_class():
               .get_array().reshape(3, 3) for axes in figure.axes]
     np.testing.assert_allclose(shares[0], 100 * np.eye(3))
     np.testing.assert_allclose(shares[1], [[75, 25, 0], [0, 100, 0], [50, 50, 0]])
-    assert "onnx_fp32: 100.00%" in figure.axes[0].get_title()
-    assert "int8_static: 62.50%" in figure.axes[1].get_title()
+    assert "onnx_fp32: 100.00 %" in figure.axes[0].get_title()
+    assert "int8_static: 62.50 %" in figure.axes[1].get_title()
 
 
 @pytest.mark.parametrize("classes", [3, 40])

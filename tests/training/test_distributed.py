@@ -69,6 +69,16 @@ def test_a_stopped_run_goes_on_with_a_disk_for_each_process(one_process, tmp_pat
     assert_close(weights, one_process[0])
 
 
+def test_loss_that_is_nan_in_one_process_leaves_the_last_good_epoch(tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(tmp_path, "-m", *LAUNCHERS["torchrun"], stop=["diverge"])
+    told = failed.value.stderr.decode()
+    assert "loss is nan at step 1 of epoch 2" in told
+    assert "model.weights=models/last_good.pt goes on from the best epoch before" in told
+    state = torch.load(tmp_path / "0" / "models" / "last_good.pt", weights_only=True)["state_dict"]
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
 def test_metrics_count_every_picture_once(runs):
     """The validation split is odd, so that two processes can't share it evenly."""
     (_, history), (_, shared) = runs

@@ -1,0 +1,97 @@
+"""Accuracy against time of the runs that were trained on all of CIFAR-10.
+
+    python -m benchmarks.training_runs NAME [--run FOLDER]
+
+adds the run that `dvc repro train` or `dvc exp run` left in FOLDER to docs/training_runs.json, as
+NAME, and draws all of them: docs/training_runs.png, and a table in docs/training.md.
+"""
+
+import argparse
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from benchmarks.raw_data import measured_before
+from stages.config.stage import run_stage
+from stages.files.atomic import write_json
+from stages.files.reading import read_csv, read_json
+from stages.measurement.system import describe_system
+from stages.reporting.blocks import write_block
+from stages.reporting.figures import PALETTE, save
+from stages.reporting.tables import cpu_label
+from stages.train import HISTORY_DIR, TIMING_FILE
+
+mpl.use("Agg")
+RAW, PAGE = Path("docs/training_runs.json"), Path("docs/training.md")
+FIGURE = Path("docs/training_runs.png")
+LOWEST = 70  # percent; where the figure begins
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """The run in `folder`, which this machine has trained, by epoch.
+
+    Returns:
+        cpu, and lists of a number for each epoch: image_size in pixels, minutes since the start
+        (validation included), train_accuracy and val_accuracy as fractions.
+
+    Raises:
+        UserError: a file of the run is missing.
+    """
+    sizes, train, validation = (
+        read_csv(folder / HISTORY_DIR / "plots" / "metrics" / f"{name}.tsv", sep="\t").iloc[:, 1]
+        for name in ("image_size", "train/accuracy", "val/accuracy"))
+    return {"cpu": cpu_label(describe_system()["cpu"]),
+            "image_size": sizes.astype(int).tolist(),
+            "minutes": [round(seconds / 60, 1) for seconds in
+                        accumulate(read_json(folder / TIMING_FILE)["epoch_seconds"])],
+            "train_accuracy": train.tolist(), "val_accuracy": validation.tolist()}
+
+
+def told(runs: dict[str, dict[str, Any]]) -> str:
+    """A row for each run, in Markdown."""
+    lines = ["| run | CPU | epochs | minutes | training, last epoch | validation, best epoch |",
+             "| --- | --- | --- | --- | --- | --- |"]
+    for name, run in runs.items():
+        best = max(run["val_accuracy"])
+        lines.append(f"| {name} | {run['cpu']} | {len(run['minutes'])} | {run['minutes'][-1]:.0f} "
+                     f"| {100 * run['train_accuracy'][-1]:.1f} % | {100 * best:.2f} % "
+                     f"({run['val_accuracy'].index(best) + 1}) |")
+    return "\n".join(lines)
+
+
+def curves(runs: dict[str, dict[str, Any]]) -> Figure:
+    """Validation accuracy of each run against its minutes."""
+    points = pd.DataFrame([
+        {"run": name, "minutes": minutes, "accuracy": 100 * accuracy}
+        for name, run in runs.items()
+        for minutes, accuracy in zip(run["minutes"], run["val_accuracy"], strict=True)])
+    sns.set_theme(style="whitegrid", palette=PALETTE, font_scale=1.1)
+    figure, axes = plt.subplots(figsize=(9, 5.2))
+    sns.lineplot(points, x="minutes", y="accuracy", hue="run", style="run", markers=True,
+                 dashes=False, ax=axes)
+    axes.set(ylim=(LOWEST, None), xlim=(0, None), xlabel="minutes of training on two cores",
+             ylabel="validation accuracy, %", title="CIFAR-10 (JPEG): accuracy against time")
+    axes.legend(frameon=False)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="of the run on the page")
+    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
+    arguments = parser.parse_args()
+    runs = {**measured_before(RAW), arguments.name: record_of(arguments.run)}
+    write_json(RAW, runs)
+    save(curves(runs), FIGURE)
+    write_block(PAGE, "training runs", told(runs))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,54 @@
+"""Long training runs: what is read of one, and how it is told."""
+
+import json
+from functools import partial
+
+import pytest
+from refusals import refusal
+
+from benchmarks import training_runs
+from benchmarks.training_runs import curves, record_of, told
+from stages.train import HISTORY_DIR, TIMING_FILE, write_history
+from stages.training.loop import History
+
+CPU = {"model": "A CPU", "flags": ["avx", "avx2", "fma"], "architecture": "x86_64"}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of two epochs, a minute and half a minute, as the train stage leaves it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training_runs, "describe_system", lambda: {"cpu": CPU})
+    history = History(best_epoch=1, epochs=[
+        {"train.loss": 1.0, "train.accuracy": 0.5, "val.loss": 1.0, "val.accuracy": 0.75,
+         "image_size": 64},
+        {"train.loss": 1.0, "train.accuracy": 0.625, "val.loss": 1.0, "val.accuracy": 0.7,
+         "image_size": 96}])
+    write_history(history, 10)
+    TIMING_FILE.write_text(json.dumps({"epoch_seconds": [60.0, 30.0]}))
+    return tmp_path
+
+
+def test_a_run_is_read_by_epoch(run):
+    assert record_of(run) == {
+        "cpu": "A CPU (avx2, fma)", "image_size": [64, 96], "minutes": [1.0, 1.5],
+        "train_accuracy": [0.5, 0.625], "val_accuracy": [0.75, 0.7]}
+
+
+def test_a_row_tells_the_last_epoch_and_the_best(run):
+    assert told({"short": record_of(run)}).splitlines()[2:] == [
+        "| short | A CPU (avx2, fma) | 2 | 2 | 62.5 % | 75.00 % (1) |"]
+
+
+def test_every_run_has_a_curve_of_its_own(run):
+    record = record_of(run)
+    axes = curves({"one": record, "other": {**record, "val_accuracy": [0.8, 0.9]}}).axes[0]
+    drawn = [line.get_xydata().tolist() for line in axes.lines if len(line.get_xydata())]
+    assert [[1.0, 75.0], [1.5, 70.0]] in drawn
+    assert [[1.0, 80.0], [1.5, 90.0]] in drawn
+
+
+@pytest.mark.parametrize("missing", [TIMING_FILE, HISTORY_DIR / "plots/metrics/val/accuracy.tsv"])
+def test_a_run_that_has_not_ended_is_refused_by_the_missing_file(run, missing):
+    (run / missing).unlink()
+    assert refusal(partial(record_of, run)).startswith(f"{run / missing}: no such file")
