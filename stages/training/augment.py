@@ -60,7 +60,7 @@ def augment(pictures: torch.Tensor, *, crop_padding: int, horizontal_flip: bool,
 
 
 def _trivial(picture: torch.Tensor, seed: int) -> torch.Tensor:
-    # TrivialAugmentWide draws from PyTorch's global generator; torch.manual_seed would seed those of
-    # all devices too, which takes longer than the change.
+    # TrivialAugmentWide draws from PyTorch's global generator. torch.manual_seed would seed those
+    # of all devices too, which takes longer than the change.
     torch.default_generator.manual_seed(seed)
     return TRIVIAL(picture)
