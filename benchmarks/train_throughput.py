@@ -103,8 +103,8 @@ def train_stage(dataset: Dataset, size: int, batch: int, frozen: list[str]) -> f
         "data": {"horizontal_flip": True}, "model": replace(PUBLISHED, image_size=size), "train": {
             "launcher": "python", "seed": 0, "epochs": 2, "batch_size": batch, "lr": LR,
             "weight_decay": 0.02, "label_smoothing": 0.1, "ema_decay": 0.99, "crop_padding": 1,
-            "trivial_augment": False, "cutout": 2, "start_image_size": size, "frozen": frozen,
-            "precision": "bf16", "patience": 9, "min_delta": 0.0}})
+            "cutout": 2, "start_image_size": size, "frozen": frozen, "precision": "bf16",
+            "patience": 9, "min_delta": 0.0}})
     keep_freed_memory()
     compute_deterministically()
     history = train(build_model(params.model, len(dataset.classes)), dataset, params, "benchmark")

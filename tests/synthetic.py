@@ -69,8 +69,8 @@ def training_params(**train: Any) -> Params:
     params.train.update({
         "launcher": "python", "seed": 0, "epochs": 4, "batch_size": 16, "lr": 0.02,
         "weight_decay": 0.01, "label_smoothing": 0.1, "ema_decay": 0.5, "crop_padding": 1,
-        "trivial_augment": False, "cutout": 0, "start_image_size": 8, "frozen": [],
-        "precision": "fp32", "patience": 10, "min_delta": 0.0, **train})
+        "cutout": 0, "start_image_size": 8, "frozen": [], "precision": "fp32", "patience": 10,
+        "min_delta": 0.0, **train})
     return params
 
 

@@ -54,7 +54,6 @@ class Train:
     label_smoothing: float = number(0.0, 0.9)
     ema_decay: float = number(0.0, 0.99999)
     crop_padding: int = number(0, 64)
-    trivial_augment: bool = MISSING
     cutout: int = number(0, 1024)
     start_image_size: int = number(8, 2048)
     frozen: list[str] = field(default=MISSING, metadata={"may_be_empty": True})

@@ -1,27 +1,23 @@
-"""Random crops, mirror images, TrivialAugment and cutout on the small pictures before resize."""
+"""Random crops, mirror images and cutout, a whole batch at a time, on the small pictures before
+resize."""
 
 import torch
 from torch.nn import functional
-from torchvision.transforms.v2 import TrivialAugmentWide
 
 GRAY = 127
-TRIVIAL = TrivialAugmentWide(fill=GRAY)
 
 
-def augment(pictures: torch.Tensor, *, crop_padding: int, horizontal_flip: bool,
-            trivial_augment: bool, cutout: int, generator: torch.Generator,
-            share: tuple[int, int] = (0, 1)) -> torch.Tensor:
-    """Mirror half of the pictures, shift each, change it in one way, gray out a square of it.
+def augment(pictures: torch.Tensor, *, crop_padding: int, horizontal_flip: bool, cutout: int,
+            generator: torch.Generator, share: tuple[int, int] = (0, 1)) -> torch.Tensor:
+    """Shift each picture by up to `crop_padding` pixels, mirror half of them, gray out a square.
 
     What a shift uncovers is filled by reflection. The square's centre lies anywhere in the
     picture, so that it may reach over the edge.
-    Sources: S. Müller and F. Hutter, TrivialAugment, 2021 (its wide space);
-    T. DeVries and G. Taylor, Improved Regularization with Cutout, 2017.
+    Source: T. DeVries and G. Taylor, Improved Regularization with Cutout, 2017.
 
     Args:
         pictures: uint8, shape (B, H, W, 3).
-        crop_padding: the farthest shift, in pixels of the stored picture.
-        trivial_augment: turn, shear, move, sharpen or recolour each picture, by a random amount.
+        crop_padding: in pixels of the stored picture.
         cutout: side of the square, in pixels of the stored picture; 0 leaves it out.
         share: (index, number) of the equal parts of a batch that processes share: what is drawn for
             a picture does not depend on how many they are.
@@ -42,12 +38,6 @@ def augment(pictures: torch.Tensor, *, crop_padding: int, horizontal_flip: bool,
         rows = (top + torch.arange(height)).view(count, height, 1)
         columns = (left + torch.arange(width)).view(count, 1, width)
         pictures = padded[torch.arange(count).view(-1, 1, 1), rows, columns]
-    if trivial_augment:
-        seeds = torch.randint(2**31, (batch,), generator=generator)[own].tolist()
-        with torch.random.fork_rng(devices=[]):
-            changed = [_trivial(picture, seed) for picture, seed
-                       in zip(pictures.permute(0, 3, 1, 2), seeds, strict=True)]
-        pictures = torch.stack(changed).permute(0, 2, 3, 1)
     if cutout:
         inside = []
         for side in (height, width):
@@ -57,10 +47,3 @@ def augment(pictures: torch.Tensor, *, crop_padding: int, horizontal_flip: bool,
         square = inside[0].view(count, height, 1, 1) & inside[1].view(count, 1, width, 1)
         pictures = pictures.masked_fill(square, GRAY)
     return pictures
-
-
-def _trivial(picture: torch.Tensor, seed: int) -> torch.Tensor:
-    # TrivialAugmentWide draws from PyTorch's global generator. torch.manual_seed would seed those
-    # of all devices too, which takes longer than the change.
-    torch.default_generator.manual_seed(seed)
-    return TRIVIAL(picture)

@@ -141,7 +141,6 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         for step, (pictures, labels) in enumerate(loader, 1):
             pictures = augment(pictures.cpu(), crop_padding=settings.crop_padding,
                                horizontal_flip=params.data.horizontal_flip,
-                               trivial_augment=settings.trivial_augment,
                                cutout=settings.cutout, generator=augmentation,
                                share=(accelerator.process_index, accelerator.num_processes))
             batch = preprocess(pictures.to(accelerator.device), size, params.model.mean,

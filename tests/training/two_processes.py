@@ -42,8 +42,7 @@ model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, 3
                       nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, len(CLASSES)))
 dataset = make_dataset()
 assert len(dataset.splits["validation"]) % 2
-params = training_params(crop_padding=2, trivial_augment=True, cutout=4, epochs=2)
-history = loop.train(model, dataset, params, "run")
+history = loop.train(model, dataset, training_params(crop_padding=2, cutout=4, epochs=2), "run")
 state = PartialState()
 if state.is_main_process:
     torch.save(model.state_dict(), folder / "model.pt")
