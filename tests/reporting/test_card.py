@@ -42,7 +42,7 @@ def test_numbers_come_from_the_metrics():
                  "epoch 7", "3.50 MB", "middle (50.00 %), right (75.00 %), left (90.00 %)",
                  "calibrated on 20 pictures", "ImageOps.fit", "(12, 12)"):
         assert text in page.replace("\n", " "), text
-    assert "| **int8_static** |" in page
+    assert f"| **{SUMMARY['selected']['variant']}** |" in page
     for title in ("Intended use", "How to use", "Training", "Results", "Limits", "License"):
         assert f"\n## {title}\n" in page
 
