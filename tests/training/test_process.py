@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from import_closure import ROOT
 
 from stages.training import process
@@ -66,3 +67,15 @@ def test_another_c_library_is_left_alone(monkeypatch, caplog, kind):
     caplog.set_level("INFO")
     assert process.keep_freed_memory() is False
     assert "not glibc" in caplog.text
+
+
+@pytest.mark.parametrize("accelerator", [True, False])
+def test_only_beside_a_cpu_may_operators_be_missing(monkeypatch, accelerator):
+    asked = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms",
+                        lambda mode, warn_only: asked.append((mode, warn_only)))
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    process.compute_deterministically()
+    assert asked == [(True, accelerator)]
+    assert not torch.utils.deterministic.fill_uninitialized_memory
