@@ -40,7 +40,8 @@ def test_numbers_come_from_the_metrics():
     page = card()
     for text in ("87.50 % right", "74.00 to 94.50 %", "40 test pictures", "1,234,567 parameters",
                  "epoch 7", "3.50 MB", "middle (50.00 %), right (75.00 %), left (90.00 %)",
-                 "calibrated on 20 pictures", "ImageOps.exif_transpose", "ImageOps.fit", "(12, 12)"):
+                 "calibrated on 20 pictures", "ImageOps.exif_transpose", "ImageOps.fit",
+                 "(12, 12)"):
         assert text in page.replace("\n", " "), text
     assert f"| **{SUMMARY['selected']['variant']}** |" in page
     for title in ("Intended use", "How to use", "Training", "Results", "Limits", "License"):
