@@ -1,5 +1,6 @@
 """The GitHub Actions workflow is valid and takes no more rights than it needs."""
 
+import os
 import re
 import subprocess
 import sys
@@ -74,3 +75,26 @@ def test_targets_that_are_called_are_in_the_makefile():
 
 def test_dvc_alone_is_installed_by_its_pin():
     assert len(re.findall(r"^dvc==", (ROOT / "requirements.txt").read_text(), re.M)) == 1
+
+
+@pytest.mark.parametrize("rows", [3, 5000])
+def test_comparison_fits_a_comment_and_the_summary_has_all_of_it(tmp_path, rows):
+    """GitHub takes a comment of 65,536 characters."""
+    [script] = [step["run"] for step in STEPS if "dvc exp diff" in step.get("run", "")]
+    table = [f"| metrics/evaluate/onnx_fp32.json   | by_class.{row:05} | {0.5:9} |"
+             for row in range(rows)]
+    dvc = tmp_path / "dvc"
+    dvc.write_text("#!/bin/sh\ncat table.md\n")
+    dvc.chmod(0o755)
+    (tmp_path / "table.md").write_text("\n".join(table) + "\n")
+    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True, env={
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": "summary.md",
+        "BASE": "a", "HEAD": "b"})
+    comment, summary = ((tmp_path / name).read_text() for name in ("shown-page.md", "summary.md"))
+    assert len(comment) < 65_536
+    assert comment.endswith("</details>\n")
+    assert ("Cut here" in comment) is (rows > 3)
+    assert re.findall(r"by_class\.\d+", summary) == re.findall(r"by_class\.\d+", "".join(table))
+    shown = [line for line in comment.splitlines() if line.startswith("|")]
+    assert shown == summary.splitlines()[4:4 + len(shown)]
+    assert len(shown) >= min(rows, 1000)
