@@ -3,14 +3,12 @@
     python -m benchmarks.depthwise_backward [--rounds 20]
 
 Each layer's forward and backward pass at 224 pixels with 32 pictures, in float32 and, where the
-CPU has it, bfloat16. Rounds run both ways in random order. Raw data goes to
-docs/depthwise_backward.json, by CPU, the tables to docs/training.md.
+CPU has it, bfloat16. Rounds run both ways in random order, each once before it is timed. Raw data
+goes to docs/depthwise_backward.json, by CPU, the tables to docs/training.md.
 """
 
-import argparse
-import random
-import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,13 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.arguments import count
-from benchmarks.raw_data import measured_before
+from benchmarks.arguments import only_count
+from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
+from benchmarks.rounds import milliseconds
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
-from stages.measurement.system import describe_system
-from stages.reporting.blocks import write_block
-from stages.reporting.tables import cpu_label
 from stages.training.depthwise import FastDepthwise
 from stages.training.precision import emulates_bfloat16
 from stages.training.process import keep_freed_memory
@@ -46,31 +41,23 @@ def measure_layer(layer: tuple[int, int, int, int], precision: str, rounds: int
     picture = torch.randn(BATCH, channels, pixels, pixels,
                           dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     picture = picture.contiguous(memory_format=torch.channels_last).requires_grad_()
-    milliseconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for number in range(rounds + 1):
-        for way in random.sample(list(WAYS), len(WAYS)):
-            began = time.perf_counter()
-            with WAYS[way](), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                output = module(picture)
-            output.backward(torch.ones_like(output))
-            if number:  # the first one warms up
-                milliseconds[way].append(round((time.perf_counter() - began) * 1e3, 3))
-            picture.grad = module.weight.grad = None
+
+    def train(way: str, _: int) -> None:
+        with WAYS[way](), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            output = module(picture)
+        output.backward(torch.ones_like(output))
+        picture.grad = module.weight.grad = None
+
     return {"channels": channels, "pixels": pixels, "kernel": kernel, "stride": stride,
-            "precision": precision, "milliseconds": milliseconds}
+            "precision": precision,
+            "milliseconds": milliseconds({way: partial(train, way) for way in WAYS}, rounds)}
 
 
-def told(runs: dict[str, dict]) -> str:
-    """The page's block: a table for each CPU."""
-    return "\n".join(map(_told, runs.values()))
-
-
-def _told(run: dict) -> str:
+def told(run: dict[str, Any]) -> str:
     """What was measured on what, and the table."""
     system = run["system"]
     lines = [f"Batches of {BATCH}, {len(run['layers'][0]['milliseconds']['stage'])} rounds; "
-             f"{cpu_label(system['cpu'])}, {system['cpu']['threads_used']} threads; "
-             f"torch {system['packages']['torch']}.", "",
+             f"{cpu_and_threads(system)}; torch {system['packages']['torch']}.", "",
              "| channels | pixels | kernel, stride | precision | PyTorch, ms (least to most) "
              "| train stage, ms (least to most) |",
              "| --- | --- | --- | --- | --- | --- |"]
@@ -83,21 +70,12 @@ def _told(run: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=count, default=20)
-    arguments = parser.parse_args()
+    rounds = only_count(__doc__, "--rounds", 20)
     keep_freed_memory()
-    layers = [measure_layer(layer, precision, arguments.rounds)
+    layers = [measure_layer(layer, precision, rounds)
               for precision in (["fp32"] if emulates_bfloat16() else ["fp32", "bf16"])
               for layer in LAYERS]
-    system = describe_system()
-    runs = measured_before(RAW)
-    runs[cpu_label(system["cpu"])] = {"system": system, "layers": layers}
-    write_json(RAW, runs)
-    block = told(runs)
-    write_block(PAGE, "depthwise", block)
-    print(block)
+    print(publish_by_cpu(RAW, PAGE, "depthwise", {"layers": layers}, told))
 
 
 if __name__ == "__main__":

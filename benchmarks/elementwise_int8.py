@@ -4,13 +4,12 @@
 
 Each way is a graph of its own on random uint8 tensors (batch, height, width, channels), the layout
 in which ONNX Runtime runs QLinearConv, on one thread. Rounds run all ways of a shape in random
-order. Raw data goes to docs/elementwise_int8.json, the table to docs/precision.md.
+order, each once before it is timed. Raw data goes to docs/elementwise_int8.json, the table to
+docs/precision.md.
 """
 
-import argparse
-import random
-import time
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from benchmarks.arguments import count
+from benchmarks.arguments import only_count
+from benchmarks.raw_data import publish
+from benchmarks.rounds import milliseconds, ratio_cell
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
 from stages.measurement.session import CPU
 from stages.measurement.system import describe_system
-from stages.reporting.blocks import write_block
 from stages.reporting.tables import cpu_label
 
 RAW, PAGE = Path("docs/elementwise_int8.json"), Path("docs/precision.md")
@@ -84,8 +83,8 @@ def model_of(nodes: list[NodeProto], shapes: dict[str, tuple[int, ...]]) -> Mode
         helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)])
 
 
-def runs_of(operation: str, shape: tuple[int, ...]) -> dict[str, Callable[[], np.ndarray]]:
-    """Every way of `operation` on the same random input, by name."""
+def runs_of(operation: str, shape: tuple[int, ...]) -> dict[str, Callable[[int], np.ndarray]]:
+    """Every way of `operation` on the same random input, in any round, by name."""
     rng, batch, channels = np.random.default_rng(0), shape[0], shape[-1]
     feed = {"x": rng.integers(0, 256, shape, np.uint8)}
     if operation != "SiLU":
@@ -97,25 +96,17 @@ def runs_of(operation: str, shape: tuple[int, ...]) -> dict[str, Callable[[], np
     # As written: ONNX Runtime would make an integer product of the one in float.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
-    def run(nodes: list[NodeProto]) -> Callable[[], np.ndarray]:
+    def run(nodes: list[NodeProto]) -> Callable[[int], np.ndarray]:
         session = onnxruntime.InferenceSession(model_of(nodes, shapes).SerializeToString(),
                                                options, providers=[CPU])
-        return lambda: session.run(None, feed)[0]
+        return lambda _: session.run(None, feed)[0]
     return {way: run(nodes) for way, nodes in WAYS[operation].items()}
 
 
 def measure(operation: str, shape: tuple[int, ...], rounds: int) -> dict[str, list[float]]:
     """Nanoseconds an element of each round, by way."""
-    runs = runs_of(operation, shape)
-    times: dict[str, list[float]] = {way: [] for way in runs}
-    for way in runs:
-        runs[way]()
-    for _ in range(rounds):
-        for way in random.sample(list(runs), len(runs)):
-            began = time.perf_counter()
-            runs[way]()
-            times[way].append(1e9 * (time.perf_counter() - began) / np.prod(shape))
-    return times
+    times = milliseconds(runs_of(operation, shape), rounds)
+    return {way: [1e6 * each / prod(shape) for each in series] for way, series in times.items()}
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -125,10 +116,9 @@ def table(results: list[dict[str, Any]]) -> str:
     for result in results:
         first = next(iter(result["ns"].values()))
         for way, times in result["ns"].items():
-            low, middle, high = np.percentile(np.divide(first, times), (10, 50, 90))
             shape = " × ".join(map(str, result["shape"]))
             rows.append(f"| {result['operation']} | {way} | {shape} "
-                        f"| {np.median(times):.2f} | {middle:.2f}× ({low:.2f} to {high:.2f}) |")
+                        f"| {np.median(times):.2f} | {ratio_cell(first, times)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -140,16 +130,11 @@ def told(raw: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=count, default=40)
-    rounds = parser.parse_args().rounds
+    rounds = only_count(__doc__, "--rounds", 40)
     results = [{"operation": operation, "shape": shape, "ns": measure(operation, shape, rounds)}
                for operation in WAYS for shape in SHAPES]
     raw = {"rounds": rounds, "system": describe_system(), "results": results}
-    write_json(RAW, raw)
-    write_block(PAGE, "elementwise", told(raw))
-    print(table(results))
+    print(publish(RAW, PAGE, "elementwise", raw, told))
 
 
 if __name__ == "__main__":

@@ -6,18 +6,16 @@ Logarithms of times are normal, the true ratio is 1; passes differ, or don't. Ra
 docs/interval_coverage.json, the table to docs/measuring.md.
 """
 
-import argparse
 import logging
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.arguments import count
+from benchmarks.arguments import only_count
+from benchmarks.raw_data import publish
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
 from stages.measurement.intervals import ratio_interval
 from stages.measurement.scenarios import PASSES
-from stages.reporting.blocks import write_block
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +50,13 @@ def told(run: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=count, default=300)
-    cases = parser.parse_args().cases
+    cases = only_count(__doc__, "--cases", 300)
     rows = []
     for rounds in ROUNDS:
         for between, within in SPREADS:
             rows.append(simulate(between, within, rounds, cases))
             log.info("%s", rows[-1])
-    run = {"cases": cases, "passes": PASSES, "rows": rows}
-    write_json(RAW, run)
-    write_block(PAGE, "coverage", told(run))
+    publish(RAW, PAGE, "coverage", {"cases": cases, "passes": PASSES, "rows": rows}, told)
 
 
 if __name__ == "__main__":

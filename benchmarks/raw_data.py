@@ -1,11 +1,19 @@
-"""Raw data of benchmarks: JSON to which a program adds what it measures."""
+"""Raw data of benchmarks, JSON to which a program adds what it measures, and pages made of it."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stages.files.atomic import write_json
 from stages.files.reading import read_json
+from stages.measurement.system import describe_system
+from stages.reporting.blocks import write_block
+from stages.reporting.tables import cpu_label
+
+Told = Callable[[dict[str, Any]], str]
 
 
 def measured_before(path: Path) -> dict[str, Any]:
@@ -20,3 +28,40 @@ def measured_before(path: Path) -> dict[str, Any]:
 def recorded_db(ratio: float) -> float | None:
     """A ratio in decibels to a tenth; None for NaN, of a tensor not there."""
     return None if np.isnan(ratio) else round(ratio, 1)
+
+
+def cpu_and_threads(system: dict[str, Any]) -> str:
+    """What a benchmark ran on, by its `system`."""
+    return f"{cpu_label(system['cpu'])}, {system['cpu']['threads_used']} threads"
+
+
+def told_each(told: Told, records: dict[str, dict[str, Any]]) -> str:
+    """What `told` makes of each of `records`, one below the other."""
+    return "\n".join(map(told, records.values()))
+
+
+def publish(raw: Path, page: Path, block: str, content: dict[str, Any], told: Told) -> str:
+    """Write `content` to the JSON file `raw`, and what `told` makes of it to a block of `page`.
+
+    Returns:
+        what stands in the block now.
+    """
+    write_json(raw, content)
+    text = told(content)
+    write_block(page, block, text)
+    return text
+
+
+def publish_by_cpu(raw: Path, page: Path, block: str, record: dict[str, Any], told: Told) -> str:
+    """`publish` what this machine measured, in place of an earlier record of the same CPU.
+
+    Args:
+        record: the machine is added to it, as `system`.
+        told: what the block says of one record.
+
+    Returns:
+        what stands in the block now, of all CPUs.
+    """
+    system = describe_system()
+    content = {**measured_before(raw), cpu_label(system["cpu"]): {**record, "system": system}}
+    return publish(raw, page, block, content, partial(told_each, told))

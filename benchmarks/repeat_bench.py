@@ -7,7 +7,6 @@ repository, in a temporary folder, so that the repository's metrics stay as they
 to docs/bench_repeats.json, the table to docs/measuring.md.
 """
 
-import argparse
 import json
 import logging
 import os
@@ -15,14 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arguments import count
+from benchmarks.arguments import only_count
 from benchmarks.child import run_module
+from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.params import PARAMS_FILE
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
-from stages.reporting.blocks import write_block
-from stages.reporting.tables import cpu_label, speedup
+from stages.reporting.tables import speedup
 
 log = logging.getLogger(__name__)
 
@@ -74,26 +72,21 @@ def told(raw: dict[str, Any]) -> str:
     repeats = [{**repeat["variants"], **repeat["baselines"]} for repeat in raw["repeats"]]
     agree = [overlap([repeat[name] for repeat in repeats], measure)
              for name in repeats[0] if name != REFERENCE for measure in MEASURES]
-    cpu, settings = raw["system"]["cpu"], raw["repeats"][0]
-    return (f"{cpu_label(cpu)}, {cpu['threads_used']} threads; {settings['runs']} runs of one "
+    settings = raw["repeats"][0]
+    return (f"{cpu_and_threads(raw['system'])}; {settings['runs']} runs of one "
             f"picture and {settings['rounds']} of each batch setting, in {settings['passes']} "
             f"passes; {len(repeats)} runs of the benchmark, one after the other. The intervals of "
             f"{sum(agree)} of {len(agree)} ratios overlap.\n\n{table(repeats)}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=count, default=3)
-    times = parser.parse_args().times
+    times = only_count(__doc__, "--times", 3)
     results = []
     for number in range(times):
         log.info("run %d of %d", number + 1, times)
         results.append(run_once())
     raw = {"system": results[-1][1], "repeats": [benchmark for benchmark, _ in results]}
-    write_json(RAW, raw)
-    write_block(PAGE, "repeats", told(raw))
-    print(told(raw))
+    print(publish(RAW, PAGE, "repeats", raw, told))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Some stages look at 1,000 validation pictures at most: the smaller size has that
 line does not grow on their account. Where a stage stops growing later, its plan stops there too.
 """
 
-import argparse
 import hashlib
 import logging
 import os
@@ -26,16 +25,14 @@ import psutil
 from dvc.utils.hydra import compose_and_dump
 from PIL import Image
 
-from benchmarks.arguments import count
+from benchmarks.arguments import command_line, count
 from benchmarks.child import failure
+from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
 from stages.measurement.system import describe_system
 from stages.quantization.mixed import VALIDATION_PICTURES
-from stages.reporting.blocks import write_block
-from stages.reporting.tables import cpu_label
 
 log = logging.getLogger(__name__)
 
@@ -152,15 +149,14 @@ def table(counts: list[int], results: list[dict[str, dict[str, float]]]) -> str:
 
 def told(raw: dict[str, Any]) -> str:
     """The page's block: what was measured on what, and the table."""
-    (few, many), size, cpu = raw["counts"], raw["image_size"], raw["system"]["cpu"]
+    (few, many), size = raw["counts"], raw["image_size"]
     return (f"JPEG pictures of {size} px, {few:,} and {many:,} of them, tf_efficientnet_lite0 at "
-            f"{size} px, one epoch, {raw['qat_steps']} steps of QAT; {cpu_label(cpu)}, "
-            f"{cpu['threads_used']} threads.\n\n{table(raw['counts'], raw['stages'])}")
+            f"{size} px, one epoch, {raw['qat_steps']} steps of QAT; "
+            f"{cpu_and_threads(raw['system'])}.\n\n{table(raw['counts'], raw['stages'])}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--counts", type=count, nargs=2, default=[13_000, 26_000])
     parser.add_argument("--image-size", type=count, default=128,
                         help="pixels, stored and in training")
@@ -170,9 +166,7 @@ def main() -> None:
     results = [measure(count, options.image_size) for count in options.counts]
     raw = {"counts": options.counts, "image_size": options.image_size, "qat_steps": QAT_STEPS,
            "system": describe_system(), "stages": [dict(result) for result in results]}
-    write_json(RAW, raw)
-    write_block(PAGE, "stage cost", told(raw))
-    print(told(raw))
+    print(publish(RAW, PAGE, "stage cost", raw, told))
 
 
 if __name__ == "__main__":

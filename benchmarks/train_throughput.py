@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import partial as bind
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,19 +29,15 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
-from benchmarks.arguments import count
+from benchmarks.arguments import command_line, count
 from benchmarks.child import run_module
 from benchmarks.lite0 import PUBLISHED
-from benchmarks.raw_data import measured_before
+from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from stages.config.schema import Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, load_dataset
-from stages.files.atomic import write_json
-from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
-from stages.reporting.blocks import write_block
-from stages.reporting.tables import cpu_label
 from stages.training.loop import train
 from stages.training.process import compute_deterministically, keep_freed_memory
 
@@ -147,22 +144,16 @@ def table(results: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def told(runs: dict[str, dict]) -> str:
-    """The page's block: a table for each CPU."""
-    return "\n".join(map(_told, runs.values()))
-
-
-def _told(run: dict) -> str:
+def told(run: dict[str, Any]) -> str:
     """What was measured on what, and the table."""
     system, rounds = run["system"], len(run["loops"][0]["images_per_second"])
     return (f"{run['dataset']}, {PUBLISHED.name}, {run['steps']} steps a run, {rounds} rounds; "
-            f"{cpu_label(system['cpu'])}, {system['cpu']['threads_used']} threads; "
-            f"torch {system['packages']['torch']}.\n\n{table(run['loops'])}")
+            f"{cpu_and_threads(system)}; torch {system['packages']['torch']}.\n\n"
+            f"{table(run['loops'])}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--loop", choices=FUNCTIONS, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
@@ -175,14 +166,8 @@ def main() -> None:
             print(json.dumps(FUNCTIONS[arguments.loop](dataset, arguments.size, arguments.batch)))
             os.chdir("/")
         return
-    results = measure_all(arguments.rounds)
-    system = describe_system()
-    runs = measured_before(RAW)
-    runs[cpu_label(system["cpu"])] = {"dataset": dataset.name, "steps": STEPS, "system": system,
-                                      "loops": results}
-    write_json(RAW, runs)
-    write_block(PAGE, "throughput", told(runs))
-    print(table(results))
+    print(publish_by_cpu(RAW, PAGE, "throughput", {
+        "dataset": dataset.name, "steps": STEPS, "loops": measure_all(arguments.rounds)}, told))
 
 
 if __name__ == "__main__":

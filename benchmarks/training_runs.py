@@ -6,7 +6,6 @@ adds the run that `dvc repro train` or `dvc exp run` left in FOLDER to docs/trai
 NAME, and draws all of them: docs/training_runs.png, and a table in docs/training.md.
 """
 
-import argparse
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from benchmarks.raw_data import measured_before
+from benchmarks.arguments import run_command_line
+from benchmarks.raw_data import measured_before, publish
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
 from stages.files.reading import read_csv, read_json
 from stages.measurement.system import describe_system
-from stages.reporting.blocks import write_block
 from stages.reporting.figures import PALETTE, save
 from stages.reporting.tables import cpu_label
 from stages.train import HISTORY_DIR, TIMING_FILE
@@ -82,15 +80,10 @@ def curves(runs: dict[str, dict[str, Any]]) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="of the run on the page")
-    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
-    arguments = parser.parse_args()
+    arguments = run_command_line(__doc__).parse_args()
     runs = {**measured_before(RAW), arguments.name: record_of(arguments.run)}
-    write_json(RAW, runs)
     save(curves(runs), FIGURE)
-    write_block(PAGE, "training runs", told(runs))
+    publish(RAW, PAGE, "training runs", runs, told)
 
 
 if __name__ == "__main__":
