@@ -36,11 +36,9 @@ repro: setup
 report: setup
 	python -m stages.page
 
-# The longest file goes first: another worker goes through the rest meanwhile.
 test: setup
 	ruff check .
-	python -m pytest tests/test_pipeline.py tests --numprocesses auto --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder
+	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-browser: setup
 	pip install --quiet -r tests/browser/requirements.txt

@@ -84,16 +84,16 @@ def measure(run: Run) -> dict[str, Any]:
     kinds = kinds_of(model)
     everything = [name for kind, names in kinds.items() if not kind.endswith(FOLDED)
                   for name in names]
-    reference, labels = run.logits(model), run.labels
+    reference = run.logits(model)
 
     def row(names: list[str], ranges: dict[str, Range]) -> dict[str, Any]:
         logits = run.logits(with_rounded(model, names, ranges))
         return {"tensors": len(names), "lowest": float(min(ranges[name][0] for name in names)),
                 "highest": float(max(ranges[name][1] for name in names)),
                 "logits_snr_db": recorded_db(signal_to_noise_db(reference, logits)),
-                "accuracy": float(np.mean(logits.argmax(axis=1) == labels))}
+                "accuracy": run.accuracy(logits)}
 
-    return {**run.facts(), "float_accuracy": float(np.mean(reference.argmax(axis=1) == labels)),
+    return {**run.facts(), "float_accuracy": run.accuracy(reference),
             "rounded": {"all": row(everything, ranges),
                         "all, flat tails cut": row(everything, cut_flat_tails(model, ranges)),
                         **{kind: row(names, ranges) for kind, names in kinds.items()}}}

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from benchmarks.arguments import count
+from benchmarks.ablation_grid import activated_outputs, grid
+from benchmarks.arguments import command_line, count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import EMULATOR, compare, run_on_both
 from benchmarks.finished_run import Run, open_run
@@ -39,15 +40,15 @@ from stages.config.stage import run_stage
 from stages.data.dataset import evenly
 from stages.files.atomic import write_json
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import load_onnx, model_input, predict
+from stages.measurement.predictor import model_input
 from stages.measurement.saturation import products_saturate
 from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.probe import open_probed
-from stages.quantization.ablation import BASE_RECIPE, Cell, grid, write_cell
+from stages.quantization.ablation import BASE_RECIPE, Cell, write_cell
 from stages.quantization.equalization import Group, find_groups
-from stages.quantization.layer_error import activated_outputs, output_snr_db
+from stages.quantization.layer_error import output_snr_db
 from stages.quantization.static import Calibrated
 
 log = logging.getLogger(__name__)
@@ -85,8 +86,8 @@ def measure_cell(cell: Cell, name: str, base: Calibrated, reference: np.ndarray,
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cell.onnx"
         write_cell(cell, base, path, sums_in_float=products_saturate())
-        logits = predict(load_onnx(path), run.pictures, run.params)
-        result = {"accuracy": float(np.mean(logits.argmax(axis=1) == run.labels)),
+        logits = run.logits_at(path)
+        result = {"accuracy": run.accuracy(logits),
                   "same_class": float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1))),
                   "logits_snr_db": recorded_db(signal_to_noise_db(reference, logits))}
         if name in LAYER_CELLS:
@@ -112,7 +113,7 @@ def measure_native(cell: Cell, base: Calibrated, run: Run) -> dict[str, float]:
         path = Path(folder) / "cell.onnx"
         for sums_in_float in (True, False):
             write_cell(cell, base, path, sums_in_float=sums_in_float)
-            logits.append(predict(load_onnx(path), run.pictures, run.params))
+            logits.append(run.logits_at(path))
     return compare(run.labels, *logits)
 
 
@@ -123,7 +124,7 @@ def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], 
     if not missing:
         return
     base = Calibrated.of(path, BASE_RECIPE, run.params, run.dataset.view("calibration"))
-    reference = predict(load_onnx(path), run.pictures, run.params)
+    reference = run.logits_at(path)
     for name, cell in missing.items():
         twin["cells"][name] = measure_cell(cell, name, base, reference, run)
         save()
@@ -143,7 +144,7 @@ def record_of(name: str, run: Run, content: dict[str, Any]) -> dict[str, Any]:
     """The record `name` of docs/collapse.json: begun anew unless it is of this very model."""
     facts = {**run.facts_here(), "activation": run.params.activation}
     old = content.get(name, {})
-    if {key: old.get(key) for key in facts} != facts:
+    if not facts.items() <= old.items():
         if old:
             log.info("%s: measured on another model, other pictures or another machine; anew",
                      name)
@@ -152,8 +153,7 @@ def record_of(name: str, run: Run, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("name", nargs="?", help="of the model on the page; none: draw alone")
     parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
     parser.add_argument("--pictures", type=count, default=300, help="of validation, at most")
@@ -185,14 +185,14 @@ def measure(arguments: argparse.Namespace, content: dict[str, Any]) -> None:
     published = published_model(run.params.image_size)
     record["published"] = spreads(published, batches)
     wanted = [profile(published, group) for group in find_groups(published)]
-    reference = predict(load_onnx(run.source), run.pictures, run.params)
+    reference = run.logits_at(run.source)
     with TemporaryDirectory() as folder:
         for power in (0.0, *(POWERS if find_groups(model) else ())):
             label = AS_TRAINED if power == 0 else f"spread to the power of {power:g}"
             path = Path(folder) / f"{power:g}.onnx"
             changed = model if power == 0 else widened(model, wanted, power)
             onnx.save(changed, path)
-            logits = predict(load_onnx(path), run.pictures, run.params)
+            logits = run.logits_at(path)
             twin = record["twins"].setdefault(label, {"cells": {}})
             twin |= {"power": power, "spread": spreads(changed, batches),
                      "float_logits_change": float(np.abs(logits - reference).max()
@@ -216,7 +216,7 @@ def measure_cut_off(record: dict[str, Any], run: Run, by: str, cells: dict[str, 
         by: what cuts off, for the page.
     """
     facts = {"by": by, "images": len(run.positions)}
-    if {key: record["cut_off"].get(key) for key in facts} != facts:
+    if not facts.items() <= record["cut_off"].items():
         record["cut_off"] = {**facts, "cells": {}}
     found = record["cut_off"]["cells"]
     base = Calibrated.of(run.source, BASE_RECIPE, run.params, run.dataset.view("calibration"))

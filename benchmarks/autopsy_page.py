@@ -10,7 +10,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from stages.quantization.ablation import Cell, grid, name_of
+from benchmarks.ablation_grid import grid, name_of
+from stages.quantization.ablation import Cell
 from stages.reporting.blocks import write_block
 from stages.reporting.figures import PALETTE, save
 

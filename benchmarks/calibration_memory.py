@@ -1,120 +1,142 @@
 """Peak memory of calibration by method and number of pictures, each in a process of its own.
 
-    python -m benchmarks.calibration_memory --out docs/calibration_memory.csv
+    python -m benchmarks.calibration_memory
 
-Pictures are random and stand in an array file, as prepare writes them. ONNX Runtime's own
-histogram calibrator stands beside ours in rows of method onnxruntime-<method>. Each row is written
-when it is measured, so that a process killed for its memory takes none of the others with it.
+The float model of the present experiment is calibrated on random pictures that stand in an array
+file, as prepare writes them. Beside it stand a process that has loaded all the same and calibrates
+nothing, and ONNX Runtime's own histogram calibrators, which keep all activations of all pictures,
+and are given fewer. Raw data goes to docs/calibration_memory.json, the table to docs/precision.md;
+each number is written when it is measured, so that a process killed for its memory takes none of
+the others with it.
 """
 
 import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-import pandas as pd
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
+from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-from benchmarks.arguments import count
+from benchmarks.arguments import command_line, count
 from benchmarks.child import run_module
+from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model
 from stages.config.stage import run_stage
 from stages.data.dataset import PictureView
-from stages.files.atomic import write_csv
 from stages.measurement.cold_start import peak_memory_bytes
-from stages.quantization.calibration import OPERATORS, calibrate
+from stages.measurement.system import describe_system
+from stages.onnx_graph.names import FLOAT_FILE
+from stages.quantization.calibration import OPERATORS, FeedReader, calibrate
 from stages.quantization.ranges import RANGE_OF
 from stages.quantization.static import feeds_of
 
 log = logging.getLogger(__name__)
 
-MODEL = Path("models/onnx_fp32.onnx")
+RAW, PAGE = Path("docs/calibration_memory.json"), Path("docs/precision.md")
+NOTHING = "nothing calibrated"
 METHODS = ("minmax", *RANGE_OF)
 THEIRS = {"onnxruntime-percentile": CalibrationMethod.Percentile,
           "onnxruntime-entropy": CalibrationMethod.Entropy}
+COUNTS, THEIR_COUNTS = (64, 512, 4096), (64, 512)
+RESOLUTION = 32  # pixels, side of a stored picture
 WITHIN = 0.10
-
-
-class _Reader(CalibrationDataReader):
-    def __init__(self, feeds: Iterator[dict[str, np.ndarray]]) -> None:
-        self._feeds = feeds
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._feeds, None)
 
 
 def measure(method: str, pictures: PictureView, params: Model) -> float:
     """Calibrate in this process; its peak resident memory in MB."""
-    feeds = feeds_of(pictures, params)
+    model, feeds = onnx.load(FLOAT_FILE), feeds_of(pictures, params)
     if method in THEIRS:
         with tempfile.TemporaryDirectory() as folder:
-            calibrator = create_calibrator(MODEL, OPERATORS, f"{folder}/augmented.onnx",
+            calibrator = create_calibrator(FLOAT_FILE, OPERATORS, f"{folder}/augmented.onnx",
                                            THEIRS[method])
-            calibrator.collect_data(_Reader(feeds))
+            calibrator.collect_data(FeedReader(feeds))
             calibrator.compute_data()
-    else:
-        calibrate(onnx.load(MODEL), method, feeds)
+    elif method != NOTHING:
+        calibrate(model, method, feeds)
     return peak_memory_bytes() / 1e6
 
 
-def measure_apart(method: str, count: int, images: Path) -> float:
+def measure_apart(method: str, number: int, images: Path) -> float:
     """`measure` in a child process, whose memory is its own."""
-    printed = run_module("benchmarks.calibration_memory", "--child", method,
-                         "--counts", str(count), "--images", str(images))
+    printed = run_module("benchmarks.calibration_memory", "--child", method, str(number),
+                         str(images))
     return float(printed.splitlines()[-1])
 
 
-def measure_all(methods: Sequence[str], counts: Sequence[int], images: Path, out: Path | None
-                ) -> pd.DataFrame:
-    """A row for each method and number of pictures, written to `out` as far as measured.
+def measure_all(counts: dict[str, Sequence[int]], record: dict[str, Any], images: Path) -> str:
+    """Measure each method at each of its numbers of pictures; what the page's block says then.
 
     Raises:
         UserError: a child process failed, or was killed for its memory.
     """
-    rows = []
-    for method, number in product(methods, counts):
-        peak = measure_apart(method, number, images)
-        rows.append({"method": method, "images": number, "peak_memory_mb": peak})
-        log.info("%s, %d pictures: %.0f MB", method, number, peak)
-        if out:
-            write_csv(out, pd.DataFrame(rows).round(1))
-    return pd.DataFrame(rows)
+    text = ""
+    for method, numbers in counts.items():
+        for number in numbers:
+            peak = measure_apart(method, number, images)
+            log.info("%s, %d pictures: %.0f MB", method, number, peak)
+            record["peak_memory_mb"].setdefault(method, {})[str(number)] = round(peak, 1)
+            text = publish(RAW, PAGE, "memory", record, told)
+    return text
+
+
+def growth(peaks: dict[str, float]) -> float:
+    """Of memory from the fewest pictures to the most, a fraction."""
+    first, *_, last = peaks.values()
+    return last / first - 1
+
+
+def told(record: dict[str, Any]) -> str:
+    """What was measured on what, and the table."""
+    peaks = record["peak_memory_mb"]
+    numbers = sorted({int(number) for row in peaks.values() for number in row} - {0})
+    system = record["system"]
+    lines = [f"{record['model']} at {record['image_size']} px; {cpu_and_threads(system)}, "
+             f"{system['memory_gb']} GB; onnxruntime {system['packages']['onnxruntime']}.", "",
+             f"| method | {' | '.join(f'{number:,} pictures' for number in numbers)} | growth |",
+             f"| --- |{' --- |' * (len(numbers) + 1)}"]
+    for method, row in peaks.items():
+        cells = [f"{row[str(number)]:,.0f} MB" if str(number) in row else ""
+                 for number in numbers]
+        if method == NOTHING:
+            cells = [f"{row['0']:,.0f} MB"] * len(numbers)
+        lines.append(f"| {method} | {' | '.join(cells)} | "
+                     f"{f'{growth(row):.1%}' if len(row) > 1 else ''} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--counts", type=count, nargs="+", default=[64, 512, 4096])
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=[*METHODS, *THEIRS])
-    parser.add_argument("--resolution", type=count, default=32, help="side of a stored picture")
-    parser.add_argument("--out", type=Path, help="a CSV file to write")
-    parser.add_argument("--child", choices=[*METHODS, *THEIRS], help=argparse.SUPPRESS)
-    parser.add_argument("--images", type=Path, help=argparse.SUPPRESS)
+    parser = command_line(__doc__)
+    parser.add_argument("--counts", type=count, nargs="+", default=list(COUNTS),
+                        help="of pictures")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    params = load_params("model").model
     if options.child:
-        pictures = PictureView(np.load(options.images, mmap_mode="r"),
-                               np.arange(options.counts[0]))
-        print(measure(options.child, pictures, load_params("model").model))
+        method, number, images = options.child
+        pictures = PictureView(np.load(images, mmap_mode="r"), np.arange(int(number)))
+        print(measure(method, pictures, params))
         return
-    load_params("model")
-    if not MODEL.is_file():
-        raise UserError(f"{MODEL}: no such file; run 'dvc repro export'")
+    if not FLOAT_FILE.is_file():
+        raise UserError(f"{FLOAT_FILE}: no such file; run 'dvc repro export'")
+    ours = sorted(options.counts)
+    theirs = [number for number in ours if number in THEIR_COUNTS]
+    counts = {NOTHING: [0], **{method: ours for method in METHODS},
+              **{method: theirs for method in THEIRS}}
+    record = {"model": params.name, "image_size": params.image_size, "peak_memory_mb": {},
+              "system": describe_system()}
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.npy"
         np.save(images, np.random.default_rng(0).integers(
-            0, 256, (max(options.counts), options.resolution, options.resolution, 3), np.uint8))
-        table = measure_all(options.methods, options.counts, images, options.out)
-    peaks = table.pivot(index="method", columns="images", values="peak_memory_mb")
-    peaks["growth"] = peaks[max(options.counts)] / peaks[min(options.counts)] - 1
-    print(peaks.loc[list(options.methods)].to_string(float_format="%.3f"))
-    ours = [method for method in options.methods if method in METHODS]
-    if (peaks.loc[ours, "growth"] >= WITHIN).any():
+            0, 256, (max(options.counts), RESOLUTION, RESOLUTION, 3), np.uint8))
+        print(measure_all(counts, record, images))
+    if any(growth(record["peak_memory_mb"][method]) >= WITHIN for method in METHODS):
         sys.exit(f"memory grows by {WITHIN:.0%} or more")
 
 

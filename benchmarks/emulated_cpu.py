@@ -10,12 +10,12 @@ tenths of a second for each picture, and its times say nothing of a real CPU. Ea
 to docs/emulated_cpu.json when it is done; a run that was stopped goes on.
 """
 
-import argparse
 import json
 import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,17 +23,16 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.arguments import count
+from benchmarks.arguments import command_line, count
 from benchmarks.child import run_module
-from benchmarks.finished_run import Run, open_run
+from benchmarks.finished_run import Run, accuracy_of, open_run
 from benchmarks.raw_data import measured_before
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Quantize
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
-from stages.measurement.predictor import load_onnx, model_input, predict
-from stages.quantization.recipe import record_recipe
+from stages.measurement.predictor import model_input
 from stages.quantization.variant import write_variant
 
 log = logging.getLogger(__name__)
@@ -65,9 +64,7 @@ def make_model(name: str, target: Path, run: Run, quantize: Quantize) -> None:
         shutil.copyfile(run.source, target)
         return
     recipe = OmegaConf.merge(quantize.variants.int8_static, RECIPES[name])
-    record = write_variant(run.source, target, recipe, run.params, lambda: run.dataset,
-                           quantize.max_drop_pp)
-    record_recipe(target, recipe, rounded=record.rounded, tuned=record.tuned)
+    write_variant(run.source, target, recipe, run.params, run.dataset, quantize.max_drop_pp)
 
 
 def choose(accuracy: Callable[[str], float]) -> dict[str, Any]:
@@ -119,8 +116,8 @@ def measure(path: Path, inputs: np.ndarray, labels: np.ndarray, cpu: str) -> dic
 
 def compare(labels: np.ndarray, exact: np.ndarray, cut_off: np.ndarray) -> dict[str, float]:
     """Logits of the same pictures, float32 (n, classes), with and without VNNI."""
-    return {"accuracy": float(np.mean(exact.argmax(axis=1) == labels)),
-            "cut_off_accuracy": float(np.mean(cut_off.argmax(axis=1) == labels)),
+    return {"accuracy": accuracy_of(labels, exact),
+            "cut_off_accuracy": accuracy_of(labels, cut_off),
             "max_logit_change": float(np.abs(exact - cut_off).max())}
 
 
@@ -141,8 +138,7 @@ def names(chosen: str) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--cpu", default="Haswell", help="a CPU of QEMU (default: Haswell)")
     parser.add_argument("--pictures", type=count, default=300, help="validation pictures, at most")
     parser.add_argument("--output", type=Path, default=Path("docs/emulated_cpu.json"))
@@ -154,9 +150,10 @@ def main() -> None:
     facts = {**run.facts_here(), "emulated_cpu": arguments.cpu,
              "recipe": OmegaConf.to_container(quantize.variants.int8_static)}
     content = measured_before(arguments.output)
-    if {key: content.get(key) for key in facts} != facts:
+    if not facts.items() <= content.items():
         content = {**facts, "models": {}}
 
+    whole = replace(run, positions=run.dataset.splits["validation"])
     with TemporaryDirectory() as folder:
         def path_of(name: str) -> Path:
             path = Path(folder) / f"{name}.onnx"
@@ -165,8 +162,7 @@ def main() -> None:
             return path
 
         def accuracy(name: str) -> float:
-            logits = predict(load_onnx(path_of(name)), run.dataset.view("validation"), run.params)
-            return float(np.mean(logits.argmax(axis=1) == run.dataset.labels_of("validation")))
+            return whole.accuracy(whole.logits_at(path_of(name)))
 
         if "chosen" not in content:
             content["chosen"] = choose(accuracy)

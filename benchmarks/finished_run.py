@@ -1,6 +1,5 @@
 """A finished run to measure on: its float model, what feeds it, and its validation pictures."""
 
-import argparse
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from benchmarks.arguments import count
-from benchmarks.raw_data import measured_before
+from benchmarks.arguments import count, run_command_line
+from benchmarks.raw_data import Told, measured_before, publish
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Model
@@ -25,13 +24,11 @@ from stages.data.dataset import (
     evenly,
     load_dataset,
 )
-from stages.files.atomic import write_json
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.system import describe_system
-from stages.reporting.blocks import write_block
+from stages.onnx_graph.names import FLOAT_FILE
 from stages.reporting.tables import cpu_label
 
-SOURCE = Path("models/onnx_fp32.onnx")
 LAYER_BATCH, LAYER_BATCHES = 32, 2
 
 
@@ -54,7 +51,7 @@ class Run:
 
     def batches(self) -> list[np.ndarray]:
         """Some calibration pictures, as the model takes them."""
-        pictures = evenly(self.dataset.pictures("calibration"), LAYER_BATCH * LAYER_BATCHES)
+        pictures = evenly(self.dataset.view("calibration")[:], LAYER_BATCH * LAYER_BATCHES)
         return [model_input(pictures[start:start + LAYER_BATCH], self.params)
                 for start in range(0, len(pictures), LAYER_BATCH)]
 
@@ -69,19 +66,32 @@ class Run:
         return {**self.facts(), "cpu": cpu_label(describe_system()["cpu"]),
                 "onnxruntime": onnxruntime.__version__}
 
+    def logits_at(self, path: Path) -> np.ndarray:
+        """What the model at `path` says of the pictures, float32 (n, classes)."""
+        return predict(load_onnx(path), self.pictures, self.params)
+
     def logits(self, model: onnx.ModelProto) -> np.ndarray:
         """What `model` says of the pictures, float32 (n, classes)."""
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(model, path)
-            return predict(load_onnx(path), self.pictures, self.params)
+            return self.logits_at(path)
+
+    def accuracy(self, logits: np.ndarray) -> float:
+        """Share of the pictures that are recognized by `logits`, shape (n, classes)."""
+        return accuracy_of(self.labels, logits)
+
+
+def accuracy_of(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Share of n pictures that are recognized by their logits, shape (n, classes)."""
+    return float(np.mean(logits.argmax(axis=1) == labels))
 
 
 def open_run(folder: Path, pictures: int) -> Run:
     """The run whose files stand in `folder`, with at most `pictures` of its validation split."""
     params = load_params("model", path=folder / PARAMS_FILE).model
     dataset = load_dataset(folder / IMAGES_FILE, folder / SPLITS_FILE)
-    source = folder / SOURCE
+    source = folder / FLOAT_FILE
     if not source.is_file():
         raise UserError(f"{source}: no such file; run 'dvc repro export'")
     return Run(source, params, dataset, evenly(dataset.splits["validation"], pictures))
@@ -95,8 +105,7 @@ def heading(name: str, record: dict[str, Any]) -> str:
 
 
 def measure_named(description: str, raw: Path, page: Path, block: str,
-                  measure: Callable[[Run], dict[str, Any]],
-                  told: Callable[[dict[str, dict[str, Any]]], str]) -> None:
+                  measure: Callable[[Run], dict[str, Any]], told: Told) -> None:
     """Measure the run that the command line names, beside those measured before.
 
     Args:
@@ -104,14 +113,9 @@ def measure_named(description: str, raw: Path, page: Path, block: str,
         raw: the JSON file of every run's record, by name.
         page, block: where what `told` makes of all records goes.
     """
-    parser = argparse.ArgumentParser(description=description,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="of the model on the page")
-    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
+    parser = run_command_line(description)
     parser.add_argument("--pictures", type=count, default=300, help="of validation, at most")
     arguments = parser.parse_args()
-    content = measured_before(raw)
-    content[arguments.name] = {**measure(open_run(arguments.run, arguments.pictures)),
-                               "system": describe_system()}
-    write_json(raw, content)
-    write_block(page, block, told(content))
+    run = open_run(arguments.run, arguments.pictures)
+    publish(raw, page, block, {**measured_before(raw), arguments.name: {
+        **measure(run), "system": describe_system()}}, told)

@@ -9,7 +9,6 @@ ways of a model in random order. Raw data goes to docs/int8_layout.json, by CPU,
 docs/precision.md.
 """
 
-import argparse
 import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,24 +17,20 @@ from typing import Any
 import numpy as np
 import onnx
 
-from benchmarks.arguments import count
-from benchmarks.raw_data import measured_before
-from benchmarks.rounds import milliseconds, ratio
+from benchmarks.arguments import only_count
+from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
+from benchmarks.rounds import model_milliseconds, ratio_cell
 from benchmarks.untrained import OPSET, preset_params, untrained
 from stages.config.errors import UserError
 from stages.config.params import load_params
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
 from stages.measurement.predictor import model_input
 from stages.measurement.session import open_session, predictor_of
-from stages.measurement.system import describe_system
 from stages.onnx_graph.export import export_onnx
 from stages.quantization.padded_input import with_padded_input
 from stages.quantization.repeated_gates import with_repeated_gates
 from stages.quantization.static import Calibrated
-from stages.reporting.blocks import write_block
-from stages.reporting.tables import cpu_label
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +43,7 @@ MODELS = (("efficientnet_lite0", "keep"), ("efficientnet_b0", "keep"), ("efficie
 FLOAT, PLAIN = "onnx_fp32", "as quantized"
 
 
-def versions(source: Path, preset: str, activation: str, recipe: QuantizedVariant
+def versions(source: Path, preset: str, activation: str, recipe: Recipe
              ) -> tuple[dict[str, onnx.ModelProto], np.ndarray]:
     """The float model and every way of writing its INT8 model; and pictures to time, (n, 3, S, S).
 
@@ -89,24 +84,18 @@ def measure(preset: str, activation: str, rounds: int) -> dict[str, Any]:
                   for way, model in models.items()}
     result = {"model": preset, "activation": activation, "milliseconds": {}}
     for batch in BATCHES:
-        times = milliseconds(predictors, inputs, batch, rounds)
+        times = model_milliseconds(predictors, inputs, batch, rounds)
         result["milliseconds"][str(batch)] = times
         log.info("%s, %s, batch %d: %s", preset, activation, batch, ", ".join(
             f"{way} {np.median(series):.2f} ms" for way, series in times.items()))
     return result
 
 
-def told(runs: dict[str, dict]) -> str:
-    """The page's block: a table for each CPU."""
-    return "\n".join(map(_told, runs.values()))
-
-
-def _told(run: dict) -> str:
+def told(run: dict[str, Any]) -> str:
     """What was measured on what, and the table."""
-    system, rounds = run["system"], run["rounds"]
-    lines = [f"Random weights, {SIZE} px, {rounds} rounds; {cpu_label(system['cpu'])}, "
-             f"{system['cpu']['threads_used']} threads; onnxruntime "
-             f"{system['packages']['onnxruntime']}.", "",
+    system = run["system"]
+    lines = [f"Random weights, {SIZE} px, {run['rounds']} rounds; {cpu_and_threads(system)}; "
+             f"onnxruntime {system['packages']['onnxruntime']}.", "",
              "| model | batch | written | ms, median | against as quantized | against onnx_fp32 |",
              "| --- | --- | --- | --- | --- | --- |"]
     for result in run["models"]:
@@ -114,24 +103,16 @@ def _told(run: dict) -> str:
             "" if result["activation"] == "keep" else f" with {result['activation']}")
         for batch, ways in result["milliseconds"].items():
             for way, times in ways.items():
-                ratios = " | ".join("{:.2f}× ({:.2f} to {:.2f})".format(*ratio(ways[base], times))
-                                    for base in (PLAIN, FLOAT))
+                ratios = " | ".join(ratio_cell(ways[base], times) for base in (PLAIN, FLOAT))
                 lines.append(f"| {name} | {batch} | {way} | {np.median(times):.2f} | {ratios} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=count, default=40)
-    rounds = parser.parse_args().rounds
+    rounds = only_count(__doc__, "--rounds", 40)
     logging.getLogger("benchmarks").setLevel(logging.INFO)
     models = [measure(preset, activation, rounds) for preset, activation in MODELS]
-    system = describe_system()
-    runs = measured_before(RAW)
-    runs[cpu_label(system["cpu"])] = {"rounds": rounds, "system": system, "models": models}
-    write_json(RAW, runs)
-    write_block(PAGE, "layout", told(runs))
+    print(publish_by_cpu(RAW, PAGE, "layout", {"rounds": rounds, "models": models}, told))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ and SiLU in place of ReLU6, which training has to get used to. What comes out ha
 weights that a published checkpoint has in every layer, where B0's own can't be had.
 """
 
-import argparse
 from pathlib import Path
 
 import timm
 import torch
 
+from benchmarks.arguments import command_line
 from stages.config.stage import run_stage
 from stages.model.checkpoint import save_torch
 from stages.model.weights import PACKAGED, packaged_state
@@ -43,8 +43,7 @@ def b0_state() -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("target", type=Path, help="the file to write")
     save_torch(parser.parse_args().target, b0_state())
 

@@ -9,7 +9,6 @@ started again, the program goes on with what is not there yet, unless the model,
 CPU or ONNX Runtime are other ones.
 """
 
-import argparse
 import logging
 import sys
 import time
@@ -21,22 +20,19 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.arguments import count
+from benchmarks.arguments import count, run_command_line
 from benchmarks.finished_run import Run, open_run
-from benchmarks.raw_data import measured_before
+from benchmarks.raw_data import measured_before, publish
 from stages.config.params import PARAMS_FILE, load_params
-from stages.config.schema import Quantize, QuantizedVariant
+from stages.config.recipes import check_recipe
+from stages.config.schema import Quantize, Recipe
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
 from stages.measurement.accuracy import compare
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import load_onnx, predict
 from stages.measurement.session import thread_count
 from stages.measurement.system import describe_system
 from stages.quantization.ranges import RANGE_OF
-from stages.quantization.recipe import check_recipe
 from stages.quantization.variant import write_variant
-from stages.reporting.blocks import write_block
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +68,11 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe_of(base: QuantizedVariant, name: str) -> QuantizedVariant:
+def recipe_of(base: Recipe, name: str) -> Recipe:
     """The recipe `base` with the keys of the configuration `name`."""
     changed = OmegaConf.create({**OmegaConf.to_container(OmegaConf.structured(base)), **NEAREST,
                                 **CONFIGURATIONS[name]})
-    return OmegaConf.merge(OmegaConf.structured(QuantizedVariant), changed)
+    return OmegaConf.merge(OmegaConf.structured(Recipe), changed)
 
 
 def measure(name: str, run: Run, quantize: Quantize, reference: np.ndarray) -> dict[str, Any]:
@@ -87,18 +83,18 @@ def measure(name: str, run: Run, quantize: Quantize, reference: np.ndarray) -> d
         reference: the float model's logits of these pictures, (n, classes).
     """
     recipe = recipe_of(quantize.variants.int8_static, name)
-    check_recipe("int8_static", recipe)
+    check_recipe(name, recipe)
     with TemporaryDirectory() as folder:
         target = Path(folder) / "model.onnx"
         began = time.perf_counter()
-        record = write_variant(run.source, target, recipe, run.params, lambda: run.dataset,
+        record = write_variant(run.source, target, recipe, run.params, run.dataset,
                                quantize.max_drop_pp)
         seconds = time.perf_counter() - began
-        logits = predict(load_onnx(target), run.pictures, run.params)
+        logits = run.logits_at(target)
     against = compare(run.labels, reference.argmax(axis=1), logits.argmax(axis=1))
     low, high = against.drop_interval_pp()
     return {"recipe": OmegaConf.to_container(recipe), "calibration_images": len(record.positions),
-            "accuracy": float(np.mean(logits.argmax(axis=1) == run.labels)),
+            "accuracy": run.accuracy(logits),
             "drop_pp": against.drop_pp, "drop_low_pp": low, "drop_high_pp": high,
             "flipped": against.flipped,
             "logits_snr_db": round(signal_to_noise_db(reference, logits), 2), "seconds": seconds,
@@ -107,7 +103,7 @@ def measure(name: str, run: Run, quantize: Quantize, reference: np.ndarray) -> d
 
 
 def earlier_results(name: str, setup: dict[str, Any], content: dict[str, Any],
-                    base: QuantizedVariant) -> dict[str, Any]:
+                    base: Recipe) -> dict[str, Any]:
     """The results below `name` of `content`, if they are of the same `setup` and recipes.
 
     Those of a configuration that there is no longer are left out.
@@ -149,9 +145,8 @@ def measure_missing(model: str, folder: Path, names: Sequence[str], pictures: in
     run = open_run(folder, pictures)
     quantize = load_params("quantize.max_drop_pp", "quantize.variants.int8_static",
                            path=folder / PARAMS_FILE).quantize
-    reference = predict(load_onnx(run.source), run.pictures, run.params)
-    record = {"setup": run.facts_here(),
-              "float_accuracy": float(np.mean(reference.argmax(axis=1) == run.labels))}
+    reference = run.logits_at(run.source)
+    record = {"setup": run.facts_here(), "float_accuracy": run.accuracy(reference)}
     content = measured_before(RAW)
     results = earlier_results(model, record["setup"], content, quantize.variants.int8_static)
     for number, name in enumerate(names, start=1):
@@ -164,8 +159,7 @@ def measure_missing(model: str, folder: Path, names: Sequence[str], pictures: in
                  results[name]["drop_pp"], results[name]["logits_snr_db"],
                  results[name]["seconds"])
         content[model] = {**record, "system": describe_system(), "results": results}
-        write_json(RAW, content)
-        write_block(PAGE, "recovery", told(content))
+        publish(RAW, PAGE, "recovery", content, told)
 
 
 def told(content: dict[str, dict[str, Any]]) -> str:
@@ -174,10 +168,7 @@ def told(content: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="of the model on the page")
-    parser.add_argument("--run", type=Path, default=Path(), help="folder of the finished run")
+    parser = run_command_line(__doc__)
     parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), metavar="CONFIGURATION",
                         default=list(CONFIGURATIONS),
                         help=f"of: {'; '.join(CONFIGURATIONS)} (default: all)")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.measurement import saturation
-from stages.measurement.session import open_session, predictor_of
+from stages.measurement.session import metadata_of, open_session, predictor_of
 
 BATCH = 10
 
@@ -17,8 +17,7 @@ BATCH = 10
 def logits_of(path: Path, inputs: np.ndarray) -> np.ndarray:
     """Float32 (n, classes) of inputs (n, 3, S, S), on one thread."""
     session = open_session(path, threads=1)
-    saturation.warn_if_saturating(path, saturation.recipe_in(
-        session.get_modelmeta().custom_metadata_map))
+    saturation.warn_if_saturating(path, saturation.recipe_in(metadata_of(session, path)))
     predictor = predictor_of(session)
     return np.concatenate([predictor(inputs[start:start + BATCH])
                            for start in range(0, len(inputs), BATCH)])

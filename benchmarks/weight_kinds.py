@@ -61,8 +61,7 @@ def measure(run: Run) -> dict[str, Any]:
     weights, kinds = weights_of(model), kinds_of(model)
 
     def accuracy(names: Collection[str]) -> float:
-        return float(np.mean(run.logits(with_rounded(model, names)).argmax(axis=1)
-                             == run.labels))
+        return run.accuracy(run.logits(with_rounded(model, names)))
 
     return {**run.facts(), "float_accuracy": accuracy([]), "all": accuracy(weights),
             "kinds": {kind: {"layers": len(names),

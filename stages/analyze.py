@@ -14,9 +14,10 @@ from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import load_onnx, model_input, predict
+from stages.measurement.predictor import in_batches, load_onnx, model_input, predict
 from stages.measurement.saturation import products_saturate
 from stages.onnx_graph.layers import weighted_layers, weights_of
+from stages.onnx_graph.names import FLOAT_FILE
 from stages.quantization.ablation import BASE_RECIPE, Cell, write_cell
 from stages.quantization.layer_error import output_snr_db
 from stages.quantization.rounding import channel_spread, round_weights, with_rounded_weights
@@ -25,7 +26,6 @@ from stages.quantization.static import Calibrated
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path("models/onnx_fp32.onnx")
 BATCH, BATCHES = 32, 4
 # Dynamic models run some tens of pictures a second, and a collapse shows on a thousand.
 MAX_PICTURES = 1000
@@ -49,8 +49,7 @@ def layer_table(model: onnx.ModelProto, dataset: Dataset, params: Model) -> pd.D
     """Each layer's spread of channels, and the error of its weights and of its output, in dB."""
     pictures = PictureView(dataset.images,
                            evenly(dataset.splits["calibration"], BATCH * BATCHES))
-    batches = [model_input(pictures[start:start + BATCH], params)
-               for start in range(0, len(pictures), BATCH)]
+    batches = [model_input(batch, params) for batch in in_batches(pictures, BATCH)]
     weights = weights_of(model)
     table = pd.DataFrame([{"layer": name, "channel_spread": channel_spread(weights[name])}
                           for _, name in weighted_layers(model)])
@@ -77,7 +76,7 @@ def layers_left_out(model: onnx.ModelProto) -> dict[str, int]:
 
 def main() -> None:
     params = load_params("model").model
-    model, dataset = load_float_model(SOURCE), load_dataset()
+    model, dataset = load_float_model(FLOAT_FILE), load_dataset()
     positions = evenly(dataset.splits["validation"], MAX_PICTURES)
     labels, pictures = dataset.labels[positions], PictureView(dataset.images, positions)
     cuts_off = products_saturate()
@@ -85,7 +84,7 @@ def main() -> None:
     if cuts_off:
         cells[CUT_OFF] = RECIPES[PER_CHANNEL], False
     accuracies = {}
-    base = Calibrated.of(SOURCE, BASE_RECIPE, params, dataset.view("calibration"))
+    base = Calibrated.of(FLOAT_FILE, BASE_RECIPE, params, dataset.view("calibration"))
     with tempfile.TemporaryDirectory() as folder:
         for name, (cell, sums_in_float) in cells.items():
             path = Path(folder) / "cell.onnx"

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from stages.config.errors import UserError
 from stages.config.params import load_params
-from stages.config.schema import REFERENCE, Params, QuantizedVariant
+from stages.config.schema import REFERENCE, Params, Recipe
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, Dataset, load_dataset
 from stages.deployment import golden
@@ -71,7 +71,7 @@ def facts(params: Params, variant: str, evaluation: dict[str, Any],
         "variant_sha256": sha256_of_files(Path(params.variants[variant]))}
 
 
-def calibrated_on(recipe: QuantizedVariant, dataset: Dataset) -> dict[str, Any]:
+def calibrated_on(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     """How many pictures `recipe` calibrates on, and which; dynamic quantization takes none."""
     if recipe.method == "dynamic":
         return {"images": 0}
@@ -92,8 +92,7 @@ def main() -> None:
         raise UserError(f"metrics/summary.json: selects {variant}, which params.yaml has not; run "
                         "'dvc repro report'")
     source = Path(params.variants[variant])
-    if not source.is_file():
-        raise UserError(f"{source}: no such file; run 'dvc repro'")
+    body_nodes = executed_nodes(source)
     body = onnx.load(source)
     recipe = recorded_recipe(body)
     if recipe and variant not in params.quantize.variants:
@@ -104,7 +103,6 @@ def main() -> None:
     sizes = golden.golden_sizes(params.data.resolution, params.model.image_size)
     grey_levels = grey_level_difference(
         chain(golden.golden_pictures(sizes), in_batches(dataset.view("test"))), params.model)
-    body_nodes = executed_nodes(source)
     logits = golden.replay(open_session(model.SerializeToString()), sizes)
     evaluation, training, system = (read_json(METRICS / name) for name in (
         f"evaluate/{variant}.json", "training/metrics.json", "system.json"))

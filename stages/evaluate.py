@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from stages.config.errors import UserError
 from stages.config.params import load_params
@@ -48,18 +49,17 @@ def main() -> None:
     for split in ("validation", "test"):
         logits = predict(predictor, dataset.view(split), params.model)
         check_classes(logits, dataset.classes, path)
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         parts.append(pd.DataFrame({
             "split": split, "position": dataset.splits[split], "label": dataset.labels_of(split),
             "predicted": logits.argmax(axis=1),
-            "confidence": (shifted.max(axis=1) / shifted.sum(axis=1)).round(6)}))
+            "confidence": softmax(logits, axis=1).max(axis=1).round(6)}))
     write_csv(Path(f"data/predictions/{variant}.csv"), pd.concat(parts))
     validation, test = parts
     labels, predicted = test["label"].to_numpy(), test["predicted"].to_numpy()
     names = np.array(dataset.classes)
     write_csv(Path(f"plots/confusion/{variant}.csv"),
               pd.DataFrame({"actual": names[labels], "predicted": names[predicted]}))
-    metrics = {"dataset": dataset.name, "images": len(test),
+    metrics = {"dataset": dataset.name, "images": len(test), "size_mb": path.stat().st_size / 1e6,
                **accuracy_interval(labels == predicted),
                "validation_images": len(validation),
                "validation_accuracy": float((validation.label == validation.predicted).mean()),

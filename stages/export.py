@@ -16,10 +16,10 @@ from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from stages.onnx_graph.census import operator_counts
 from stages.onnx_graph.cost import multiply_accumulates
 from stages.onnx_graph.export import agrees, export_onnx, parity
+from stages.onnx_graph.names import FLOAT_FILE
 
 log = logging.getLogger(__name__)
 
-ONNX_FILE = Path("models/onnx_fp32.onnx")
 METRICS_FILE = Path("metrics/export.json")
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     pictures = load_dataset().view("validation")
     model, classes = load_checkpoint(CHECKPOINT_FILE, params.model)
     proto = export_onnx(model, params.model, classes, params.export.opset)
-    with replacing(ONNX_FILE) as partial:
+    with replacing(FLOAT_FILE) as partial:
         onnx.save(proto, partial)
         result = parity(*(predict(predictor, pictures, params.model) for predictor in (
             load_torch(CHECKPOINT_FILE, params.model), load_onnx(partial))))
@@ -37,7 +37,7 @@ def main() -> None:
                             f" (export.max_abs_diff is {params.export.max_abs_diff}); "
                             f"{result['argmax_agreement']:.2%} of the classes agree")
     write_json(METRICS_FILE, {"opset": params.export.opset, **result,
-                              "size_mb": ONNX_FILE.stat().st_size / 1e6,
+                              "size_mb": FLOAT_FILE.stat().st_size / 1e6,
                               "macs": sum(multiply_accumulates(proto).values()),
                               "operators": operator_counts(proto)})
     log.info("opset %d: logits differ by at most %.2g on %d pictures", params.export.opset,

@@ -10,13 +10,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
-from stages.files.reading import read_bytes, read_json
+from stages.files.reading import read_bytes, read_csv, read_json
 from stages.measurement.system import describe_system
 from stages.reporting.confusions import (
     are_of_one_run,
@@ -28,13 +26,19 @@ from stages.reporting.confusions import (
 )
 from stages.reporting.pages import other_machine, require_one_run, write_page
 from stages.reporting.summary import read_confusion
-from stages.reporting.tables import recipe_table, training_sentence
+from stages.reporting.tables import (
+    float_nodes_told,
+    recipe_table,
+    search_sentence,
+    training_sentence,
+)
 
 log = logging.getLogger(__name__)
 
 HTML, MARKDOWN = Path("report.html"), Path("docs/report.md")
 METRICS, PLOTS, PREDICTIONS = Path("metrics"), Path("plots"), Path("data/predictions")
 FIGURES = ("accuracy_latency", "speedups", "latency_by_run", "confusion", "training", "collapse")
+PREDICTED = {"split", "position", "label", "predicted", "confidence"}  # as evaluate writes
 CLASSES, PAIRS, EXAMPLES = 15, 10, 8
 
 
@@ -46,6 +50,8 @@ def gather() -> dict[str, Any]:
     selected = summary["selected"]["variant"]
     evaluations = {name: read_json(METRICS / "evaluate" / f"{name}.json")
                    for name in summary["variants"]}
+    quantized = {name: read_json(METRICS / "quantize" / f"{name}.json")
+                 for name in params.quantize.variants}
     training = read_json(METRICS / "training" / "metrics.json")
     analysis = read_json(METRICS / "analysis.json")
     return {
@@ -57,6 +63,10 @@ def gather() -> dict[str, Any]:
         "recipes": recipe_table(analysis), "training": training,
         "training_told": training_sentence(training, read_json(METRICS / "training_time.json")),
         "evaluation": evaluations[REFERENCE],
+        "quantized": [{"name": name, "float_told": float_nodes_told(record), **record}
+                      for name, record in quantized.items()],
+        "searches": [search_sentence(name, record["search"])
+                     for name, record in quantized.items() if "search" in record],
         "classes": class_drops({name: row["by_class"] for name, row in evaluations.items()},
                                REFERENCE, selected, CLASSES),
         "pairs": confused_pairs(read_confusion(selected), read_confusion(REFERENCE), PAIRS)}
@@ -67,7 +77,10 @@ def illustrated(facts: dict[str, Any]) -> list[dict[str, Any]] | None:
     tables = [PREDICTIONS / f"{name}.csv" for name in (facts["selected"], REFERENCE)]
     if not all(path.is_file() for path in (*tables, IMAGES_FILE, SPLITS_FILE)):
         return None
-    dataset, wrong = load_dataset(), mistakes(*map(pd.read_csv, tables))
+    predictions = [read_csv(path) for path in tables]
+    if not all(set(table.columns) >= PREDICTED for table in predictions):
+        return None
+    dataset, wrong = load_dataset(), mistakes(*predictions)
     if not are_of_one_run(wrong, dataset, read_confusion(facts["selected"])):
         return None
     return with_examples(facts["pairs"], wrong, dataset, EXAMPLES)

@@ -39,9 +39,8 @@ CONF = Path("conf")
 MADE_BY = re.compile(r"^Made by `(.+)`, kept by", re.M)
 KEPT = ("params.yaml", "metrics/summary.json", "metrics/comparison.json", "metrics/system.json",
         "metrics/benchmark.json", "metrics/export.json", "metrics/analysis.json",
-        "metrics/training_time.json", "metrics/training/metrics.json", "plots/training.png",
-        "plots/confusion.png", "plots/latency_by_run.png", "plots/speedups.png",
-        "plots/accuracy_latency.png", "plots/collapse.png", "plots/latency_runs.csv",
+        "metrics/training_time.json", "metrics/training/metrics.json", "metrics/deploy.json",
+        "plots/latency_runs.csv", "plots/node_time.csv",
         "plots/end_to_end_runs.csv", "plots/offline_runs.csv", "plots/throughput.csv",
         "plots/layer_error.csv")
 CAPTIONS = {"accuracy_latency.png": "Accuracy against latency",
@@ -70,9 +69,11 @@ def keep_run(name: str, command: str | None) -> None:
     told = page.is_file() and MADE_BY.search(page.read_text(encoding="utf-8"))
     command = command or (told[1] if told else "dvc repro")
     kept = {"training.json" if path.parent.name == "training" else path.name: path
-            for path in map(Path, KEPT)}
-    kept |= {f"quantize_{variant}.json": METRICS / "quantize" / f"{variant}.json"
-             for variant in load_params("quantize.variants").quantize.variants}
+            for path in map(Path, (*KEPT, *(f"plots/{name}" for name in CAPTIONS)))}
+    params = load_params("quantize.variants", "variants")
+    kept |= {f"{stage}_{variant}.json": METRICS / stage / f"{variant}.json"
+             for stage, variants in (("quantize", params.quantize.variants),
+                                     ("evaluate", params.variants)) for variant in variants}
     contents = {target: read_bytes(source) for target, source in kept.items()}
     summary = read_json(METRICS / "summary.json")
     if (folder / "experiments.csv").is_file():
@@ -93,7 +94,7 @@ def keep_run(name: str, command: str | None) -> None:
     for target, content in contents.items():
         with replacing(folder / target) as partial:
             partial.write_bytes(content)
-    for old in folder.glob("quantize_*.json"):
+    for old in (*folder.glob("quantize_*.json"), *folder.glob("evaluate_*.json")):
         if old.name not in kept:
             old.unlink()
 

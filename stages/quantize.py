@@ -10,13 +10,11 @@ from stages.data.dataset import load_dataset
 from stages.files.atomic import replacing, write_json
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
+from stages.onnx_graph.names import FLOAT_FILE
 from stages.quantization.calibration import record as calibration_record
-from stages.quantization.recipe import check_recipe, record_recipe
 from stages.quantization.variant import write_variant
 
 log = logging.getLogger(__name__)
-
-SOURCE = Path("models/onnx_fp32.onnx")
 
 
 def main() -> None:
@@ -25,18 +23,16 @@ def main() -> None:
     variant = parser.parse_args().variant
     params = load_params("model", "quantize.max_drop_pp", f"quantize.variants.{variant}")
     recipe = params.quantize.variants[variant]
-    check_recipe(variant, recipe)
     target = Path(f"models/{variant}.onnx")
     with replacing(target) as partial:
-        record = write_variant(SOURCE, partial, recipe, params.model, load_dataset,
+        record = write_variant(FLOAT_FILE, partial, recipe, params.model, load_dataset(),
                                params.quantize.max_drop_pp)
-        record_recipe(partial, recipe, rounded=record.rounded, tuned=record.tuned)
         executed = executed_graph(partial)
     write_json(Path(f"metrics/calibration/{variant}.json"),
                calibration_record(recipe.calibration, record.positions, record.ranges))
     counts = operator_counts(executed)
     quantized, left = quantized_and_float(counts)
-    size_mb, source_mb = target.stat().st_size / 1e6, SOURCE.stat().st_size / 1e6
+    size_mb, source_mb = target.stat().st_size / 1e6, FLOAT_FILE.stat().st_size / 1e6
     told = {"search": record.search, "rounding": record.rounding, "qat": record.qat}
     write_json(Path(f"metrics/quantize/{variant}.json"), {
         "size_mb": size_mb, "size_ratio": size_mb / source_mb, "quantized_nodes": quantized,

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
@@ -33,16 +32,13 @@ def read_history() -> pd.DataFrame:
 
 def main() -> None:
     params = load_params("model", "quantize.max_drop_pp", "variants")
-    if REFERENCE not in params.variants:
-        raise UserError(f"variants: has no {REFERENCE}, which all others are compared with")
     evaluations = {name: read_json(METRICS / "evaluate" / f"{name}.json")
                    for name in params.variants}
     predictions = {name: read_csv(Path(f"data/predictions/{name}.csv"))
                    for name in params.variants}
-    sizes = {name: Path(path).stat().st_size / 1e6 for name, path in params.variants.items()}
     benchmark = read_json(METRICS / "benchmark.json")
     against = comparisons(predictions)
-    variants = summarize(evaluations, benchmark["variants"], predictions, sizes)
+    variants = summarize(evaluations, benchmark["variants"], predictions)
     candidates = {name: row for name, row in variants.items()
                   if name != REFERENCE and is_onnx(params.variants[name])}
     selected = select(candidates, against, params.quantize.max_drop_pp)

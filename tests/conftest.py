@@ -20,7 +20,7 @@ from hypothesis import settings
 from static_model import quantize_statically
 from synthetic import CLASSES, LITE0, lite0, make_dataset, model_params, random_model
 
-from stages.config.schema import Model, QuantizedVariant
+from stages.config.schema import Model, Recipe
 from stages.data.dataset import Dataset
 from stages.measurement.pinning import CAN_PIN, cores
 from stages.onnx_graph.export import export_onnx
@@ -76,8 +76,8 @@ def lite0_files(exported, dataset, tmp_path_factory) -> dict[str, Path]:
     _, params, proto = exported(LITE0, 32, 18)
     onnx.save(proto, files["fp32"])
     quantize_dynamically(files["fp32"], files["dynamic"],
-                         QuantizedVariant("dynamic", "QInt8", "QUInt8", False, "none", False))
+                         Recipe("dynamic", "QInt8", "QUInt8", False, "none", False))
     quantize_statically(files["fp32"], files["static"],
-                        QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False),
-                        params, dataset.pictures("calibration"))
+                        Recipe("static", "QInt8", "QUInt8", True, "minmax", False),
+                        params, dataset.view("calibration")[:])
     return files

@@ -2,18 +2,11 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 from inverted_residual import SIDE
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+from run_onnx import run
 
-
-class _Batch(CalibrationDataReader):
-
-    def __init__(self):
-        self.feeds = iter([{"input": pictures(8)}])
-
-    def get_next(self):
-        return next(self.feeds, None)
+from stages.quantization.calibration import FeedReader
 
 
 def pictures(count, channels=3):
@@ -24,13 +17,12 @@ def pictures(count, channels=3):
 def quantized(model, folder, activation_type=QuantType.QUInt8, **options):
     """`model` in QDQ form, weights per channel, and of 7 bits, whose sums are whole on any CPU."""
     onnx.save(model, folder / "float.onnx")
-    quantize_static(folder / "float.onnx", folder / "int8.onnx", _Batch(),
-                    quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-                    activation_type=activation_type, **options)
+    quantize_static(folder / "float.onnx", folder / "int8.onnx",
+                    FeedReader([{"input": pictures(8)}]), quant_format=QuantFormat.QDQ,
+                    per_channel=True, reduce_range=True, activation_type=activation_type,
+                    **options)
     return onnx.load(folder / "int8.onnx")
 
 
 def logits(model, batch):
-    session = onnxruntime.InferenceSession(model.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
-    return session.run(None, {"input": batch})[0]
+    return run(model, {"input": batch})[0]

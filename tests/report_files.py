@@ -44,7 +44,8 @@ def add_pictures(folder: Path, side: int = 8) -> None:
     np.save(folder / "data" / "images.npy", pictures)
     (folder / "data" / "splits.json").write_text(json.dumps({
         "name": "digits", "classes": classes, "labels": labels,
-        "splits": {"test": list(range(len(labels)))}}))
+        "splits": {"test": list(range(len(labels))), "train": [0], "validation": [0],
+                   "calibration": [0]}}))
 
 
 def edit_json(path: Path, change: Any) -> None:

@@ -16,6 +16,7 @@ from synthetic import make_dataset, model_params
 from stages import analyze
 from stages.data.dataset import load_dataset
 from stages.measurement.predictor import load_onnx, predict
+from stages.onnx_graph.names import FLOAT_FILE
 from stages.reporting.tables import recipe_table
 
 
@@ -26,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("models", "data", "metrics", "plots"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    onnx.save(network("SiLU"), analyze.SOURCE)
+    onnx.save(network("SiLU"), FLOAT_FILE)
     OmegaConf.save({"model": model_params(image_size=SIDE)}, "params.yaml")
     np.save("data/images.npy", dataset.images)
     Path("data/splits.json").write_text(json.dumps({
@@ -49,7 +50,7 @@ def test_what_the_cpu_cuts_off_is_a_recipe_of_its_own(folder, monkeypatch, cuts_
     analyze.main()
     accuracy = json.loads(Path("metrics/analysis.json").read_text())["accuracy"]
     dataset = load_dataset()
-    predicted = predict(load_onnx(analyze.SOURCE), dataset.view("validation"),
+    predicted = predict(load_onnx(FLOAT_FILE), dataset.view("validation"),
                         model_params(image_size=SIDE)).argmax(axis=1)
     assert accuracy["float"] == np.mean(predicted == dataset.labels_of("validation"))
     own = [analyze.CUT_OFF] if cuts_off else []
@@ -73,23 +74,23 @@ def test_rounding_by_channel_leaves_less_noise_and_is_told_as_such(folder):
 
 
 def test_without_a_float_model(folder):
-    analyze.SOURCE.unlink()
+    FLOAT_FILE.unlink()
     assert refusal(analyze.main) == "models/onnx_fp32.onnx: no such file; run 'dvc repro export'"
 
 
 def test_a_file_that_is_no_model(folder):
-    analyze.SOURCE.write_bytes(b"no model")
+    FLOAT_FILE.write_bytes(b"no model")
     assert "not an ONNX model" in refusal(analyze.main)
 
 
 def test_layers_that_are_not_taken_apart_are_told(folder, caplog):
-    model = onnx.load(analyze.SOURCE)
+    model = onnx.load(FLOAT_FILE)
     output = model.graph.output[0]
     model.graph.initializer.append(numpy_helper.from_array(np.eye(WIDE, dtype=np.float32), "mix"))
     model.graph.node.append(onnx.helper.make_node("MatMul", [output.name, "mix"], ["mixed"],
                                                   name="mixed"))
     output.name = "mixed"
-    onnx.save(model, analyze.SOURCE)
+    onnx.save(model, FLOAT_FILE)
     analyze.main()
     assert "MatMul layers (1)" in caplog.text
     analysis = json.loads(Path("metrics/analysis.json").read_text())

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from refusals import refusal
+from run_onnx import run
 from static_model import quantize_statically
 from synthetic import CLASSES, logits_of, make_dataset, model_params, random_batch, random_model
 
-from stages.config.schema import QatRecipe, QuantizedVariant
+from stages.config.schema import QatRecipe, Recipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import model_input
 from stages.model.build import build_model
@@ -27,7 +27,7 @@ from stages.onnx_graph.names import INPUT
 from stages.quantization.variant import write_variant
 
 SIDE = 32
-STATIC = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False)
+STATIC = Recipe("static", "QInt8", "QUInt8", True, "minmax", False)
 # The power of what INT8 changes in the logits is below a hundredth of theirs; transformers lose
 # more (seen: test_vit 11 dB, resnet18 30, test_convnext 29, mobilenet_v3_small 46).
 LEAST_SNR_DB = {"vit": 8.0, "": 20.0}
@@ -56,10 +56,8 @@ def export(library, name, opset):
     return model, params, export_onnx(model, params, CLASSES, opset)
 
 
-def run(model, batch):
-    content = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(
-        None, {INPUT: batch})[0]
+def logits(model, batch):
+    return run(model, {INPUT: batch})[0]
 
 
 def least_snr_db(name):
@@ -73,7 +71,7 @@ def test_prepared_graph_says_what_pytorch_says_and_is_prepared_once(library, nam
         batch = random_batch(count, SIDE, seed=count)
         expected = logits_of(model, batch)
         assert np.ptp(expected) > 0.1 * np.abs(expected).max(), "classes that are all alike"
-        np.testing.assert_allclose(run(proto.SerializeToString(), batch), expected,
+        np.testing.assert_allclose(logits(proto, batch), expected,
                                    atol=1e-4 * np.abs(expected).max())
     once = clean(proto)
     assert clean(once).SerializeToString() == once.SerializeToString()
@@ -87,9 +85,9 @@ def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(tmp_path, 
     source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
     onnx.save(proto, source)
     dataset = make_dataset(40)
-    quantize_statically(source, target, STATIC, params, dataset.pictures("train"))
-    batch = model_input(dataset.pictures("validation"), params)
-    assert signal_to_noise_db(run(source, batch), run(target, batch)) > least_snr_db(name)
+    quantize_statically(source, target, STATIC, params, dataset.view("train")[:])
+    batch = model_input(dataset.view("validation")[:], params)
+    assert signal_to_noise_db(logits(source, batch), logits(target, batch)) > least_snr_db(name)
     executed = executed_graph(target)
     quantized, in_float = quantized_and_float(operator_counts(executed))
     weighted = sum(node.op_type in ("Conv", "Gemm", "MatMul") for node in proto.graph.node)
@@ -110,7 +108,7 @@ def test_convolutional_families_are_fine_tuned(tmp_path, library, name, opset):
     onnx.save(proto, source)
     dataset = make_dataset(80)
     record = write_variant(source, target, replace(STATIC, qat=QatRecipe(8, 16, 1e-3, 0)), params,
-                           lambda: dataset, 100.0)
+                           dataset, 100.0)
     assert record.qat["last_loss"] < record.qat["first_loss"]
 
 
@@ -121,7 +119,7 @@ def test_a_family_that_can_not_be_fine_tuned_is_quantized_as_it_is(tmp_path, cap
     dataset = make_dataset(40)
     for recipe, target in ((replace(STATIC, qat=QatRecipe(2, 4, 1e-3, 0)), tuned),
                            (STATIC, plain)):
-        record = write_variant(source, target, recipe, params, lambda: dataset, 100.0)
+        record = write_variant(source, target, recipe, params, dataset, 100.0)
         assert record.qat.get("kept", False) is False
     assert tuned.read_bytes() == plain.read_bytes()
     told = [message for message in caplog.messages if message.startswith("qat: operator")]
@@ -136,13 +134,13 @@ def test_mixed_precision_of_another_family(tmp_path, library, name):
     _, params, proto = export(library, name, 18)
     source, target = tmp_path / "float.onnx", tmp_path / "mixed.onnx"
     onnx.save(proto, source)
-    recipe = QuantizedVariant("mixed", "QInt8", "QUInt8", True, "minmax", False, max_drop_pp=0.0)
+    recipe = Recipe("mixed", "QInt8", "QUInt8", True, "minmax", False, max_drop_pp=0.0)
     dataset = make_dataset(80)
-    record = write_variant(source, target, recipe, params, lambda: dataset, 100.0).search
+    record = write_variant(source, target, recipe, params, dataset, 100.0).search
     assert record["steps"][-1]["drop_pp"] <= 0 or len(record["kept_in_float"]) == len(
         record["sensitivity"])
-    batch = model_input(dataset.pictures("validation"), params)
-    assert signal_to_noise_db(run(source, batch), run(target, batch)) > least_snr_db(name)
+    batch = model_input(dataset.view("validation")[:], params)
+    assert signal_to_noise_db(logits(source, batch), logits(target, batch)) > least_snr_db(name)
 
 
 @pytest.mark.parametrize(("library", "name", "size"), [("timm", "test_vit", 48),

@@ -32,7 +32,10 @@ def commit(folder, branch, model, parameters, limit):
     """An experiment as a branch: its parameters and metrics."""
     variants = {name: {"accuracy": 0.9 + 0.01 * index, "validation_accuracy": 0.8,
                        "latency_p50_ms": 4.0 / (index + 1), "throughput_img_s": 100.0,
-                       "size_mb": 10.0}
+                       "size_mb": 10.0,
+                       **{f"speedup_{measure}{end}": 1.0 + shift
+                          for measure in ("latency", "throughput")
+                          for end, shift in (("", 0.5), ("_ci95_low", 0.25), ("_ci95_high", 1))}}
                 for index, name in enumerate(VARIANTS)}
     write(folder / "params.yaml", yaml.safe_dump({"model": {"name": model, "image_size": 64,
                                                                    "limit": limit}}))
@@ -78,6 +81,9 @@ def test_table_has_a_row_for_each_experiment(repository):
     assert set(rows["int8_static test accuracy, %"]) == {91}
     assert set(rows["int8_static validation accuracy, %"]) == {80}
     assert set(rows["onnx_fp32 ms"]) == {4}
+    assert set(rows["int8_static speed-up"]) == {"1.50 (1.25 to 2.00)"}
+    assert set(rows["int8_static speed-up in batches"]) == {"1.50 (1.25 to 2.00)"}
+    assert "onnx_fp32 speed-up" not in rows
     page = (folder / "README.md").read_text()
     assert page.startswith("# models\n\nMade by `python -m stages.compare models --by model.name "
                            "small large`;")

@@ -11,12 +11,12 @@ from synthetic import make_dataset
 from tiny_model import tiny_body
 
 from stages import deploy, report
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.deploy import calibrated_on
 from stages.deployment.metadata import sha256_of_value
 from stages.measurement.saturation import RECIPE_KEY
 
-STATIC = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False)
+STATIC = Recipe("static", "QInt8", "QUInt8", True, "minmax", False)
 
 
 @pytest.mark.parametrize("count", [None, 5])
@@ -29,7 +29,7 @@ def test_pictures_of_calibration(count):
 
 
 def test_dynamic_quantization_saw_no_pictures():
-    assert calibrated_on(QuantizedVariant("dynamic", "QInt8", "QUInt8", False, "none", False),
+    assert calibrated_on(Recipe("dynamic", "QInt8", "QUInt8", False, "none", False),
                          make_dataset()) == {"images": 0}
 
 
@@ -58,6 +58,18 @@ def test_a_variant_of_a_recipe_that_params_lack_is_told(tmp_path, monkeypatch):
     del params.quantize.variants[name]
     OmegaConf.save(params, "params.yaml")
     assert refusal(deploy.main).endswith(f"quantize.variants has no {name}; name it there")
+
+
+@pytest.mark.parametrize("content", [None, b"no model"])
+def test_a_missing_or_damaged_model_is_told(tmp_path, monkeypatch, content):
+    copy_metrics(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "models" / f"{selected_in(tmp_path)}.onnx"
+    path.parent.mkdir()
+    if content:
+        path.write_bytes(content)
+    assert f"{path.relative_to(tmp_path)}: {'not an ONNX' if content else 'no such'}" in refusal(
+        deploy.main)
 
 
 def test_a_reference_that_params_lack_is_told(tmp_path, monkeypatch):

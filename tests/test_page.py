@@ -142,6 +142,16 @@ def test_pictures_of_mistakes(folder, monkeypatch):
     assert "base64" not in markdown
 
 
+def test_no_pictures_by_a_foreign_table(folder, monkeypatch):
+    add_pictures(folder)
+    path = folder / "data" / "predictions" / f"{selected_in(folder)}.csv"
+    path.write_text("a,b\n1,2\n")
+    html, _ = write_pages(folder, monkeypatch)
+    assert "The pictures are not here" in html
+    path.write_text("")
+    assert "not valid CSV" in refusal(page.main)
+
+
 def test_no_pictures_of_another_run(folder, monkeypatch):
     add_pictures(folder)
     predictions = folder / "data" / "predictions"

@@ -88,10 +88,10 @@ def test_the_same_to_the_last_bit_when_made_again(repository):
 
 def test_a_model_unlike_pytorchs_is_not_kept(repository, monkeypatch):
     monkeypatch.chdir(repository)
-    before, parity = export.ONNX_FILE.read_bytes(), export.parity
+    before, parity = export.FLOAT_FILE.read_bytes(), export.parity
     monkeypatch.setattr(export, "parity", lambda *logits: {**parity(*logits), "max_abs_diff": 1.0})
     assert "logits differ from PyTorch's by 1 " in refusal(export.main)
-    assert export.ONNX_FILE.read_bytes() == before
+    assert export.FLOAT_FILE.read_bytes() == before
     assert not list(Path("models").glob("*.partial"))
 
 

@@ -96,7 +96,7 @@ def test_cifar10_keeps_its_test_split(archive, monkeypatch):
     splits = json.loads((archive.parent / "splits.json").read_text())["splits"]
     assert splits["test"] == list(range(40, 48))
     dataset = load_dataset(archive.parent / "images.npy", archive.parent / "splits.json")
-    np.testing.assert_array_equal(dataset.pictures("test"), batches["test_batch"])
+    np.testing.assert_array_equal(dataset.view("test")[:], batches["test_batch"])
 
 
 def test_a_copy_of_a_test_picture_among_those_for_calibration_is_refused(archive):

@@ -33,6 +33,7 @@ def test_page_of_a_run(folder):
     assert publish.table_of(folder) in page
     assert {path.name for path in folder.glob("quantize_*")} == {
         f"quantize_int8_{kind}.json" for kind in ("dynamic", "static", "qat", "mixed")}
+    assert len(list(folder.glob("evaluate_*.json"))) == 6
     for name in publish.CAPTIONS:
         assert f"]({name})" in page
         assert (folder / name).is_file()
@@ -86,11 +87,13 @@ def test_the_command_is_kept_unless_another_is_told(folder):
 
 def test_recipes_of_variants_that_the_run_has_no_more_are_not_kept(folder):
     publish.keep_run("run", None)
-    (folder / "quantize_int8_old.json").write_text("{}")
+    for stage in ("quantize", "evaluate"):
+        (folder / f"{stage}_int8_old.json").write_text("{}")
     (publish.METRICS / "quantize" / "int8_stale.json").write_text("{}")
     publish.keep_run("run", None)
     assert {path.name for path in folder.glob("quantize_*")} == {
         f"quantize_int8_{kind}.json" for kind in ("dynamic", "static", "qat", "mixed")}
+    assert not (folder / "evaluate_int8_old.json").exists()
 
 
 def write_pages():

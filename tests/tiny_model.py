@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization import quantize_static as ort_quantize_static
 
 from stages.config.schema import Model
@@ -14,6 +14,7 @@ from stages.deployment import golden
 from stages.deployment.metadata import describe
 from stages.deployment.wrap import wrap
 from stages.measurement.session import open_session
+from stages.quantization.calibration import FeedReader
 
 CLASSES = ["left", "middle", "right"]
 SIDE, RESOLUTION, CHANNELS = 16, 12, 8
@@ -44,21 +45,13 @@ def tiny_body(opset: int = 18, seed: int = 0) -> onnx.ModelProto:
     return helper.make_model_gen_version(graph, opset_imports=[helper.make_opsetid("", opset)])
 
 
-class _Batch(CalibrationDataReader):
-    def __init__(self) -> None:
-        self.left = [{"input": np.random.default_rng(0).standard_normal(
-            (8, 3, SIDE, SIDE)).astype(np.float32)}]
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return self.left.pop() if self.left else None
-
-
 def write_body(folder: Path, kind: str, opset: int = 18) -> Path:
     """The tiny model as one of BODIES in `folder`."""
     source, target = folder / "float.onnx", folder / f"{kind}.onnx"
     onnx.save(tiny_body(opset), source)
     if kind == "static":
-        ort_quantize_static(source, target, _Batch(), per_channel=True)
+        batch = np.random.default_rng(0).standard_normal((8, 3, SIDE, SIDE)).astype(np.float32)
+        ort_quantize_static(source, target, FeedReader([{"input": batch}]), per_channel=True)
     elif kind == "dynamic":
         quantize_dynamic(source, target, weight_type=QuantType.QInt8)
     return target

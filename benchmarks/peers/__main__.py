@@ -9,39 +9,34 @@ a run takes the place of an earlier one of the same model, size, data and CPU. A
 a line of the table.
 """
 
-import argparse
 import importlib.metadata
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.arguments import command_line
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
 from benchmarks.peers.subject import fresh_model, own_experiment
-from benchmarks.peers.table import pages, section, title
-from benchmarks.raw_data import measured_before
+from benchmarks.peers.table import section, title
+from benchmarks.raw_data import measured_before, publish, told_each
 from benchmarks.untrained import PRESETS
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
-from stages.files.atomic import write_json
 from stages.measurement.predictor import model_input
 from stages.measurement.system import describe_system
-from stages.reporting.blocks import write_block
 
 RAW = Path("docs/peers.json")
 PACKAGES = ("onnxruntime", "nncf", "openvino")
 
 
-def publish(run: dict[str, Any], raw: Path) -> None:
+def add(run: dict[str, Any], raw: Path) -> None:
     """Put `run` among those of the file `raw`, and all tables into the page beside it."""
-    page = raw.with_suffix(".md")
-    runs = measured_before(raw)
-    runs.pop(title(run), None)
-    runs[title(run)] = run
-    write_json(raw, runs)
-    write_block(page, "peers", pages(runs))
+    publish(raw, raw.with_suffix(".md"), "peers", {**measured_before(raw), title(run): run},
+            partial(told_each, section))
 
 
 def installed(packages: tuple[str, ...]) -> dict[str, str]:
@@ -52,8 +47,7 @@ def installed(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, prog="python -m benchmarks.peers")
     parser.add_argument("--model", choices=sorted(path.stem for path in PRESETS.glob("*.yaml")),
                         help="a model of conf/model as it starts out, for its speed alone "
                              "(default: the models of the present experiment)")
@@ -77,7 +71,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         subject = fresh_model(options.model, changes, dataset, Path(folder)) if options.model \
             else own_experiment()
-        calibration = model_input(dataset.pictures("calibration"), subject.params)
+        calibration = model_input(dataset.view("calibration")[:], subject.params)
         entrants = gather(subject, calibration, Path(folder))
         models = measured(entrants, subject.params, dataset,
                           options.pictures if subject.trained else None, options.rounds)
@@ -88,7 +82,7 @@ def main() -> None:
            "test_images": min(options.pictures, len(dataset.splits["test"])),
            "rounds": options.rounds, "system": describe_system(),
            "packages": installed(PACKAGES), "models": models}
-    publish(run, options.output)
+    add(run, options.output)
     sys.stdout.write(section(run))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.peers.entrants import Entrant
 from benchmarks.peers.subject import FLOAT
 from benchmarks.peers.table import BATCH_SIZE, SEVERAL, SINGLE
-from benchmarks.rounds import milliseconds
+from benchmarks.rounds import model_milliseconds
 from stages.config.schema import Model
 from stages.data.dataset import Dataset, PictureView, evenly
 from stages.measurement.accuracy import accuracy_interval, compare
@@ -52,6 +52,6 @@ def measured(entrants: dict[str, Entrant], model: Model, dataset: Dataset, pictu
     inputs = model_input(dataset.images[np.resize(evenly(split, TIMED), TIMED)], model)
     for series, batch_size in ((SINGLE, 1), (SEVERAL, BATCH_SIZE)):
         log.info("timing batches of %d, %d rounds of %d models", batch_size, rounds, len(runs))
-        for name, times in milliseconds(runs, inputs, batch_size, rounds).items():
+        for name, times in model_milliseconds(runs, inputs, batch_size, rounds).items():
             found[name][series] = times
     return found

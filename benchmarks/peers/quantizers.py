@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization import QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from stages.quantization.calibration import FeedReader
 
 # In the folder that is handed over: the float model, and its calibration input, float32
 # (n, 3, S, S), preprocessed.
@@ -22,17 +24,14 @@ SOURCE, CALIBRATION = "source.onnx", "calibration.npy"
 BATCH = 16
 
 
-class _Reader(CalibrationDataReader):
-    def __init__(self, name: str, inputs: np.ndarray) -> None:
-        self._feeds = ({name: inputs[start:start + BATCH]}
-                       for start in range(0, len(inputs), BATCH))
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._feeds, None)
-
-
 def _input_name(source: Path) -> str:
     return onnx.load(source).graph.input[0].name
+
+
+def _reader(source: Path, inputs: np.ndarray) -> FeedReader:
+    name = _input_name(source)
+    return FeedReader({name: inputs[start:start + BATCH]}
+                      for start in range(0, len(inputs), BATCH))
 
 
 def _preprocessed(source: Path) -> Path:
@@ -43,7 +42,7 @@ def _preprocessed(source: Path) -> Path:
 
 def ort_static(source: Path, inputs: np.ndarray, target: Path) -> None:
     """ONNX Runtime's static quantization."""
-    quantize_static(source, target, _Reader(_input_name(source), inputs))
+    quantize_static(source, target, _reader(source, inputs))
 
 
 def ort_static_preprocessed(source: Path, inputs: np.ndarray, target: Path) -> None:
@@ -53,7 +52,7 @@ def ort_static_preprocessed(source: Path, inputs: np.ndarray, target: Path) -> N
 
 def ort_static_tuned(source: Path, inputs: np.ndarray, target: Path) -> None:
     """The same with the types and scales of int8_static: what settings alone do."""
-    quantize_static(_preprocessed(source), target, _Reader(_input_name(source), inputs),
+    quantize_static(_preprocessed(source), target, _reader(source, inputs),
                     per_channel=True, activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8)
 

@@ -10,7 +10,6 @@ from stages.config.params import load_params
 from stages.config.schema import Model
 from stages.data.dataset import Dataset
 from stages.onnx_graph.export import export_onnx
-from stages.quantization.recipe import record_recipe
 from stages.quantization.source import load_float_model
 from stages.quantization.variant import write_variant
 
@@ -60,7 +59,5 @@ def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folde
     pictures = dataset.view("calibration")
     onnx.save(export_onnx(untrained(params, pictures[:STATISTICS], len(dataset.classes)), params,
                           dataset.classes, OPSET), models[FLOAT])
-    record = write_variant(models[FLOAT], models["int8_static"], recipe, params, lambda: dataset,
-                           100.0)
-    record_recipe(models["int8_static"], recipe, rounded=record.rounded, tuned=record.tuned)
+    write_variant(models[FLOAT], models["int8_static"], recipe, params, dataset, 100.0)
     return Subject(params, models, trained=False)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.subject import FLOAT
-from benchmarks.rounds import ratio
+from benchmarks.rounds import ratio, ratio_cell
 from stages.reporting.tables import cpu_label
 
 # Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
@@ -45,11 +45,6 @@ def title(run: Run) -> str:
             f"{cpu_label(run['system']['cpu'])}")
 
 
-def pages(runs: dict[str, Run]) -> str:
-    """The tables of all runs, which stand by their titles, one below the other."""
-    return "\n".join(map(section, runs.values()))
-
-
 def section(run: Run) -> str:
     """The table of one run, with what it was measured on above and the comparison below."""
     models, cpu = run["models"], run["system"]["cpu"]
@@ -69,8 +64,8 @@ def _row(name: str, model: dict[str, Any], reference: dict[str, Any]) -> str:
         return f"| {name} | failed: {model['failed'].replace('|', '/')} | | | | | | | |\n"
     label = f"**{name}**" if model["kind"] == "ours" else name
     single, several = model[SINGLE], model[SEVERAL]
-    ratios = " | ".join("{:.2f}× ({:.2f} to {:.2f})".format(
-        *ratio(reference[series], model[series])) for series in (SINGLE, SEVERAL))
+    ratios = " | ".join(ratio_cell(reference[series], model[series])
+                        for series in (SINGLE, SEVERAL))
     return (f"| {label} | {model['run_by']} | {_accuracy(model)} | {model['size_mb']:.2f} MB "
             f"| {np.median(single):.2f} / {np.percentile(single, 90):.2f} ms "
             f"| {1e3 * BATCH_SIZE / np.median(several):.0f} images/s | {ratios} |\n")

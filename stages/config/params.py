@@ -10,7 +10,8 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from stages.config.errors import UserError
-from stages.config.schema import Params
+from stages.config.recipes import check_recipe
+from stages.config.schema import REFERENCE, Params
 
 PARAMS_FILE = Path("params.yaml")
 ABSENT = object()
@@ -19,10 +20,12 @@ ABSENT = object()
 def load_params(*keys: str, path: Path = PARAMS_FILE) -> Params:
     """Read `keys` of the parameter file, sections or parts of one; all else stays unset.
 
-    A stage names just what it declares in dvc.yaml, so it can't read what DVC does not track.
+    A stage names just what it declares in dvc.yaml, so it can't use what DVC does not track. The
+    whole file is checked all the same: a mistake in what a later stage reads ends the first.
 
     Raises:
-        UserError: unreadable file, unknown key, wrong type, value out of range, missing value.
+        UserError: unreadable file, unknown key, wrong type, value out of range, missing value, a
+            recipe of values that contradict each other, no variant to compare with.
     """
     try:
         raw = OmegaConf.load(path)
@@ -36,49 +39,46 @@ def load_params(*keys: str, path: Path = PARAMS_FILE) -> Params:
         raise UserError(f"{path}: must hold sections with keys, not a list")
     if unknown := [key for key in raw if key not in Params.__dataclass_fields__]:
         raise UserError(f"{path}: unknown section '{unknown[0]}'{_hint(str(unknown[0]), Params)}")
-    try:
-        params = OmegaConf.structured(Params)
-        for key in keys:
-            value = OmegaConf.select(raw, key, default=ABSENT)
-            if value is ABSENT or (value is None and "." not in key):
-                raise UserError(f"{path}: {key}: is missing{_known(raw, key)}")
-            _check_names(raw, key, path)
-            if OmegaConf.is_config(value):
-                value = OmegaConf.to_container(value, resolve=True)
-            wanted = OmegaConf.create()
-            OmegaConf.update(wanted, key, value)
-            params = OmegaConf.merge(params, wanted)
-        for key in keys:
-            _check(key, OmegaConf.select(params, key), path, _rule(key))
-    except ConfigKeyError as error:
-        raise UserError(f"{path}: unknown key '{error.full_key}'"
-                        f"{_hint(str(error.key), error.object_type)}") from None
-    except OmegaConfBaseException as error:
-        raise UserError(f"{path}: {error.full_key or key}: {_one_line(error)}") from None
+    whole = _checked(raw, path)
+    params = OmegaConf.structured(Params)
+    for key in keys:
+        value = OmegaConf.select(raw, key, default=ABSENT)
+        if value is ABSENT or (value is None and "." not in key):
+            raise UserError(f"{path}: {key}: is missing{_known(raw, key)}")
+        wanted = OmegaConf.create()
+        OmegaConf.update(wanted, key, OmegaConf.select(whole, key))
+        params = OmegaConf.merge(params, wanted)
     return params
 
 
-def _check_names(raw: DictConfig, key: str, path: Path) -> None:
-    """Find a misspelt key also where a stage reads but a part of its section."""
-    section = key.partition(".")[0]
-    kind = Params.__dataclass_fields__[section].type
-    if is_dataclass(kind) and isinstance(raw[section], DictConfig):
-        for name in raw[section]:
-            if name not in kind.__dataclass_fields__:
-                raise UserError(f"{path}: unknown key '{section}.{name}'{_hint(str(name), kind)}")
+def _checked(raw: DictConfig, path: Path) -> DictConfig:
+    """All sections of the file, of the types, in the ranges and among the choices of the schema."""
+    whole = OmegaConf.structured(Params)
+    for section in raw:
+        try:
+            value = raw[section]
+            if value is None:  # as if it were not there
+                continue
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True)
+            whole = OmegaConf.merge(whole, {section: value})
+        except ConfigKeyError as error:
+            raise UserError(f"{path}: unknown key '{error.full_key}'"
+                            f"{_hint(str(error.key), error.object_type)}") from None
+        except OmegaConfBaseException as error:
+            raise UserError(f"{path}: {error.full_key or section}: {_one_line(error)}") from None
+        _check(section, whole[section], path)
+    if not OmegaConf.is_missing(whole, "variants") and REFERENCE not in whole.variants:
+        raise UserError(f"{path}: variants: has no {REFERENCE}, which all others are compared with")
+    if not OmegaConf.is_missing(whole.quantize, "variants"):
+        for name, recipe in whole.quantize.variants.items():
+            check_recipe(f"{path}: quantize.variants.{name}", recipe)
+    return whole
 
 
 def _known(raw: DictConfig, key: str) -> str:
     parent = OmegaConf.select(raw, key.rpartition(".")[0]) if "." in key else raw
     return f"; known are {', '.join(map(str, parent))}" if isinstance(parent, DictConfig) else ""
-
-
-def _rule(key: str) -> Any:
-    """The schema's range or choices for the leaf `key` of a section."""
-    section, _, name = key.partition(".")
-    kind = Params.__dataclass_fields__[section].type
-    return kind.__dataclass_fields__[name].metadata if is_dataclass(kind) and \
-        name in kind.__dataclass_fields__ else {}
 
 
 def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:

@@ -77,7 +77,7 @@ class QatRecipe:
 
 
 @dataclass
-class QuantizedVariant:
+class Recipe:
     method: str = choice("dynamic", "static", "mixed")
     weight_type: str = choice("QInt8", "QUInt8")
     activation_type: str = choice("QInt8", "QUInt8")
@@ -98,7 +98,7 @@ class QuantizedVariant:
 @dataclass
 class Quantize:
     max_drop_pp: float = number(0.0, 100.0)
-    variants: dict[str, QuantizedVariant] = field(default=MISSING)
+    variants: dict[str, Recipe] = field(default=MISSING)
 
 
 @dataclass

@@ -7,6 +7,7 @@ name points outside, a link, and more bytes than the archive can honestly hold a
 import lzma
 import os
 import re
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -155,8 +156,7 @@ def _read_declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 def _is_special(mode: int) -> bool:
     """Whether Unix `mode` is neither a plain file nor a folder; zips made elsewhere have none."""
-    kind = mode & 0o170000
-    return kind not in (0, 0o100000, 0o040000)
+    return stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR)
 
 
 def _safe_parts(entry: _Entry, path: Path) -> tuple[str, ...]:

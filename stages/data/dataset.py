@@ -14,6 +14,7 @@ from stages.files.atomic import replacing, write_json
 
 IMAGES_FILE = Path("data/images.npy")
 SPLITS_FILE = Path("data/splits.json")
+SPLIT_NAMES = ("train", "validation", "test", "calibration")
 
 
 @dataclass
@@ -44,10 +45,6 @@ class Dataset:
     images: np.ndarray
     labels: np.ndarray
     splits: dict[str, np.ndarray]
-
-    def pictures(self, split: str) -> np.ndarray:
-        """The pictures of `split`, read into memory: uint8, shape (n, H, W, 3)."""
-        return self.images[self.splits[split]]
 
     def view(self, split: str) -> PictureView:
         """The pictures of `split`, of which only what is sliced is read into memory."""
@@ -106,6 +103,7 @@ def load_dataset(images: Path = IMAGES_FILE, splits: Path = SPLITS_FILE) -> Data
                  and dataset.images.shape[3] == 3
                  and dataset.labels.shape == dataset.images.shape[:1]
                  and 0 <= dataset.labels.min() <= dataset.labels.max() < len(dataset.classes)
+                 and dataset.splits.keys() == set(SPLIT_NAMES)
                  and all(len(part) and 0 <= part.min() <= part.max() < len(dataset.labels)
                          for part in dataset.splits.values()))
     except (ValueError, KeyError, TypeError, AttributeError, EOFError):

@@ -8,10 +8,9 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from stages.config.errors import UserError
+from stages.data.dataset import SPLIT_NAMES
 
 log = logging.getLogger(__name__)
-
-SPLIT_NAMES = ("train", "validation", "test", "calibration")
 
 
 def split(labels: np.ndarray, is_test: np.ndarray | None, classes: list[str], *,

@@ -14,16 +14,13 @@ import onnx
 
 from stages.deployment.runtime import FORMAT, FORMAT_KEY, JSON_KEYS
 
-CHUNK = 1 << 20
-
 
 def sha256_of_files(*paths: Path) -> str:
     """SHA-256 of the contents of `paths`, one after the other."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
-            while block := file.read(CHUNK):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 

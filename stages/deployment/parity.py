@@ -1,6 +1,6 @@
 """How far the model with its preprocessing in the graph is from the pipeline's own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,8 @@ def grey_level_difference(batches: Iterable[np.ndarray], params: Model) -> float
                for batch in batches)
 
 
-def prediction_difference(model: DeployedModel, pictures: np.ndarray, expected: pd.DataFrame
-                          ) -> dict[str, Any]:
+def prediction_difference(model: DeployedModel, pictures: Sequence[np.ndarray],
+                          expected: pd.DataFrame) -> dict[str, Any]:
     """Compare with what evaluate wrote of the same uint8 pictures (n, H, W, 3).
 
     `expected` has columns label, predicted and confidence, a row for each picture. The batches are

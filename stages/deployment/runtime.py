@@ -10,7 +10,7 @@ import onnxruntime
 
 from stages.config.errors import UserError
 from stages.measurement.saturation import warn_if_saturating
-from stages.measurement.session import open_session
+from stages.measurement.session import metadata_of, open_session
 
 PICTURES = "pictures"
 LOGITS, PROBABILITIES, CLASS_INDEX = OUTPUTS = ("logits", "probabilities", "class_index")
@@ -59,11 +59,7 @@ def load_deployed(path: Path) -> DeployedModel:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     session = open_session(path)
-    try:
-        metadata = session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: its metadata can't be read ({error})") from None
-    model = DeployedModel(session, decoded(metadata, path))
+    model = DeployedModel(session, decoded(metadata_of(session, path), path))
     if ([(value.name, value.type) for value in session.get_inputs()]
             != [(PICTURES, "tensor(uint8)")]
             or [value.name for value in session.get_outputs()] != list(OUTPUTS)

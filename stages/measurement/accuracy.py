@@ -73,6 +73,10 @@ class Comparison:
         spread = np.sqrt(self.lost + self.gained + 1 - difference**2 / total)
         return float(100 * (difference + norm.ppf(confidence) * spread) / total)
 
+    def drop(self) -> dict[str, float]:
+        """The drop and its upper bound at 95 %, in percentage points, as metrics have them."""
+        return {"drop_pp": self.drop_pp, "drop_upper_pp": self.drop_upper_pp()}
+
     def drop_interval_pp(self) -> tuple[float, float]:
         """Two-sided 95 % interval of the drop, in percentage points; each end as the bound above.
         """
@@ -86,6 +90,12 @@ def pictures_needed(max_drop_pp: float, confidence: float = 0.95) -> float:
     That of `Comparison.drop_upper_pp` without a flip; infinite for a bound of zero.
     """
     return max(1, np.ceil(100 * norm.ppf(confidence) / max_drop_pp) - 2) if max_drop_pp else np.inf
+
+
+def pictures_told(max_drop_pp: float) -> str:
+    """How many pictures that takes, as the end of a sentence."""
+    needed = pictures_needed(max_drop_pp)
+    return f"which takes {needed:.0f}" if np.isfinite(needed) else "which no number of them can"
 
 
 def compare(labels: np.ndarray, reference: np.ndarray, predicted: np.ndarray) -> Comparison:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.config.errors import UserError
-from stages.config.schema import REFERENCE, Model, Params
+from stages.config.schema import Model, Params
 from stages.measurement.scenarios import Contender
 from stages.measurement.session import (
     CPU,
@@ -33,12 +33,9 @@ def contenders(params: Params) -> dict[str, Contender]:
     refuses, and `benchmark.torch_modes` adds torch_<mode>.
 
     Raises:
-        UserError: there is no reference to compare with; the CPU's provider is not the first; a
-            provider that is not installed or refuses every model; no C++ compiler for
-            torch.compile.
+        UserError: the CPU's provider is not the first; a provider that is not installed or refuses
+            every model; no C++ compiler for torch.compile.
     """
-    if REFERENCE not in params.variants:
-        raise UserError(f"variants: has no {REFERENCE}, which all others are compared with")
     first, *further = params.benchmark.providers
     if first != CPU:
         raise UserError(f"benchmark.providers: the first is {first}, and must be {CPU}, which "

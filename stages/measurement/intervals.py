@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binom, norm, t
+from scipy.stats import norm, quantile_test, t
 
 from stages.config.errors import UserError
 
@@ -36,15 +36,12 @@ def require_runs(percentiles: Sequence[int], runs: int) -> None:
 def percentile_interval(values: np.ndarray, percentile: int) -> tuple[float, float, float]:
     """The percentile of `values`, shape (n,), and both ends of its 95 % interval.
 
-    Makes no assumption on how times are spread, but that runs do not depend on each other.
-    Source: W. J. Conover, Practical Nonparametric Statistics: the interval ends at two order
-    statistics, chosen by the binomial number of runs below the percentile.
+    Makes no assumption on how times are spread, but that runs do not depend on each other: the
+    interval ends at two of `values`, chosen by the binomial number of runs below the percentile.
+    Source: W. J. Conover, Practical Nonparametric Statistics.
     """
-    share, tail = percentile / 100, (1 - CONFIDENCE) / 2
-    low = int(binom.ppf(tail, len(values), share))  # ranks from 1
-    high = int(binom.ppf(1 - tail, len(values), share)) + 1
-    ordered = np.sort(values)
-    return float(np.percentile(values, percentile)), ordered[low - 1], ordered[high - 1]
+    ends = quantile_test(values, p=percentile / 100).confidence_interval(CONFIDENCE)
+    return float(np.percentile(values, percentile)), float(ends.low), float(ends.high)
 
 
 def ratio_interval(reference: Passes, times: Passes) -> tuple[float, float, float]:

@@ -5,10 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 
-from stages.measurement.session import CPU, QUIET, thread_count
+from stages.measurement.session import open_session, thread_count
 
 KERNEL = "_kernel_time"
 
@@ -25,12 +24,8 @@ def node_times(path: Path, inputs: np.ndarray, runs: int) -> pd.DataFrame:
         Columns `node`, `operator` and `ms`.
     """
     with TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = thread_count()
-        options.log_severity_level = QUIET
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(str(path), options, providers=[CPU])
+        session = open_session(path, thread_count(), enable_profiling=True,
+                               profile_file_prefix=str(Path(folder) / "profile"))
         name = session.get_inputs()[0].name
         for _ in range(1 + runs):
             session.run(None, {name: inputs})

@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.measurement.saturation import recipe_in, warn_if_saturating
-from stages.measurement.session import Predictor, open_session, predictor_of, thread_count
+from stages.measurement.session import (
+    Predictor,
+    metadata_of,
+    open_session,
+    predictor_of,
+    thread_count,
+)
 from stages.model.preprocess import preprocess
 
 EVALUATION_BATCH = 64
@@ -24,11 +29,7 @@ def load_onnx(path: Path) -> Predictor:
         UserError: the file is missing or no such model.
     """
     session = open_session(path, thread_count())
-    try:
-        metadata = session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: its metadata can't be read ({error})") from None
-    warn_if_saturating(path, recipe_in(metadata))
+    warn_if_saturating(path, recipe_in(metadata_of(session, path)))
     return predictor_of(session)
 
 
@@ -38,10 +39,11 @@ def model_input(pictures: np.ndarray, params: Model) -> np.ndarray:
     return batch.contiguous().numpy()
 
 
-def in_batches(pictures: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """The batches of pictures (n, H, W, 3) that models are evaluated on, in order."""
-    for start in range(0, len(pictures), EVALUATION_BATCH):
-        yield pictures[start:start + EVALUATION_BATCH]
+def in_batches(pictures: Sequence[np.ndarray], size: int = EVALUATION_BATCH
+               ) -> Iterator[np.ndarray]:
+    """Pictures (n, H, W, 3) in their order, `size` at a time; the last batch may be smaller."""
+    for start in range(0, len(pictures), size):
+        yield pictures[start:start + size]
 
 
 def predict(predictor: Predictor, pictures: Sequence[np.ndarray], params: Model) -> np.ndarray:

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -50,13 +51,13 @@ def require_provider(provider: str) -> None:
                         f"{', '.join(installed)}")
 
 
-def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU,
-                 optimized: Path | None = None) -> onnxruntime.InferenceSession:
+def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU, **more: Any
+                 ) -> onnxruntime.InferenceSession:
     """Open the ONNX model at a path, or its bytes.
 
     Args:
         threads: that share an operator; 0 leaves the number to ONNX Runtime.
-        optimized: where to write the graph that runs.
+        more: further onnxruntime.SessionOptions, by name.
 
     Raises:
         UserError: the file is missing or no such model, or the provider can't be started here.
@@ -67,8 +68,8 @@ def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU,
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = QUIET
-    if optimized:
-        options.optimized_model_filepath = str(optimized)
+    for key, value in more.items():
+        setattr(options, key, value)
     # Several sessions are timed in turn: a session that is done must not spin on the cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
@@ -81,6 +82,18 @@ def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU,
         raise UserError(f"benchmark.providers: {provider} is installed but can't be started here; "
                         "its driver or a library is missing")
     return session
+
+
+def metadata_of(session: onnxruntime.InferenceSession, path: Path) -> dict[str, str]:
+    """The metadata of the model at `path`, which `session` has open, by key.
+
+    Raises:
+        UserError: it is no text.
+    """
+    try:
+        return session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: its metadata can't be read ({error})") from None
 
 
 def predictor_of(session: onnxruntime.InferenceSession) -> Predictor:

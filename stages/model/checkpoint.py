@@ -53,6 +53,8 @@ def load_checkpoint(path: Path, params: Model) -> tuple[nn.Module, list[str]]:
         raise UserError(f"{path}: no such file; run 'dvc repro train'")
     try:
         checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+        if [type(value) for value in vars(checkpoint).values()] != [dict, list, dict]:
+            raise TypeError
     except LOAD_ERRORS as error:
         raise UserError(f"{path}: damaged or no checkpoint of this project "
                         f"({type(error).__name__}); run 'dvc repro train'") from None

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
+from onnxruntime import GraphOptimizationLevel
 
 from stages.measurement.session import open_session
 
@@ -23,15 +24,20 @@ def operator_counts(model: onnx.ModelProto) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def executed_graph(path: Path) -> onnx.ModelProto:
-    """The graph that ONNX Runtime runs for the model at `path` on this CPU.
+def executed_graph(model: Path | bytes, level: GraphOptimizationLevel =
+                   GraphOptimizationLevel.ORT_ENABLE_ALL) -> onnx.ModelProto:
+    """The graph that ONNX Runtime runs on this CPU for the model at a path, or its bytes.
+
+    Args:
+        level: of optimization; up to ORT_ENABLE_BASIC the operators are standard ONNX ones.
 
     Raises:
         UserError: there is no such model, or none that it can run.
     """
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
-        open_session(path, optimized=optimized)
+        open_session(model, optimized_model_filepath=str(optimized),
+                     graph_optimization_level=level)
         return onnx.load(optimized)
 
 

@@ -1,15 +1,13 @@
 """What an exporter leaves behind is removed; the function of the graph stays the same."""
 
 import copy
-import tempfile
-from pathlib import Path
 
 import onnx
-import onnxruntime
 from onnx import numpy_helper
+from onnxruntime import GraphOptimizationLevel
 
-from stages.measurement.session import CPU, QUIET
 from stages.onnx_graph.attributes import attributes
+from stages.onnx_graph.census import executed_graph
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -17,9 +15,11 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants, padding and batch-norm; pool by GlobalAveragePool; drop debug records.
 
-    Applying it twice gives the same model as applying it once.
+    Constants and batch-norm are ONNX Runtime's to fold. Applying it twice gives the same model as
+    applying it once.
     """
-    model = _optimize_basic(_pool_globally(model))
+    model = executed_graph(_pool_globally(model).SerializeToString(),
+                           GraphOptimizationLevel.ORT_ENABLE_BASIC)
     for node in model.graph.node:
         del node.metadata_props[:]
         node.ClearField("doc_string")
@@ -58,16 +58,3 @@ def _keeps_space(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -
     if len(node.input) > 1 and node.input[1] in constants:
         axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
     return found.get("keepdims", 1) == 1 and sorted(axes) in ([2, 3], [-2, -1])
-
-
-def _optimize_basic(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Apply ONNX Runtime's rewrites that stay within standard ONNX operators."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(path)
-        options.log_severity_level = QUIET
-        onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                     providers=[CPU])
-        return onnx.load(path)

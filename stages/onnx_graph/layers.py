@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from stages.onnx_graph.attributes import attributes
+
 # All that have weights; those whose products are counted; and those that make up a layer in what
 # looks into layers one by one, where the first axis of a weight is its output channel.
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -16,11 +18,12 @@ BY_OUTPUT = ("Conv", "Gemm")
 def weighted_layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
     """The convolutions and fully connected layers of `model` with the names of their weights.
 
-    The first axis of each weight is its output channel, as export writes it (Gemm with transB).
+    The first axis of each weight is its output channel: a Gemm without transB is left out.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     return [(node, node.input[1]) for node in model.graph.node
-            if node.op_type in BY_OUTPUT and node.input[1] in constants]
+            if node.op_type in BY_OUTPUT and node.input[1] in constants
+            and (node.op_type != "Gemm" or attributes(node).get("transB") == 1)]
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:

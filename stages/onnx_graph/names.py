@@ -1,3 +1,6 @@
-"""What an exported graph calls its input, float32 (batch, 3, S, S), and its output."""
+"""What the exported graph, its input, float32 (batch, 3, S, S), and its output are called."""
 
+from pathlib import Path
+
+FLOAT_FILE = Path("models/onnx_fp32.onnx")
 INPUT, OUTPUT = "input", "logits"

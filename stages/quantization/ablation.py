@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.onnx_graph.layers import weighted_layers, with_weights
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.float_island import with_float_islands
@@ -38,37 +38,15 @@ class Cell:
     shipped: bool = False
 
     @property
-    def recipe(self) -> QuantizedVariant:
+    def recipe(self) -> Recipe:
         """Of its weights and, where they are static, its activations."""
-        return QuantizedVariant("static", self.weight_type, self.activation_type,
+        return Recipe("static", self.weight_type, self.activation_type,
                                 self.weights == "per channel", "minmax", False,
                                 reduce_range=self.reduced)
 
 
 # What a model is prepared by before cells are made from it: calibration by minmax, and no recovery.
 BASE_RECIPE = Cell("per channel", "static").recipe
-
-
-def grid() -> dict[str, Cell]:
-    """Every cell by its name, the float model first."""
-    cells = [Cell("float", "float"), Cell("float", "dynamic"), Cell("float", "static"),
-             Cell("float", "static", activation_type="QInt8")]
-    cells += [Cell(weights, activations, weight_type, reduced=reduced)
-              for weights in ("per tensor", "per channel")
-              for weight_type, reduced in (("QInt8", False), ("QUInt8", False), ("QInt8", True))
-              for activations in ("float", "dynamic", "static")]
-    cells += [Cell("per channel", "static", activation_type="QInt8"),
-              Cell("per tensor", "dynamic", "QInt8", shipped=True),
-              Cell("per tensor", "dynamic", "QUInt8", shipped=True)]
-    return {name_of(cell): cell for cell in cells}
-
-
-def name_of(cell: Cell) -> str:
-    weights = "" if cell.weights == "float" else \
-        f" {cell.weight_type}{' of 7 bits' if cell.reduced else ''}"
-    activations = " QInt8" if cell.activation_type == "QInt8" else ""
-    return (f"weights {cell.weights}{weights}, activations {cell.activations}{activations}"
-            f"{' (quantize_dynamic)' if cell.shipped else ''}")
 
 
 def write_cell(cell: Cell, base: Calibrated, target: Path, *, sums_in_float: bool = False
@@ -81,7 +59,7 @@ def write_cell(cell: Cell, base: Calibrated, target: Path, *, sums_in_float: boo
             of integers (stages.measurement.saturation).
     """
     if cell.shipped:
-        quantize_dynamically(base.source, target, QuantizedVariant(
+        quantize_dynamically(base.source, target, Recipe(
             "dynamic", cell.weight_type, "QUInt8", False, "none", False))
     elif cell.activations == "static":
         write_qdq(base.model, base.ranges, target, cell.recipe)

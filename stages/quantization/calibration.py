@@ -31,11 +31,11 @@ from stages.quantization.ranges import PERCENTILE, RANGE_OF, Range
 OPERATORS = sorted({*QDQRegistry, *QLinearOpsRegistry})
 
 
-class OneBatch(CalibrationDataReader):
-    """Hands a single batch to a calibrator, which takes all that its reader has at once."""
+class FeedReader(CalibrationDataReader):
+    """Hands batches to a calibrator, which takes all that its reader has at once."""
 
-    def __init__(self, feed: dict[str, np.ndarray]) -> None:
-        self._feeds = iter([feed])
+    def __init__(self, feeds: Iterable[dict[str, np.ndarray]]) -> None:
+        self._feeds = iter(feeds)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._feeds, None)
@@ -92,7 +92,7 @@ def calibrate(model: onnx.ModelProto, method: str, feeds: Iterable[dict[str, np.
             # NumPy's, of an axis that is all NaN, which ends in a line of our own below.
             warnings.simplefilter("ignore", RuntimeWarning)
             for feed in feeds:
-                calibrater.collect_data(OneBatch(feed))
+                calibrater.collect_data(FeedReader([feed]))
         found = calibrater.compute_data()
     return {name: _range(name, found[name]) for name in _tensors(model) if name in found}
 

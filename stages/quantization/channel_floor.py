@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import weighted_layers
 from stages.quantization.ranges import ACTIVATION_LEVELS, Range
 
@@ -33,16 +32,11 @@ def with_channel_floor(model: onnx.ModelProto, ranges: dict[str, Range]) -> onnx
     constants = {tensor.name: tensor for tensor in result.graph.initializer}
     for node, name in weighted_layers(result):
         bias = node.input[2] if len(node.input) > 2 else ""
-        if bias in constants and node.input[0] in ranges and _channels_first(node):
+        if bias in constants and node.input[0] in ranges:
             floor = _floor(numpy_helper.to_array(constants[bias]), ranges[node.input[0]])
             raised = _raise(numpy_helper.to_array(constants[name]), floor)
             constants[name].CopyFrom(numpy_helper.from_array(raised, name))
     return result
-
-
-def _channels_first(node: onnx.NodeProto) -> bool:
-    """Whether the first axis of the layer's weight is its output channel."""
-    return node.op_type == "Conv" or attributes(node).get("transB") == 1
 
 
 def _floor(bias: np.ndarray, span: Range) -> np.ndarray:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.quantization.source import load_float_model
 
 
-def quantize_dynamically(source: Path, target: Path, params: QuantizedVariant) -> None:
+def quantize_dynamically(source: Path, target: Path, params: Recipe) -> None:
     """Write `source` with its weights quantized to `target`.
 
     Raises:

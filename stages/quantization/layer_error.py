@@ -9,9 +9,7 @@ import onnxruntime
 from stages.measurement.noise import decibels, power
 from stages.onnx_graph.layers import weighted_layers
 from stages.onnx_graph.probe import open_probed
-from stages.onnx_graph.readers import readers_of, silu_output
 
-ACTIVATIONS = ("Relu", "Clip", "HardSwish", "Sigmoid", "HardSigmoid", "Gelu")
 # What ONNX Runtime's quantizer calls a tensor behind its rounding.
 ROUNDED = "_DequantizeLinear_Output"
 
@@ -19,22 +17,6 @@ ROUNDED = "_DequantizeLinear_Output"
 def layer_outputs(model: onnx.ModelProto) -> list[str]:
     """The output of each weighted layer, before its activation."""
     return [node.output[0] for node, _ in weighted_layers(model)]
-
-
-def activated_outputs(model: onnx.ModelProto) -> list[str]:
-    """What each weighted layer hands on: its output behind the activation, where it has one.
-
-    Quantization leaves nothing to look at between a layer and its activation.
-    """
-    readers = readers_of(model.graph)
-
-    def behind(name: str) -> str:
-        nodes = readers.get(name, [])
-        if len(nodes) == 1 and nodes[0].op_type in ACTIVATIONS:
-            return nodes[0].output[0]
-        return silu_output(nodes) or name
-
-    return [behind(name) for name in layer_outputs(model)]
 
 
 def _opened(model: onnx.ModelProto, names: Sequence[str]

@@ -105,11 +105,11 @@ def _is_plain(layer: MatrixLayer) -> bool:
     bias, outputs first, with padding as numbers.
     """
     node = layer.node
-    plain = {"Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1},
+    plain = {"Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0},
              "Conv": {"auto_pad": b"NOTSET"}}[node.op_type]
     found = attributes(node)
     return (all(found.get(name, value) == value for name, value in plain.items())
-            and (len(layer.shape) == 4 if node.op_type == "Conv" else found.get("transB") == 1))
+            and (node.op_type == "Gemm" or len(layer.shape) == 4))
 
 
 def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[MatrixLayer], feeds: Feeds,

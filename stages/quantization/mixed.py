@@ -24,7 +24,12 @@ from typing import Any
 import numpy as np
 
 from stages.data.dataset import Dataset, PictureView, evenly
-from stages.measurement.accuracy import Comparison, compare, pictures_needed
+from stages.measurement.accuracy import (
+    Comparison,
+    compare,
+    pictures_needed,
+    pictures_told,
+)
 from stages.measurement.noise import decibels
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.sensitivity import (
@@ -48,8 +53,8 @@ SHORTLIST = 5
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """Drop in accuracy against the float model, on validation pictures.
+class Validation:
+    """What a model is compared with the float model on.
 
     labels, reference: int (n,), the true classes and those that the float model sees.
     classes: those that the model at a path sees.
@@ -87,11 +92,11 @@ class Bound:
 
 def bound_for(seen_pp: float, tested_pp: float, pictures: int) -> Bound:
     """The bound on a drop seen on `pictures`; warns where these are too few for `tested_pp`."""
-    if pictures >= (needed := pictures_needed(tested_pp)):
+    if pictures >= pictures_needed(tested_pp):
         return Bound(seen_pp, tested_pp)
     log.warning("%d validation pictures are too few to show a drop within %s points at 95 %% "
-                "(quantize.max_drop_pp), which takes %.0f; only the drop as it is seen is bounded",
-                pictures, tested_pp, needed)
+                "(quantize.max_drop_pp), %s; only the drop as it is seen is bounded",
+                pictures, tested_pp, pictures_told(tested_pp))
     return Bound(seen_pp, None)
 
 
@@ -113,7 +118,8 @@ def fewest(count: int, enough: Callable[[int], bool]) -> int:
 
 
 def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, reference: np.ndarray,
-           accuracy: Accuracy, bound: Bound, folder: Path) -> tuple[list[Layer], dict[str, Any]]:
+           validation: Validation, bound: Bound, folder: Path
+           ) -> tuple[list[Layer], dict[str, Any]]:
     """Which of `layers` to keep in float so that the drop is within `bound`, and the record.
 
     Args:
@@ -126,15 +132,14 @@ def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, referenc
     alone = {}
     for index in sorted(range(len(layers)), key=lambda index: -noise[index])[:SHORTLIST]:
         quantize_only(layers[index], layers, quantize, trial)
-        alone[index] = accuracy.comparison(trial).drop_pp
+        alone[index] = validation.comparison(trial).drop_pp
     order = sorted(range(len(layers)), key=lambda index: -noise[index] / max(layers[index].macs, 1))
     steps = []
 
     def enough(count: int) -> bool:
         quantize(trial, nodes_of([layers[index] for index in order[:count]]))
-        found = accuracy.comparison(trial)
-        steps.append({"layers_in_float": count, "drop_pp": found.drop_pp,
-                      "drop_upper_pp": found.drop_upper_pp()})
+        found = validation.comparison(trial)
+        steps.append({"layers_in_float": count, **found.drop()})
         log.info("%d of %d layers in float: drop %.2f points, at most %.2f at 95 %%", count,
                  len(layers), found.drop_pp, found.drop_upper_pp())
         return bound.holds(found)
@@ -144,8 +149,8 @@ def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, referenc
     reason = f"{'the fewest with which' if kept else 'all quantized,'} {bound}"
     return [layers[index] for index in kept], {
         "max_drop_pp": bound.seen_pp, "max_drop_upper_pp": bound.tested_pp,
-        "validation_images": len(accuracy.labels),
-        "float_accuracy": float(np.mean(accuracy.labels == accuracy.reference)),
+        "validation_images": len(validation.labels),
+        "float_accuracy": float(np.mean(validation.labels == validation.reference)),
         "kept_in_float": [layers[index].name for index in kept], "reason": reason,
         "macs_in_float": sum(layers[index].macs for index in kept) / max(macs, 1),
         "steps": steps,
@@ -156,55 +161,55 @@ def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, referenc
 
 
 def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop_pp: float,
-                   learn: Callable[[Path], None]) -> dict[str, Any]:
+                   round_: Callable[[Path], dict[str, Any]] | None
+                   ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write `base`, quantized but for the layers that the search keeps in float, to `target`.
 
     The search judges weights rounded to the nearest. Where these keep layers in float, the model
-    without any is given the chance of what it learns first. What `learn` makes of the search's
-    model is kept if that is within the bound too.
+    without any is given the chance of adaptive rounding first. What that makes of the search's
+    model is kept if it is within the bound too.
 
     Args:
         tested_drop_pp: bound of the drop at 95 % confidence, in percentage points.
-        learn: adaptive rounding of the model at a path, in place, if the recipe has it.
+        round_: adaptive rounding of the model at a path, in place, if the recipe has it; returns
+            what came of it.
 
     Returns:
-        The record of the search.
+        The record of the search, and that of the rounding.
     """
     recipe = base.recipe
     positions = evenly(dataset.splits["validation"], VALIDATION_PICTURES)
-    validation = PictureView(dataset.images, positions)
+    pictures = PictureView(dataset.images, positions)
     sample = PictureView(dataset.images, evenly(dataset.splits["calibration"], NOISE_PICTURES))
 
     def logits(pictures: PictureView, path: Path) -> np.ndarray:
         return predict(load_onnx(path), pictures, base.params)
 
     def classes(path: Path) -> np.ndarray:
-        return logits(validation, path).argmax(axis=1)
+        return logits(pictures, path).argmax(axis=1)
 
-    accuracy = Accuracy(dataset.labels[positions], classes(base.source), classes)
+    validation = Validation(dataset.labels[positions], classes(base.source), classes)
     bound = bound_for(recipe.max_drop_pp, tested_drop_pp, len(positions))
     layers = in_groups(layers_of(base.model), recipe.layers_per_group or 1)
     with TemporaryDirectory() as folder:
         kept, record = search(layers, base.write, partial(logits, sample),
-                              logits(sample, base.source), accuracy, bound, Path(folder))
-    if kept and recipe.adaptive_rounding:
+                              logits(sample, base.source), validation, bound, Path(folder))
+    if kept and round_:
         base.write(target)
-        learn(target)
-        found = accuracy.comparison(target)
+        rounding = round_(target)
+        found = validation.comparison(target)
         log.info("all quantized, weights rounded adaptively: drop %.2f points, at most %.2f at "
                  "95 %%", found.drop_pp, found.drop_upper_pp())
-        record["rounded_adaptively"] = {"drop_pp": found.drop_pp,
-                                        "drop_upper_pp": found.drop_upper_pp()}
+        record["rounded_adaptively"] = found.drop()
         if bound.holds(found):
             return record | {"kept_in_float": [], "macs_in_float": 0.0,
-                             "reason": f"all quantized, weights rounded adaptively, {bound}"}
+                             "reason": f"all quantized, weights rounded adaptively, {bound}"
+                             }, rounding
     base.write(target, nodes_of(kept))
-    if recipe.adaptive_rounding:
-        learn(target)
-        found = accuracy.comparison(target)
-        if not bound.holds(found):
-            base.write(target, nodes_of(kept))
-            record["rounding_taken_back"] = {"drop_pp": found.drop_pp,
-                                             "drop_upper_pp": found.drop_upper_pp()}
-            record["reason"] += "; weights rounded to the nearest, since adaptively they break it"
-    return record
+    rounding = round_(target) if round_ else {}
+    if rounding.get("kept") and not bound.holds(found := validation.comparison(target)):
+        base.write(target, nodes_of(kept))
+        rounding["kept"] = False
+        record["rounding_taken_back"] = found.drop()
+        record["reason"] += "; weights rounded to the nearest, since adaptively they break it"
+    return record, rounding

@@ -25,7 +25,7 @@ from stages.model.preprocess import preprocess
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import BY_OUTPUT
 from stages.quantization.ranges import ACTIVATION_LEVELS
-from stages.quantization.stored_weights import SUFFIX
+from stages.quantization.stored_weights import SUFFIX, stored_weights
 from stages.quantization.torch_operators import OPERATORS, not_tunable
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class QdqNetwork(nn.Module):
         self.output = quantized.graph.output[0].name
         self.constants = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
                           for tensor in quantized.graph.initializer}
+        self.stored = stored_weights(quantized)
         floats = {tensor.name: numpy_helper.to_array(tensor).copy()
                   for tensor in source.graph.initializer}
         self.units = self._units()
@@ -162,13 +163,9 @@ class QdqNetwork(nn.Module):
 
     def _steps(self, node: onnx.NodeProto) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and zero point of a DequantizeLinear, float64, shaped to fit what it takes."""
-        scale = self.constants[node.input[1]].double()
-        zero_point = (self.constants[node.input[2]].double() if len(node.input) > 2
-                      else torch.zeros_like(scale))
-        shape = [1] * self.constants[node.input[0]].dim()
-        if scale.numel() > 1:
-            shape[attributes(node).get("axis", 1)] = -1
-        return scale.reshape(shape), zero_point.reshape(shape)
+        stored = self.stored[node.input[0].removesuffix(SUFFIX)]
+        return tuple(torch.tensor(values, dtype=torch.float64)
+                     for values in (stored.scale, stored.zero_point))
 
     def _dequantized(self, node: onnx.NodeProto) -> torch.Tensor:
         scale, zero_point = self._steps(node)

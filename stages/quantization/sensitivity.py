@@ -74,7 +74,7 @@ def quantize_only(layer: Layer, layers: Sequence[Layer], quantize: Quantize, tar
 
 def noise_by_layer(layers: Sequence[Layer], quantize: Quantize, logits: Logits,
                    reference: np.ndarray, target: Path) -> list[float]:
-    """Noise of the logits when each of `layers` alone is quantized.
+    """Noise of the logits, a ratio of powers, when each of `layers` alone is quantized.
 
     Args:
         logits: what the model at a path says of some pictures, float32 (n, classes).

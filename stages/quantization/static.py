@@ -18,8 +18,8 @@ from onnxruntime.quantization import (
 )
 
 from stages.config.errors import UserError
-from stages.config.schema import Model, QuantizedVariant
-from stages.measurement.predictor import model_input
+from stages.config.schema import Model, Recipe
+from stages.measurement.predictor import in_batches, model_input
 from stages.onnx_graph.names import INPUT
 from stages.quantization.bias_correction import with_corrected_biases
 from stages.quantization.calibration import calibrate
@@ -35,8 +35,8 @@ CALIBRATION_BATCH = 16
 
 def feeds_of(pictures: Sequence[np.ndarray], params: Model) -> Iterator[dict[str, np.ndarray]]:
     """Feed uint8 pictures (n, H, W, 3) to a model's input, preprocessed batch by batch."""
-    for start in range(0, len(pictures), CALIBRATION_BATCH):
-        yield {INPUT: model_input(pictures[start:start + CALIBRATION_BATCH], params)}
+    for batch in in_batches(pictures, CALIBRATION_BATCH):
+        yield {INPUT: model_input(batch, params)}
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Calibrated:
     source: Path
     model: onnx.ModelProto
     ranges: dict[str, Range]
-    recipe: QuantizedVariant
+    recipe: Recipe
     params: Model
     pictures: Sequence[np.ndarray]
 
     @classmethod
-    def of(cls, source: Path, recipe: QuantizedVariant, params: Model,
+    def of(cls, source: Path, recipe: Recipe, params: Model,
            pictures: Sequence[np.ndarray]) -> "Calibrated":
         """Prepare the float model at `source`; `pictures` are sliced one batch at a time.
 
@@ -84,7 +84,7 @@ class Calibrated:
 
 
 def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
-              params: QuantizedVariant, exclude: Sequence[str] = ()) -> None:
+              params: Recipe, exclude: Sequence[str] = ()) -> None:
     """Have ONNX Runtime write `model` as QDQ; a calibration cache tells it the ranges."""
     with TemporaryDirectory() as folder:
         source, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"

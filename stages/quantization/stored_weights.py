@@ -35,7 +35,8 @@ def stored_weights(quantized: onnx.ModelProto) -> dict[str, StoredWeight]:
     found = {}
     for node in quantized.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:
-            integers, scale, zero = (constants[name] for name in node.input)
+            integers, scale = (constants[name] for name in node.input[:2])
+            zero = constants[node.input[2]] if len(node.input) > 2 else np.zeros_like(scale)
             axis = attributes(node).get("axis", DEFAULT_AXIS)
             if scale.ndim:
                 shape = [-1 if index == axis else 1 for index in range(integers.ndim)]

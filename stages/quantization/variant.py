@@ -1,7 +1,6 @@
 """A quantized variant by its recipe, from the float model to the file."""
 
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from stages.config.schema import Model, QuantizedVariant
+from stages.config.errors import UserError
+from stages.config.schema import Model, Recipe
 from stages.data.dataset import Dataset, PictureView
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.adaptive_rounding import round_adaptively
@@ -19,7 +19,7 @@ from stages.quantization.mixed import quantize_mixed
 from stages.quantization.padded_input import with_padded_input
 from stages.quantization.qat import fine_tune, random_batches
 from stages.quantization.ranges import Range
-from stages.quantization.recipe import calibration_positions
+from stages.quantization.recipe import calibration_positions, record_recipe
 from stages.quantization.repeated_gates import with_repeated_gates
 from stages.quantization.sensitivity import layers_of, nodes_of
 from stages.quantization.static import Calibrated, feeds_of
@@ -29,7 +29,7 @@ from stages.training.process import keep_freed_memory
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Record:
     """How a variant came about.
 
@@ -43,23 +43,12 @@ class Record:
     rounding: dict[str, Any] = field(default_factory=dict)
     qat: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def rounded(self) -> bool:
-        """Whether adaptive rounding was kept."""
-        return self.rounding.get("kept", False)
 
-    @property
-    def tuned(self) -> bool:
-        """Whether fine-tuning was kept."""
-        return self.qat.get("kept", False)
-
-
-def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: Model,
-                  load: Callable[[], Dataset], tested_drop_pp: float) -> Record:
-    """Write the float model at `source` as `recipe` says to `target`.
+def write_variant(source: Path, target: Path, recipe: Recipe, model: Model,
+                  dataset: Dataset, tested_drop_pp: float) -> Record:
+    """Write the float model at `source` as `recipe` says to `target`, which carries the recipe.
 
     Args:
-        load: opens the pictures, which dynamic quantization can do without.
         tested_drop_pp: bound of the drop in accuracy at 95 % confidence, for method mixed.
 
     Raises:
@@ -67,59 +56,96 @@ def write_variant(source: Path, target: Path, recipe: QuantizedVariant, model: M
     """
     if recipe.method == "dynamic":
         quantize_dynamically(source, target, recipe)
-        return Record()
-    dataset = load()
-    positions = calibration_positions(dataset.splits["calibration"], recipe)
-    dataset = replace(dataset, splits={**dataset.splits, "calibration": positions})
-    base = Calibrated.of(source, recipe, model, dataset.view("calibration"))
-    record = Record(positions, base.ranges)
-
-    def learn(path: Path) -> None:
-        record.rounding = {}  # of this model, if there was one before
-        if recipe.adaptive_rounding or recipe.qat:
-            keep_freed_memory()
-            _learn(base, path, dataset, record)
-
-    if recipe.method == "mixed":
-        record.search = quantize_mixed(base, target, dataset, tested_drop_pp, learn)
-        if "rounding_taken_back" in record.search:
-            record.rounding["kept"] = False
+        record, graph = Record(), onnx.load(target)
     else:
-        base.write(target, nodes_of(layers_of(base.model)[:recipe.first_in_float]))
-        learn(target)
-    onnx.save(with_padded_input(with_repeated_gates(onnx.load(target))), target)
+        record = _write_calibrated(source, target, recipe, model, dataset, tested_drop_pp)
+        graph = with_padded_input(with_repeated_gates(onnx.load(target)))
+    record_recipe(graph, recipe, rounded=record.rounding.get("kept", False),
+                  tuned=record.qat.get("kept", False))
+    onnx.save(graph, target)
     return record
 
 
-def _learn(base: Calibrated, target: Path, dataset: Dataset, record: Record) -> None:
-    """Adaptive rounding and fine-tuning of the model at `target`, each where it helps."""
-    recipe = base.recipe
-    taught, judges = held_out(record.positions)
-    sample = PictureView(dataset.images, judges)
+def _write_calibrated(source: Path, target: Path, recipe: Recipe, model: Model,
+                      dataset: Dataset, tested_drop_pp: float) -> Record:
+    """Methods static and mixed."""
+    positions = calibration_positions(dataset.splits["calibration"], recipe)
+    dataset = replace(dataset, splits={**dataset.splits, "calibration": positions})
+    base = Calibrated.of(source, recipe, model, dataset.view("calibration"))
+    learning = Learning.of(base, dataset) if recipe.adaptive_rounding or recipe.qat else None
+    search, rounding, qat = {}, {}, {}
+    if recipe.method == "mixed":
+        search, rounding = quantize_mixed(base, target, dataset, tested_drop_pp,
+                                          learning.round if recipe.adaptive_rounding else None)
+    else:
+        base.write(target, _first_nodes(base.model, recipe.first_in_float))
+        if recipe.adaptive_rounding:
+            rounding = learning.round(target)
+        if recipe.qat:
+            qat = learning.fine_tune(target)
+    return Record(positions, base.ranges, search, rounding, qat)
 
-    def logits(path: Path) -> np.ndarray:
-        return predict(load_onnx(path), sample, base.params)
 
-    reference = logits(base.source)
-    if recipe.adaptive_rounding:
+def _first_nodes(model: onnx.ModelProto, count: int) -> list[str]:
+    """Names of the nodes of the first `count` layers.
+
+    Raises:
+        UserError: there are no more, so that none would be left to quantize.
+    """
+    layers = layers_of(model) if count else []
+    if count and count >= len(layers):
+        raise UserError(f"first_in_float: got {count}, but the model has {len(layers)} layers, and "
+                        "none would be quantized; lower it")
+    return nodes_of(layers[:count])
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What quantized models learn from the float one, kept where it helps.
+
+    taught: calibration pictures to learn from; judges: those to judge by.
+    reference: the float model's logits of the judges, (n, classes).
+    """
+
+    base: Calibrated
+    dataset: Dataset
+    taught: PictureView
+    judges: PictureView
+    reference: np.ndarray
+
+    @classmethod
+    def of(cls, base: Calibrated, dataset: Dataset) -> "Learning":
+        """From the calibration pictures of `dataset`."""
+        keep_freed_memory()
+        taught, judges = (PictureView(dataset.images, positions)
+                          for positions in held_out(dataset.splits["calibration"]))
+        return cls(base, dataset, taught, judges,
+                   predict(load_onnx(base.source), judges, base.params))
+
+    def round(self, target: Path) -> dict[str, Any]:
+        """Round the weights of the model at `target` adaptively; what came of it."""
         graph = onnx.load(target)
+        layers = round_adaptively(graph, self.base.model,
+                                  lambda: feeds_of(self.taught, self.base.params))
+        # Method mixed may have left all in float.
+        return {**self._keep_if_better(target, graph, "rounding"), "layers": layers} \
+            if layers else {}
 
-        def feeds() -> Iterator[dict[str, np.ndarray]]:
-            return feeds_of(PictureView(dataset.images, taught), base.params)
-
-        layers = round_adaptively(graph, base.model, feeds)
-        if layers:  # method mixed may have left all in float
-            record.rounding = {**keep_if_better(target, graph, "rounding", logits, reference),
-                               "layers": layers}
-    if recipe.qat:
-        graph = onnx.load(target)
+    def fine_tune(self, target: Path) -> dict[str, Any]:
+        """Fine-tune the model at `target` by the recipe's `qat`; what came of it."""
+        graph, recipe = onnx.load(target), self.base.recipe
         if unknown := not_tunable(graph):
             reason = f"operator {', '.join(unknown)} can't be fine-tuned"
             log.warning("qat: %s; the model stays as it was quantized", reason)
-            record.qat = {"kept": False, "reason": reason}
-            return
-        batches = random_batches(dataset.images, dataset.splits["train"], recipe.qat)
-        losses = fine_tune(graph, base.model, load_onnx(base.source), batches, recipe.qat,
-                           base.params, reduce_range=recipe.reduce_range)
-        record.qat = {**keep_if_better(target, graph, "qat", logits, reference),
-                      "first_loss": losses[0], "last_loss": losses[-1]}
+            return {"kept": False, "reason": reason}
+        batches = random_batches(self.dataset.images, self.dataset.splits["train"], recipe.qat)
+        losses = fine_tune(graph, self.base.model, load_onnx(self.base.source), batches,
+                           recipe.qat, self.base.params, reduce_range=recipe.reduce_range)
+        return {**self._keep_if_better(target, graph, "qat"),
+                "first_loss": losses[0], "last_loss": losses[-1]}
+
+    def _keep_if_better(self, target: Path, graph: onnx.ModelProto, what: str) -> dict[str, Any]:
+        def logits(path: Path) -> np.ndarray:
+            return predict(load_onnx(path), self.judges, self.base.params)
+
+        return keep_if_better(target, graph, what, logits, self.reference)

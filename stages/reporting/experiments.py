@@ -8,6 +8,7 @@ from dvc.exceptions import DvcException
 from scmrepo.exceptions import SCMError
 
 from stages.config.errors import UserError
+from stages.config.schema import REFERENCE
 
 SUMMARY, EXPORT = "metrics/summary.json", "metrics/export.json"
 TRAINING, SYSTEM = "metrics/training/metrics.json", "metrics/system.json"
@@ -15,6 +16,8 @@ TRAINING, SYSTEM = "metrics/training/metrics.json", "metrics/system.json"
 
 def experiment_row(rev: str, by: list[str], variants: list[str]) -> dict[str, Any]:
     """One experiment: the parameters `by`, and the numbers that are compared.
+
+    Speed-ups are against the reference, with the 95 % interval of their ratio.
 
     Args:
         rev: a branch, a commit or an experiment's name.
@@ -40,12 +43,19 @@ def experiment_row(rev: str, by: list[str], variants: list[str]) -> dict[str, An
                    ("validation accuracy, %", "validation_accuracy", 100),
                    ("test accuracy, %", "accuracy", 100), ("ms", "latency_p50_ms", 1),
                    ("images/s", "throughput_img_s", 1), ("MB", "size_mb", 1))},
+            **{f"{variant} speed-up{label}": _interval(summary["variants"][variant], key)
+               for variant in variants if variant != REFERENCE for label, key in (
+                   ("", "speedup_latency"), (" in batches", "speedup_throughput"))},
             "machine": f"{cpu['model']}, {cpu['threads_used']} threads"}
     except (DvcException, SCMError, FileNotFoundError) as error:
         raise UserError(f"{rev}: {str(error).splitlines()[0]}; see 'dvc exp list'") from None
     except KeyError as error:
         raise UserError(f"{rev}: has no {error} in its parameters or metrics; is it spelt so? "
                         "Metrics of older code lack what was added since") from None
+
+
+def _interval(row: dict[str, float], key: str) -> str:
+    return f"{row[key]:.2f} ({row[f'{key}_ci95_low']:.2f} to {row[f'{key}_ci95_high']:.2f})"
 
 
 def _value(params: dict[str, Any], key: str) -> Any:

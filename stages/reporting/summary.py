@@ -13,6 +13,7 @@ from stages.measurement.accuracy import (
     calibration_error,
     compare,
     pictures_needed,
+    pictures_told,
 )
 
 # Share of speed within which accuracy decides; runs of one model have differed by up to 7 %.
@@ -29,8 +30,7 @@ def comparison(predictions: pd.DataFrame, reference: pd.DataFrame, split: str) -
 
 
 def summarize(evaluations: dict[str, dict[str, Any]], benchmark: dict[str, dict[str, float]],
-              predictions: dict[str, pd.DataFrame], sizes_mb: dict[str, float]
-              ) -> dict[str, dict[str, float]]:
+              predictions: dict[str, pd.DataFrame]) -> dict[str, dict[str, float]]:
     """One row for each variant; drops and speed-ups are against `onnx_fp32` in the same run.
 
     Accuracy is of the test split, but for `validation_accuracy`, by which experiments are chosen.
@@ -51,7 +51,7 @@ def summarize(evaluations: dict[str, dict[str, Any]], benchmark: dict[str, dict[
             "mcnemar_p": against.mcnemar_p,
             "calibration_error": calibration_error(
                 (tested.label == tested.predicted).to_numpy(), tested.confidence.to_numpy()),
-            "size_mb": sizes_mb[name],
+            "size_mb": evaluation["size_mb"],
             **{key: value for key, value in speed.items() if PERCENTILE.fullmatch(key)},
             **{key: speed[key] for key in (
                 "end_to_end_p50_ms", "throughput_img_s",
@@ -108,8 +108,8 @@ def select(candidates: dict[str, dict[str, float]], against: dict[str, dict[str,
             f"{_times(row)} as fast" for name, row in candidates.items()) or "there is none"
         images, needed = against[REFERENCE]["validation"]["images"], pictures_needed(max_drop_pp)
         few = "" if images >= needed else (
-            f"; {images} validation pictures are too few to show such a drop at 95 %, which takes "
-            f"{needed:.0f}")
+            f"; {images} validation pictures are too few to show such a drop at 95 %, "
+            f"{pictures_told(max_drop_pp)}")
         return {"variant": REFERENCE,
                 "reason": f"no variant is surely faster with a drop within {max_drop_pp} points "
                           f"({told}){few}"}

@@ -1,6 +1,7 @@
 """The tables of pages, in Markdown."""
 
 import re
+from collections import Counter
 from typing import Any
 
 from stages.config.schema import REFERENCE
@@ -82,6 +83,28 @@ def recipe_table(analysis: dict[str, Any]) -> str:
             if left else "")
     return (f"| what is quantized | accuracy on {analysis['validation_images']:,} validation "
             f"pictures |\n| --- | --- |\n{rows}{note}")
+
+
+def float_nodes_told(record: dict[str, Any]) -> str:
+    """What of a quantized variant runs in float, as quantize recorded it, by reason."""
+    by_reason: dict[str, Counter] = {}
+    for node in record["in_float"]:
+        by_reason.setdefault(node["reason"], Counter())[node["operator"]] += 1
+    return "; ".join(
+        f"{', '.join(f'{count} {operator}' for operator, count in operators.most_common())} "
+        f"({reason})" for reason, operators in by_reason.items()) or "nothing"
+
+
+def search_sentence(variant: str, search: dict[str, Any]) -> str:
+    """How many layers the search of mixed precision left in float, why, and what it tried."""
+    kept = search["kept_in_float"]
+    names = f" ({', '.join(kept)})" if kept else ""
+    tried = "; ".join(
+        f"{step['layers_in_float']} in float, drop {step['drop_pp']:.2f} points (at most "
+        f"{step['drop_upper_pp']:.2f})" for step in search["steps"])
+    return (f"{variant} has {len(kept)} of {len(search['sensitivity'])} layers in float{names}, "
+            f"{100 * search['macs_in_float']:.1f} % of the operations: {search['reason']}. Tried, "
+            f"with weights rounded to the nearest: {tried}.")
 
 
 def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:

@@ -92,6 +92,9 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
                               mixed_precision="bf16" if precision == "bf16" else "no",
                               dataloader_config=DataLoaderConfiguration(split_batches=True))
     check_settings(settings, dataset, accelerator.num_processes)
+    if settings.start_image_size > params.model.image_size:
+        log.warning("train.start_image_size: %d is above model.image_size, which is %d: pictures "
+                    "do not grow", settings.start_image_size, params.model.image_size)
     averaged = AveragedModel(model, use_buffers=True,
                              multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     raw = model.to(memory_format=torch.channels_last)

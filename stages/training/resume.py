@@ -15,6 +15,8 @@ from stages.model.weights import LOAD_ERRORS
 log = logging.getLogger(__name__)
 
 STATE_FILE = Path("models/unfinished_training.pt")
+# Of stages.training.loop: what goes on after `epoch`.
+STATE_KEYS = {"epoch", "model", "best", "averaged", "optimizer", "scheduler", "stopping", "history"}
 
 
 def fingerprint(params: str, *files: Path) -> str:
@@ -50,10 +52,14 @@ def load_state(run: str, path: Path = STATE_FILE) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except LOAD_ERRORS:
+        kept = state.pop("run")
+        whole = kept != run or state.keys() == STATE_KEYS
+    except LOAD_ERRORS:  # among them those of what is no dictionary, or has no such key
+        whole = False
+    if not whole:
         log.warning("%s: damaged; training starts anew", path)
         return None
-    if not isinstance(state, dict) or state.get("run") != run:
+    if kept != run:
         log.info("%s: is of other parameters, data or code; training starts anew", path)
         return None
     return state

@@ -2,25 +2,16 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from inverted_residual import SIDE, network
+from run_onnx import run
 from synthetic import make_dataset, model_params
 
 from benchmarks.activation_kinds import kinds_of, measure, table, with_rounded
 from benchmarks.finished_run import Run
 
-BATCH = np.random.default_rng(1).standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)
+FEED = {"input": np.random.default_rng(1).standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)}
 RANGE = (np.float32(-2), np.float32(3))
-
-
-def outputs(model, names):
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = onnxruntime.InferenceSession(opened.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
-    return session.run(list(names), {"input": BATCH})
 
 
 def test_kinds_name_writer_and_readers():
@@ -38,8 +29,8 @@ def test_a_rounded_tensor_is_within_half_a_step_and_the_rest_computes_on_from_it
     rounded = with_rounded(model, ["stem"], {"stem": RANGE})
     assert model.SerializeToString() == before, "the argument was changed"
     onnx.checker.check_model(rounded, full_check=True)
-    exact, = outputs(model, ["stem"])
-    found, product = outputs(rounded, ["stem_rounded", "stem_a"])
+    exact, = run(model, FEED, ["stem"])
+    found, product = run(rounded, FEED, ["stem_rounded", "stem_a"])
     inside = (exact > RANGE[0]) & (exact < RANGE[1])
     assert inside.any()
     assert not inside.all()

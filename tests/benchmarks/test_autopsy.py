@@ -14,8 +14,9 @@ from refusals import refusal
 from synthetic import make_dataset, model_params
 
 from benchmarks import autopsy, autopsy_page
+from benchmarks.ablation_grid import grid, name_of
 from stages.measurement.noise import MOST_DB
-from stages.quantization.ablation import Cell, grid, name_of
+from stages.quantization.ablation import Cell
 
 CELLS = {name_of(cell): cell for cell in (
     Cell("float", "float"), Cell("per tensor", "float"), Cell("per channel", "static"),

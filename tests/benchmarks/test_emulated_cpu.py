@@ -12,13 +12,24 @@ from import_closure import ROOT
 from inverted_residual import SIDE, network
 from omegaconf import OmegaConf
 from refusals import refusal
+from synthetic import make_dataset, model_params
 
 from benchmarks import emulated_cpu, finished_run
-from benchmarks.emulated_cpu import CANDIDATES, RECIPES, choose, compare, main, run_models, table
+from benchmarks.emulated_cpu import (
+    CANDIDATES,
+    RECIPES,
+    choose,
+    compare,
+    main,
+    make_model,
+    run_models,
+    table,
+)
+from benchmarks.finished_run import Run
 from stages.config.params import PARAMS_FILE, load_params
+from stages.config.recipes import check_recipe
 from stages.measurement.saturation import products_saturate
 from stages.measurement.session import open_session, predictor_of
-from stages.quantization.recipe import check_recipe
 
 RIGHT, WRONG = [1.0, 0.0], [0.0, 1.0]
 
@@ -39,6 +50,17 @@ def test_candidates_do_not_saturate():
     for name in CANDIDATES:
         changes = RECIPES[name]
         assert changes.get("reduce_range") or changes.get("weight_type") == "QUInt8", name
+
+
+@pytest.mark.parametrize(("name", "rounded"), [("float", False), ("s8s8", True)])
+def test_model_of_a_name_is_made(name, rounded, tmp_path):
+    source, target, dataset = tmp_path / "source.onnx", tmp_path / "target.onnx", make_dataset()
+    onnx.save(network("Clip"), source)
+    run = Run(source, model_params(image_size=SIDE), dataset, dataset.splits["validation"])
+    make_model(name, target, run, load_params("quantize", path=ROOT / PARAMS_FILE).quantize)
+    types = {node.op_type for node in onnx.load(target).graph.node}
+    assert ("QuantizeLinear" in types) == rounded
+    assert len(run.logits_at(target)) == len(run.labels)
 
 
 @pytest.mark.parametrize("name", RECIPES)

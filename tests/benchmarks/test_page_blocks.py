@@ -1,6 +1,7 @@
 """What a program measured and what its page shows are the same."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from import_closure import ROOT
 from benchmarks import (
     activation_kinds,
     autopsy_page,
+    calibration_memory,
+    deployed,
     depthwise_backward,
     elementwise_int8,
     int8_layout,
@@ -20,22 +23,27 @@ from benchmarks import (
     training_runs,
     weight_kinds,
 )
-from benchmarks.peers.table import pages as peers_pages
+from benchmarks.peers.table import section
+from benchmarks.raw_data import told_each
 
 BLOCKS = {
     "autopsy": (autopsy_page.PAGE, autopsy_page.DATA, autopsy_page.markdown),
     "kinds": (activation_kinds.PAGE, activation_kinds.RAW, activation_kinds.told),
     "weight kinds": (weight_kinds.PAGE, weight_kinds.RAW, weight_kinds.told),
-    "depthwise": (depthwise_backward.PAGE, depthwise_backward.RAW, depthwise_backward.told),
+    "depthwise": (depthwise_backward.PAGE, depthwise_backward.RAW,
+                  partial(told_each, depthwise_backward.told)),
+    "memory": (calibration_memory.PAGE, calibration_memory.RAW, calibration_memory.told),
+    "deployed": (deployed.PAGE, deployed.RAW, partial(told_each, deployed.told)),
     "recovery": (recovery.PAGE, recovery.RAW, recovery.told),
     "elementwise": (elementwise_int8.PAGE, elementwise_int8.RAW, elementwise_int8.told),
-    "layout": (int8_layout.PAGE, int8_layout.RAW, int8_layout.told),
+    "layout": (int8_layout.PAGE, int8_layout.RAW, partial(told_each, int8_layout.told)),
     "coverage": (interval_coverage.PAGE, interval_coverage.RAW, interval_coverage.told),
     "repeats": (repeat_bench.PAGE, repeat_bench.RAW, repeat_bench.told),
     "stage cost": (stage_cost.PAGE, stage_cost.RAW, stage_cost.told),
-    "throughput": (train_throughput.PAGE, train_throughput.RAW, train_throughput.told),
+    "throughput": (train_throughput.PAGE, train_throughput.RAW,
+                   partial(told_each, train_throughput.told)),
     "training runs": (training_runs.PAGE, training_runs.RAW, training_runs.told),
-    "peers": (Path("docs/peers.md"), Path("docs/peers.json"), peers_pages)}
+    "peers": (Path("docs/peers.md"), Path("docs/peers.json"), partial(told_each, section))}
 
 
 @pytest.mark.parametrize("name", BLOCKS)

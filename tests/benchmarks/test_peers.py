@@ -11,8 +11,8 @@ from synthetic import random_batch
 from tiny_model import PARAMS, SIDE, tiny_body
 
 from benchmarks.peers import __main__ as command
-from benchmarks.peers import entrants
-from benchmarks.peers.__main__ import publish
+from benchmarks.peers import entrants, subject
+from benchmarks.peers.__main__ import add
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
 from benchmarks.peers.quantizers import PEERS
@@ -22,10 +22,10 @@ from benchmarks.peers.table import (
     SINGLE,
     best_peer,
     comparison,
-    pages,
     section,
     title,
 )
+from stages.measurement.predictor import load_onnx, model_input
 
 
 def times(single, several):
@@ -100,12 +100,12 @@ def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
     for changes in ({"image_size": 16, "rounds": 2}, {"image_size": 32, "rounds": 3},
                     {"image_size": 16, "rounds": 5, "system": elsewhere},
                     {"image_size": 16, "rounds": 4}):
-        publish(made_up_run(**changes), raw)
+        add(made_up_run(**changes), raw)
     runs = json.loads(raw.read_text())
     assert [(run["image_size"], run["rounds"]) for run in runs.values()] == [
-        (32, 3), (16, 5), (16, 4)]
+        (16, 4), (32, 3), (16, 5)]
     page = raw.with_suffix(".md").read_text()
-    assert pages(runs) in page
+    assert "\n".join(map(section, runs.values())) in page
     assert page.startswith("top\n")
     assert page.endswith("end\n")
 
@@ -157,6 +157,17 @@ def test_model_that_does_not_load_is_a_failure_too(tiny, monkeypatch):
     monkeypatch.setattr(entrants, "run_peer", lambda name, folder: folder / f"{name}.onnx")
     monkeypatch.setattr(entrants, "PEERS", {"nncf_ort": PEERS["nncf_ort"]})
     assert "not an ONNX model" in gather(of, calibration, folder)["nncf_ort"].facts["failed"]
+
+
+def test_fresh_model_is_there_in_float_and_int8(dataset, tmp_path, monkeypatch):
+    """A small network takes the place of the model."""
+    monkeypatch.setattr(subject, "untrained", lambda *_: None)
+    monkeypatch.setattr(subject, "export_onnx", lambda *_: tiny_body())
+    fresh = fresh_model("efficientnet_lite0", {"image_size": SIDE}, dataset, tmp_path)
+    assert (fresh.trained, fresh.params.image_size) == (False, SIDE)
+    batch = model_input(dataset.view("calibration")[:], fresh.params)
+    reference, rounded = (load_onnx(fresh.models[name])(batch) for name in (FLOAT, "int8_static"))
+    np.testing.assert_allclose(rounded, reference, atol=0.1 * np.abs(reference).max())
 
 
 def test_size_that_the_schema_does_not_allow_is_refused(dataset, tmp_path):

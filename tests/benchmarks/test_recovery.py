@@ -6,19 +6,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from import_closure import ROOT
+from inverted_residual import SIDE, network
 from refusals import refusal
 from synthetic import make_dataset, model_params
 
 from benchmarks import finished_run, recovery
-from benchmarks.finished_run import SOURCE
+from benchmarks.finished_run import FLOAT_FILE, Run
 from stages.config.params import PARAMS_FILE, load_params
-from stages.config.schema import QuantizedVariant
-from stages.quantization.recipe import check_recipe
+from stages.config.recipes import check_recipe
+from stages.config.schema import Recipe
 from stages.reporting.tables import cpu_label
 
-BASE = QuantizedVariant("static", "QInt8", "QUInt8", True, "percentile", True, reduce_range=True)
+BASE = Recipe("static", "QInt8", "QUInt8", True, "percentile", True, reduce_range=True)
 PAGE = "before\n<!-- recovery -->\n<!-- /recovery -->\nafter\n"
 
 
@@ -35,31 +37,51 @@ def test_every_configuration_is_a_recipe_that_is_accepted(name):
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     """The program with a float model of constant logits, and quantization that is counted."""
-    dataset, written = make_dataset(), []
+    pictures, written = make_dataset(), []
     params = SimpleNamespace(model=model_params(), quantize=SimpleNamespace(
         max_drop_pp=1.0, variants=SimpleNamespace(int8_static=BASE)))
 
-    def write_variant(source, target, recipe, model, load, tested_drop_pp):
-        written.append((recipe, len(load().splits["calibration"])))
-        return SimpleNamespace(positions=load().splits["calibration"], rounding={}, qat={})
+    def write_variant(source, target, recipe, model, dataset, tested_drop_pp):
+        written.append((recipe, len(dataset.splits["calibration"])))
+        return SimpleNamespace(positions=dataset.splits["calibration"], rounding={}, qat={})
 
     def predict(path, pictures, model):
         logits = np.tile(np.float32([1.0, 0.0, 0.5]), (len(pictures), 1))
-        return logits if path == SOURCE else logits + np.float32(0.1)
+        return logits if path == FLOAT_FILE else logits + np.float32(0.1)
 
     monkeypatch.chdir(tmp_path)
-    SOURCE.parent.mkdir()
-    SOURCE.write_bytes(b"model")
+    FLOAT_FILE.parent.mkdir()
+    FLOAT_FILE.write_bytes(b"model")
     for module in (finished_run, recovery):
         monkeypatch.setattr(module, "load_params", lambda *keys, path: params)
-    monkeypatch.setattr(finished_run, "load_dataset", lambda *files: dataset)
-    for name, value in {"write_variant": write_variant, "predict": predict,
-                        "load_onnx": lambda path: path}.items():
-        monkeypatch.setattr(recovery, name, value)
+    monkeypatch.setattr(finished_run, "load_dataset", lambda *files: pictures)
+    monkeypatch.setattr(recovery, "write_variant", write_variant)
+    monkeypatch.setattr(finished_run, "predict", predict)
+    monkeypatch.setattr(finished_run, "load_onnx", lambda path: path)
     recovery.PAGE.parent.mkdir()
     recovery.PAGE.write_text(PAGE)
-    return SimpleNamespace(written=written, dataset=dataset, run=lambda *names, model="tiny":
+    return SimpleNamespace(written=written, dataset=pictures, run=lambda *names, model="tiny":
                            recovery.measure_missing(model, Path(), names, 1000), params=params)
+
+
+@pytest.mark.parametrize("name", ["minmax, 64", "equalization, rounding"])
+def test_a_configuration_is_measured_on_a_small_network(name, tmp_path):
+    onnx.save(network("Clip"), tmp_path / "model.onnx")
+    dataset = make_dataset(600)
+    run = Run(tmp_path / "model.onnx", model_params(image_size=SIDE), dataset,
+              dataset.splits["validation"])
+    quantize = SimpleNamespace(max_drop_pp=1.0, variants=SimpleNamespace(int8_static=BASE))
+    row = recovery.measure(name, run, quantize, run.logits_at(run.source))
+    assert row["calibration_images"] == (64 if "64" in name
+                                         else len(dataset.splits["calibration"]))
+    assert 0 <= row["accuracy"] <= 1
+    assert row["logits_snr_db"] > 0
+    assert row["seconds"] > 0
+    assert bool(row["rounding"]) == ("rounding" in name)
+    setup = {**run.facts_here(), "model": "small"}
+    assert f"| {name} | " in recovery.table("small", {
+        "setup": setup, "float_accuracy": 0.5, "results": {name: row},
+        "system": {"cpu": {"model": "a CPU"}}})
 
 
 def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
@@ -85,7 +107,7 @@ def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
 def test_another_model_starts_anew(bench, caplog):
     caplog.set_level("INFO")
     bench.run("minmax")
-    SOURCE.write_bytes(b"other")
+    FLOAT_FILE.write_bytes(b"other")
     bench.run("equalization")
     assert list(json.loads(recovery.RAW.read_text())["tiny"]["results"]) == ["equalization"]
     assert "starting anew" in caplog.text
@@ -146,5 +168,5 @@ def test_another_name_stands_beside_the_first(bench):
 
 
 def test_missing_model_is_told(bench):
-    SOURCE.unlink()
+    FLOAT_FILE.unlink()
     assert "run 'dvc repro export'" in refusal(bench.run, "minmax")

@@ -1,13 +1,15 @@
 """Whether the ratios of several runs agree, by hand; and a run that fails."""
 
+import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from import_closure import ROOT
 from refusals import refusal
 
 from benchmarks import repeat_bench
-from benchmarks.repeat_bench import MEASURES, overlap, told
+from benchmarks.repeat_bench import MEASURES, READ, overlap, run_once, told
 
 
 def row(**intervals):
@@ -46,6 +48,23 @@ def test_block_by_hand():
     assert lines[6].startswith("| int8_static | batches |")
     assert lines[6].endswith("| NO |")
     assert [line.split(" | ")[0] for line in lines[7:]] == ["| torch_eager"] * 3
+
+
+def test_a_benchmark_runs_in_a_folder_of_its_own_on_what_is_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in READ:
+        Path(path).write_text(f"this {path}")
+
+    def benchmark(module, cwd, env):
+        assert Path(cwd) != tmp_path
+        assert [(Path(cwd) / path).read_text() for path in READ] == [f"this {p}" for p in READ]
+        (Path(cwd) / "metrics").mkdir()
+        for name in ("benchmark", "system"):
+            (Path(cwd) / "metrics" / f"{name}.json").write_text(json.dumps({"of": [name, module]}))
+
+    monkeypatch.setattr(repeat_bench, "run_module", benchmark)
+    assert run_once() == ({"of": ["benchmark", "stages.benchmark"]},
+                          {"of": ["system", "stages.benchmark"]})
 
 
 def test_failure_of_the_benchmark_is_told_and_changes_nothing(tmp_path, monkeypatch):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from inverted_residual import NARROW, SIDE, network
 from onnx import numpy_helper
+from run_onnx import run
 
 from benchmarks.rescale import factors, profile, rescale, widened
 from stages.quantization.equalization import find_groups
@@ -13,11 +13,9 @@ from stages.quantization.equalization import find_groups
 ACTIVATIONS = ("SiLU", "Clip", "Relu")
 
 
-def run(model, seed=1):
-    batch = np.random.default_rng(seed).standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)
-    session = onnxruntime.InferenceSession(model.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
-    return session.run(None, {"input": batch})[0]
+def logits(model):
+    batch = np.random.default_rng(1).standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)
+    return run(model, {"input": batch})[0]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -28,9 +26,9 @@ def test_logits_stay_while_the_spread_rises_as_stated(activation):
     twin = widened(model, [wanted], power=1)
     assert model.SerializeToString() == before, "the argument was changed"
     onnx.checker.check_model(twin, full_check=True)
-    expected = run(model)
+    expected = logits(model)
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(run(twin), expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(logits(twin), expected, atol=1e-4 * np.abs(expected).max())
     assert find_groups(model)
     for group, same in zip(find_groups(model), find_groups(twin), strict=True):
         assert profile(model, group).max() < 5
@@ -55,7 +53,7 @@ def test_profile_takes_on_the_wanted_one_in_its_own_order(power):
 def test_factors_of_one_change_nothing():
     model = network("SiLU")
     twin = rescale(model, [np.ones(NARROW)])
-    np.testing.assert_array_equal(run(twin), run(model))
+    np.testing.assert_array_equal(logits(twin), logits(model))
 
 
 def test_power_of_zero_makes_channels_equal():
@@ -72,5 +70,5 @@ def test_dead_channel_stays_dead_and_finite():
             values[3] = 0
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     twin = widened(model, [np.geomspace(0.1, 10, NARROW)], 1)
-    expected = run(model)
-    np.testing.assert_allclose(run(twin), expected, atol=1e-4 * np.abs(expected).max())
+    expected = logits(model)
+    np.testing.assert_allclose(logits(twin), expected, atol=1e-4 * np.abs(expected).max())

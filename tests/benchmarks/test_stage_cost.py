@@ -56,6 +56,26 @@ def test_pictures_are_a_folder_that_prepare_reads(tmp_path):
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
 
 
+def test_every_stage_is_measured_with_the_disk_that_it_fills(monkeypatch):
+    """The stages are made up: each writes a megabyte."""
+    def run_measured(command, folder, pictures):
+        assert len(list(pictures.rglob("*.jpg"))) == 20
+        path = folder / "data" / ("images.npy" if command == ["prepare"] else "_".join(command))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(10**6))
+        return {"seconds": 1.0, "peak_mb": 2.0}
+
+    monkeypatch.setattr(stage_cost, "run_measured", run_measured)
+    results = stage_cost.measure(20, 16)
+    params = OmegaConf.load(ROOT / "params.yaml")
+    *stages, last = results
+    assert stages == [" ".join(command) for command in stage_cost.commands(params)]
+    assert all(results[stage] == {"seconds": 1.0, "peak_mb": 2.0, "disk_mb": 1.0}
+               for stage in stages)
+    assert last == stage_cost.HASH
+    assert results[last]["seconds"] > 0
+
+
 def test_equal_counts_are_refused_before_anything_is_measured(monkeypatch):
     monkeypatch.setattr(stage_cost, "measure", None)
     monkeypatch.setattr(sys, "argv", ["stage_cost", "--counts", "2000", "2000"])

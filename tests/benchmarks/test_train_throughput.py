@@ -1,13 +1,16 @@
-"""The table of training speeds; the loops themselves take minutes."""
+"""The table of training speeds, and the loops on next to nothing."""
 
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 from refusals import refusal
+from synthetic import TINY, make_dataset
 
 from benchmarks import train_throughput
+from benchmarks.lite0 import PUBLISHED
 from benchmarks.train_throughput import FUNCTIONS, LOOPS, measure_all, table, told
 from stages.training.loop import History
 
@@ -26,11 +29,11 @@ def test_ratio_is_taken_round_by_round_to_the_first_loop_of_the_size():
 
 
 def test_a_run_says_what_it_was_measured_on():
-    text = told({"A CPU": {
+    text = told({
         "dataset": "bands", "steps": 10, "loops": [result("slow", 224, 1.0, 2.0)],
         "system": {"packages": {"torch": "9.9"}, "cpu": {
             "model": "A CPU", "flags": ["avx", "avx2", "fma"], "architecture": "x86_64",
-            "threads_used": 3}}}})
+            "threads_used": 3}}})
     assert text.startswith("bands, tf_efficientnet_lite0, 10 steps a run, 2 rounds; "
                            "A CPU (avx2, fma), 3 threads; torch 9.9.\n\n| loop |")
 
@@ -54,6 +57,17 @@ def test_a_loop_that_is_killed_is_told_in_one_line(monkeypatch):
     message = refusal(measure_all, 1)
     assert message.startswith("benchmarks.train_throughput --loop ")
     assert message.endswith(": killed by SIGKILL")
+
+
+@pytest.mark.parametrize("loop", FUNCTIONS)
+def test_every_loop_trains(loop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train_throughput, "STEPS", 1)
+    monkeypatch.setattr(train_throughput, "PUBLISHED",
+                        replace(PUBLISHED, name=TINY, weights="none"))
+    monkeypatch.setattr(train_throughput, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(train_throughput, "compute_deterministically", lambda: None)
+    assert FUNCTIONS[loop](make_dataset(), 32, 4) > 0
 
 
 @pytest.mark.parametrize("size", {size for _, size, _ in LOOPS})

@@ -11,7 +11,7 @@ from omegaconf.errors import MissingMandatoryValue
 from refusals import refusal
 
 from stages.config.params import load_params
-from stages.config.schema import Params, QuantizedVariant
+from stages.config.schema import Params, Recipe
 
 SECTIONS = tuple(field.name for field in fields(Params))
 RECIPE = {"method": "static", "weight_type": "QInt8", "activation_type": "QUInt8",
@@ -28,13 +28,13 @@ GOOD = {
               "patience": 2, "min_delta": 0.0},
     "export": {"opset": 18, "max_abs_diff": 1e-3},
     "quantize": {"max_drop_pp": 1.0, "variants": {"int8": RECIPE}},
-    "variants": {"int8": "models/int8.onnx"},
+    "variants": {"onnx_fp32": "models/onnx_fp32.onnx", "int8": "models/int8.onnx"},
     "benchmark": {"latency_runs": 10, "percentiles": [50], "warmup_runs": 1,
                   "batch_sizes": [1, 4], "throughput_rounds": 2,
                   "providers": ["CPUExecutionProvider"], "torch_modes": ["eager"]},
 }
 KINDS = {**{field.name: field.type for field in fields(Params) if is_dataclass(field.type)},
-         "quantize.variants.int8": QuantizedVariant}
+         "quantize.variants.int8": Recipe}
 LEAVES = {f"{section}.{field.name}": field for section, kind in KINDS.items()
           for field in fields(kind)}
 RANGES = {key: (field.type, field.metadata["low"], field.metadata["high"])
@@ -43,9 +43,19 @@ CHOICES = {key: field.metadata["choices"] for key, field in LEAVES.items()
            if "choices" in field.metadata}
 
 
+# What a value of a recipe asks of the others.
+ASKS = {"max_drop_pp": {"method": "mixed"},
+        "layers_per_group": {"method": "mixed", "max_drop_pp": 1.0},
+        "mixed": {"max_drop_pp": 1.0}, "dynamic": {"calibration": "none"},
+        "none": {"method": "dynamic"}}
+
+
 def good_except(key, value):
     """GOOD with `value` at the dotted `key`."""
     content = copy.deepcopy(GOOD)
+    if key.startswith("quantize.variants.int8."):
+        for asks in (key.rpartition(".")[2], value):
+            content["quantize"]["variants"]["int8"] |= ASKS.get(str(asks), {})
     *parents, last = key.split(".")
     section = content
     for name in parents:
@@ -80,15 +90,39 @@ def test_a_part_that_may_be_nothing_is_there_all_the_same(load):
     assert "data.sha256: is missing; known are calib" in refusal(load, content, "data.sha256")
 
 
-def test_only_what_is_asked_for_is_read(load):
-    content = good_except("model.image_size", "not looked at")
-    params = load(content, "data.seed", "quantize.variants.int8")
+def test_only_what_is_asked_for_is_set(load):
+    params = load(GOOD, "data.seed", "quantize.variants.int8")
     assert params.data.seed == 0
     assert params.quantize.variants["int8"].method == "static"
     with pytest.raises(MissingMandatoryValue):
         _ = params.data.resolution
     with pytest.raises(MissingMandatoryValue):
         _ = params.model.name
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("model.image_size", "large"), ("benchmark.latency_runs", 1), ("benchmark.percentilez", [50]),
+    ("quantize.variants.int8.weight_type", "INT3")])
+def test_a_mistake_in_what_a_later_stage_reads_is_found_by_the_first(load, key, value):
+    assert f"'{key}'" in (message := refusal(load, good_except(key, value), "data")) or \
+        f"{key}: " in message
+
+
+def test_a_recipe_that_contradicts_itself_is_found_by_the_first_stage(load):
+    content = good_except("quantize.variants.int8.bias_correction", True)
+    content["quantize"]["variants"]["int8"]["adaptive_rounding"] = True
+    assert "params.yaml: quantize.variants.int8.bias_correction: got true, but" in refusal(
+        load, content, "data")
+
+
+def test_variants_have_the_one_that_all_are_compared_with(load):
+    assert "params.yaml: variants: has no onnx_fp32, which all others are compared with" in \
+        refusal(load, good_except("variants", {"int8": "models/int8.onnx"}), "data")
+
+
+def test_a_section_may_refer_to_another(load):
+    content = good_except("train.start_image_size", "${model.image_size}")
+    assert load(content, "train").train.start_image_size == 32
 
 
 def test_scientific_notation_is_a_number(load):

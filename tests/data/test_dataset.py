@@ -41,7 +41,7 @@ def test_pictures_come_back_in_their_places(tmp_path, order):
 
 def test_a_split_has_its_pictures_and_labels(tmp_path):
     dataset = write(tmp_path, enumerate(IMAGES))
-    np.testing.assert_array_equal(dataset.pictures("train"), IMAGES[[1, 4]])
+    np.testing.assert_array_equal(dataset.view("train")[:], IMAGES[[1, 4]])
     assert dataset.labels_of("train").tolist() == [1, 0]
 
 
@@ -106,6 +106,7 @@ def with_splits(**changes):
     return damage
 
 
+ONE_EACH = {key: [0] for key in SPLITS}
 DAMAGE = {
     "cut array": lambda images, splits: images.write_bytes(images.read_bytes()[:200]),
     "empty array": lambda images, splits: images.write_bytes(b""),
@@ -118,8 +119,9 @@ DAMAGE = {
     "no text": lambda images, splits: splits.write_bytes(b"\xff"),
     "few labels": with_splits(labels=[0, 1]),
     "other labels": with_splits(labels=[0, 1, 2, 1, 0]),
-    "far positions": with_splits(splits={"train": [5]}),
-    "empty split": with_splits(splits={"train": []}),
+    "far positions": with_splits(splits=ONE_EACH | {"train": [5]}),
+    "empty split": with_splits(splits=ONE_EACH | {"train": []}),
+    "no test split": with_splits(splits={"train": [0], "validation": [0], "calibration": [0]}),
 }
 
 

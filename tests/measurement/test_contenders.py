@@ -47,11 +47,6 @@ def test_variants_come_first_and_baselines_after_them(params):
     np.testing.assert_allclose(logits["torch_eager"], logits["torch_fp32"], atol=1e-5)
 
 
-def test_without_the_reference_nothing_is_measured(params):
-    del params.variants["onnx_fp32"]
-    assert refusal(contenders, params).startswith("variants: has no onnx_fp32")
-
-
 def test_contenders_can_go_to_another_process(params):
     batch = random_batch(2, SIDE)
     for contender in contenders(params).values():

@@ -78,6 +78,15 @@ def test_file_of_something_else(tmp_path, content):
         load_checkpoint(tmp_path / "other.pt", model_params())
 
 
+@pytest.mark.parametrize(("key", "value"), [("model", "resnet"), ("classes", 3),
+                                            ("state_dict", [1.0])])
+def test_a_part_that_was_exchanged(saved, key, value):
+    path, params, _ = saved
+    save_torch(path, {**torch.load(path), key: value})
+    with pytest.raises(UserError, match=r"checkpoint\.pt: damaged or no checkpoint"):
+        load_checkpoint(path, params)
+
+
 def test_tampered_file_runs_no_code(saved, tmp_path):
     path, params, _ = saved
     witness = tmp_path / "witness"

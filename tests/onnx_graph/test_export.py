@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from import_closure import ROOT
+from run_onnx import session_of
 from synthetic import (
     CLASSES,
     LITE0,
@@ -33,7 +33,7 @@ of_models = pytest.mark.parametrize(("name", "size", "library"), MODELS)
 @of_models
 def test_says_what_pytorch_says_for_any_batch(exported, name, size, library, opset):
     model, _, proto = exported(name, size, opset, library)
-    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    session = session_of(proto)
     for count in (1, 3):
         batch = random_batch(count, size, seed=count)
         logits, = session.run(None, {INPUT: batch})

@@ -3,11 +3,11 @@
 import numpy as np
 import onnx
 import pytest
+from linear_bottlenecks import SIDE, bottlenecks
 from onnx import TensorProto, helper, numpy_helper
 from synthetic import model_params
-from test_equalization import SIDE, bottlenecks
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.adaptive_rounding import (
     HELD_OUT,
@@ -21,7 +21,7 @@ from stages.quantization.layer_rows import layers_to_round, rows_of_input, rows_
 from stages.quantization.static import Calibrated, feeds_of
 from stages.quantization.stored_weights import stored_weights
 
-RECIPE = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False)
+RECIPE = Recipe("static", "QInt8", "QUInt8", True, "minmax", False)
 LAYERS = ["stem", "expand", "depthwise", "project", "expand2", "head"]
 
 
@@ -85,7 +85,7 @@ def case(dataset, tmp_path_factory):
     source, target, params = folder / "fp32.onnx", folder / "int8.onnx", model_params(
         image_size=SIDE)
     onnx.save(bottlenecks(), source)
-    pictures = dataset.pictures("calibration")
+    pictures = dataset.view("calibration")[:]
     base = Calibrated.of(source, RECIPE, params, pictures)
 
     def feeds():
@@ -155,7 +155,7 @@ def test_logits_come_nearer_to_the_float_model(case, dataset, tmp_path):
                                                     tensor.name))
         elif tensor.name.endswith("_quantized_scale"):
             tensor.CopyFrom(numpy_helper.from_array(array * np.float32(16), tensor.name))
-    pictures = dataset.pictures("validation")
+    pictures = dataset.view("validation")[:]
     reference = predict(load_onnx(source), pictures, params)
 
     def error(model, name):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from run_onnx import run
 
 from stages.onnx_graph.layers import weights_of
 from stages.quantization.bias_correction import mean_errors, with_corrected_biases
@@ -56,14 +56,8 @@ def as_qdq(model, steps):
     return result
 
 
-def run(model, *names):
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    del opened.graph.output[:]
-    opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    session = onnxruntime.InferenceSession(opened.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
-    return session.run(list(names), {"x": PICTURES})
+def tensors(model, *names):
+    return run(model, {"x": PICTURES}, names)
 
 
 def feeds(*sizes):
@@ -90,10 +84,10 @@ def test_mean_error_is_that_of_the_layers_outputs(opset):
     model = chain(opset)
     quantized = as_qdq(model, 0.5)
     errors = mean_errors(model, dequantized_weights(quantized), feeds(5))
-    expected = run(quantized, "c")[0] - run(model, "c")[0]
+    expected = tensors(quantized, "c")[0] - tensors(model, "c")[0]
     np.testing.assert_allclose(errors["c"], expected.mean(axis=(0, 2, 3)), atol=1e-5)
     # The head gets the float model's input, not what the rounded layers before it make.
-    head = run(model, "f")[0] @ (np.round(HEAD / 0.5) * 0.5 - HEAD).T
+    head = tensors(model, "f")[0] @ (np.round(HEAD / 0.5) * 0.5 - HEAD).T
     np.testing.assert_allclose(errors["y"], head.mean(axis=0), atol=1e-5)
 
 
@@ -127,7 +121,7 @@ def test_corrected_outputs_have_the_mean_of_the_float_ones(conv_bias):
     corrected = with_corrected_biases(model, as_qdq(model, 0.5), feeds(2, 3))
     onnx.checker.check_model(corrected, full_check=True)
     assert model.SerializeToString() == before, "the argument was changed"
-    expected, actual = run(model, "c", "d"), run(as_qdq(corrected, 0.5), "c", "d")
+    expected, actual = (tensors(each, "c", "d") for each in (model, as_qdq(corrected, 0.5)))
     for reference, each in zip(expected, actual, strict=True):
         means = [values.mean(axis=(0, 2, 3)) for values in (reference, each)]
         np.testing.assert_allclose(means[1], means[0], atol=1e-5)
@@ -136,4 +130,4 @@ def test_corrected_outputs_have_the_mean_of_the_float_ones(conv_bias):
 def test_weights_that_are_not_rounded_need_no_correction():
     model = chain()
     corrected = with_corrected_biases(model, model, feeds(5))
-    np.testing.assert_array_equal(run(corrected, "y")[0], run(model, "y")[0])
+    np.testing.assert_array_equal(tensors(corrected, "y")[0], tensors(model, "y")[0])

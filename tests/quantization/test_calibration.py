@@ -10,7 +10,7 @@ from refusals import refusal
 from synthetic import TINY, random_batch
 
 from stages.onnx_graph.names import INPUT
-from stages.quantization.calibration import OPERATORS, OneBatch, calibrate, record
+from stages.quantization.calibration import OPERATORS, FeedReader, calibrate, record
 from stages.quantization.histogram import BINS
 from stages.quantization.ranges import PERCENTILE, RANGE_OF
 
@@ -36,7 +36,7 @@ def reference(model, tmp_path_factory):
     calibrater = MinMaxCalibrater(folder / "model.onnx", OPERATORS, str(folder / "augmented.onnx"))
     calibrater.augment_graph()
     calibrater.create_inference_session()
-    calibrater.collect_data(OneBatch({INPUT: BATCH}))
+    calibrater.collect_data(FeedReader([{INPUT: BATCH}]))
     return {name: tuple(float(np.squeeze(each)) for each in data.range_value)
             for name, data in calibrater.compute_data().items()}
 

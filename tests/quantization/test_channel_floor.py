@@ -2,12 +2,12 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from run_onnx import run
 from synthetic import TINY
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.quantization.channel_floor import with_channel_floor
 from stages.quantization.static import write_qdq
 from stages.quantization.stored_weights import dequantized_weights
@@ -41,16 +41,10 @@ def batch_for(model):
     return np.random.default_rng(1).uniform(-2, 3, shape).astype(np.float32)
 
 
-def run(model):
-    session = onnxruntime.InferenceSession(model.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": batch_for(model)})[0]
-
-
 def stored_bias(model, tmp_path, weight_type="QInt8", per_channel=True):
     """(int32 bias, the value it stands for) of `model` quantized to SPANS."""
     path = tmp_path / "int8.onnx"
-    write_qdq(model, SPANS, path, QuantizedVariant("static", weight_type, "QUInt8", per_channel,
+    write_qdq(model, SPANS, path, Recipe("static", weight_type, "QUInt8", per_channel,
                                                     "minmax", False))
     quantized = onnx.load(path)
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
@@ -82,7 +76,8 @@ def test_without_the_floor_a_bias_is_rounded_to_input_steps_or_clipped(tmp_path)
 def test_outputs_move_by_next_to_nothing(kind):
     model = layer(kind)
     before = model.SerializeToString()
-    moved = np.abs(run(with_channel_floor(model, SPANS)) - run(model))
+    feed = {"x": batch_for(model)}
+    moved = np.abs(run(with_channel_floor(model, SPANS), feed)[0] - run(model, feed)[0])
     bound = 3.1e-5 * np.abs(BIAS).reshape((1, -1) + (1,) * (moved.ndim - 2)) + 1e-6
     assert (moved <= bound).all()
     assert model.SerializeToString() == before, "the argument was changed"

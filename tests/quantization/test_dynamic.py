@@ -4,7 +4,7 @@ import pytest
 from onnx import numpy_helper
 from synthetic import TINY, lite0, model_params
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.census import operator_counts
 from stages.quantization.dynamic import quantize_dynamically
@@ -26,7 +26,7 @@ def source(exported, tmp_path):
 def quantized(source, name="int8.onnx", weight_type="QInt8", per_channel=False):
     target = source.with_name(name)
     quantize_dynamically(source, target,
-                         QuantizedVariant("dynamic", weight_type, "QUInt8", per_channel, "none",
+                         Recipe("dynamic", weight_type, "QUInt8", per_channel, "none",
                                           False))
     return target
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
+from linear_bottlenecks import NARROW, SIDE, WIDE, bottlenecks
 from onnx import TensorProto, helper, numpy_helper
+from run_onnx import run
 from static_model import quantize_statically
-from synthetic import CLASSES, make_dataset, model_params
+from synthetic import make_dataset, model_params
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization import static
@@ -25,59 +26,11 @@ from stages.quantization.equalization import (
 from stages.quantization.ranges import LARGEST_REDUCED_WEIGHT, LARGEST_WEIGHT
 from stages.quantization.static import Calibrated
 
-SIDE, NARROW, WIDE = 8, 6, 12
-SPREAD = 10.0 ** np.linspace(-1.5, 0.5, NARROW)
 PICTURES = np.random.default_rng(5).standard_normal((6, 3, SIDE, SIDE)).astype(np.float32)
 
 
-def bottlenecks(dead=()):
-    """stem - expand, ReLU6, depthwise, ReLU6, project - plus the stem - expand - pool - head.
-
-    The channels of the stem and of the projection have very different ranges.
-    """
-    rng = np.random.default_rng(0)
-
-    def weights(*shape):
-        return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
-
-    arrays = {"stem": weights(NARROW, 3, 3, 3), "expand": weights(WIDE, NARROW, 1, 1),
-              "depthwise": weights(WIDE, 1, 3, 3), "project": weights(NARROW, WIDE, 1, 1),
-              "expand2": weights(WIDE, NARROW, 1, 1), "head": weights(len(CLASSES), WIDE),
-              "bias": weights(NARROW), "bias2": weights(NARROW),
-              "shift": weights(len(CLASSES)), "low": np.float32(0), "high": np.float32(6)}
-    spread = SPREAD.astype(np.float32)
-    for name in ("stem", "project"):
-        arrays[name] = arrays[name] * spread[:, None, None, None]
-    for name in ("expand", "expand2"):
-        arrays[name] = arrays[name] / spread[None, :, None, None]
-    for name in ("stem", "project", "bias", "bias2"):
-        arrays[name][list(dead)] = 0
-    nodes = [helper.make_node("Conv", ["input", "stem", "bias"], ["a"], pads=[1] * 4),
-             helper.make_node("Conv", ["a", "expand"], ["b"]),
-             helper.make_node("Clip", ["b", "low", "high"], ["b6"]),
-             helper.make_node("Conv", ["b6", "depthwise"], ["c"], group=WIDE, pads=[1] * 4),
-             helper.make_node("Clip", ["c", "low", "high"], ["c6"]),
-             helper.make_node("Conv", ["c6", "project", "bias2"], ["d"]),
-             helper.make_node("Add", ["d", "a"], ["s"]),
-             helper.make_node("Conv", ["s", "expand2"], ["e"]),
-             helper.make_node("Relu", ["e"], ["r"]),
-             helper.make_node("GlobalAveragePool", ["r"], ["p"]),
-             helper.make_node("Flatten", ["p"], ["f"]),
-             helper.make_node("Gemm", ["f", "head", "shift"], ["logits"], transB=1)]
-    for node in nodes:
-        node.name = node.output[0]
-    graph = helper.make_graph(
-        nodes, "graph",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(CLASSES)])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-
-
-def run(model, pictures=PICTURES):
-    session = onnxruntime.InferenceSession(model.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
-    return session.run(None, {"input": pictures})[0]
+def logits(model, pictures=PICTURES):
+    return run(model, {"input": pictures})[0]
 
 
 def equalized(model, per_channel=True, largest_weight=LARGEST_WEIGHT):
@@ -120,9 +73,9 @@ def test_float_function_is_the_same(per_channel):
     before = model.SerializeToString()
     result = equalized(model, per_channel)
     onnx.checker.check_model(result, full_check=True)
-    np.testing.assert_allclose(run(result), run(model), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(logits(result), logits(model), rtol=1e-5, atol=1e-6)
     other = np.random.default_rng(9).standard_normal((3, 3, SIDE, SIDE)).astype(np.float32) * 9
-    np.testing.assert_allclose(run(result, other), run(model, other), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(logits(result, other), logits(model, other), rtol=1e-5, atol=1e-5)
     assert model.SerializeToString() == before, "the argument was changed"
 
 
@@ -132,7 +85,7 @@ def test_dead_channels_stay_as_they_are():
     arrays = [numpy_helper.to_array(tensor) for tensor in result.graph.initializer]
     assert all(np.isfinite(array).all() for array in arrays)
     assert result != model
-    np.testing.assert_allclose(run(result), run(model), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(logits(result), logits(model), rtol=1e-5, atol=1e-6)
 
 
 def test_a_sum_that_spreads_one_channel_over_several_is_left_alone():
@@ -147,7 +100,7 @@ def test_a_sum_that_spreads_one_channel_over_several_is_left_alone():
     for tensor in model.graph.initializer:
         if tensor.name in ("stem", "narrow", "expand"):
             np.testing.assert_array_equal(kept[tensor.name], numpy_helper.to_array(tensor))
-    np.testing.assert_allclose(run(result), run(model), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(logits(result), logits(model), rtol=1e-5, atol=1e-6)
 
 
 def test_channels_come_nearer_to_each_other():
@@ -185,22 +138,17 @@ def test_a_recipe_of_seven_bits_is_equalized_for_them(tmp_path, monkeypatch, red
 
     monkeypatch.setattr(static, "with_equalized_channels", equalize)
     onnx.save(bottlenecks(), tmp_path / "fp32.onnx")
-    Calibrated.of(tmp_path / "fp32.onnx", QuantizedVariant(
+    Calibrated.of(tmp_path / "fp32.onnx", Recipe(
         "static", "QInt8", "QUInt8", True, "minmax", False, equalization=True,
         reduce_range=reduce_range), model_params(image_size=SIDE),
-        make_dataset().pictures("calibration"))
+        make_dataset().view("calibration")[:])
     assert seen == [largest]
 
 
 def test_statistics_are_those_of_all_batches():
     seen = channel_statistics(bottlenecks(), ["a", "f"],
                               [{"input": PICTURES[:4]}, {"input": PICTURES[4:]}])
-    opened = bottlenecks()
-    del opened.graph.output[:]
-    opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in "af")
-    values = onnxruntime.InferenceSession(
-        opened.SerializeToString(), providers=["CPUExecutionProvider"]).run(
-            ["a", "f"], {"input": PICTURES})
+    values = run(bottlenecks(), {"input": PICTURES}, ["a", "f"])
     for name, array, axes in zip("af", values, ((0, 2, 3), (0,)), strict=True):
         np.testing.assert_allclose(seen[name].lowest, array.min(axis=axes))
         np.testing.assert_allclose(seen[name].highest, array.max(axis=axes))
@@ -238,9 +186,9 @@ def test_quantized_model_comes_nearer_to_the_float_one(tmp_path):
     reached = {}
     for equalization in (False, True):
         target = tmp_path / f"{equalization}.onnx"
-        quantize_statically(source, target, QuantizedVariant(
+        quantize_statically(source, target, Recipe(
             "static", "QInt8", "QUInt8", True, "minmax", False, equalization=equalization),
-            params, dataset.pictures("calibration"))
-        logits = predict(load_onnx(target), dataset.images, params)
-        reached[equalization] = signal_to_noise_db(reference, logits)
+            params, dataset.view("calibration")[:])
+        reached[equalization] = signal_to_noise_db(
+            reference, predict(load_onnx(target), dataset.images, params))
     assert reached[True] > reached[False] + 3

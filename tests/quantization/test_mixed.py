@@ -8,14 +8,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from synthetic import CLASSES, make_dataset, model_params
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.measurement.accuracy import Comparison
 from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph
 from stages.quantization.mixed import (
-    Accuracy,
     Bound,
+    Validation,
     bound_for,
     fewest,
     quantize_mixed,
@@ -70,7 +70,7 @@ class Fake:
 def test_what_is_noisy_for_its_cost_is_kept_first(tmp_path, bound, kept):
     fake, truth = Fake(), np.zeros(100, int)
     found, record = search(LAYERS, fake.quantize, fake.logits, np.array([1.0]),
-                           Accuracy(truth, truth, fake.classes), Bound(bound, 100), tmp_path)
+                           Validation(truth, truth, fake.classes), Bound(bound, 100), tmp_path)
     assert [layer.name for layer in found] == record["kept_in_float"] == kept
     first = record["steps"][0]
     assert (first["layers_in_float"], first["drop_pp"]) == (0, 50)
@@ -99,7 +99,7 @@ def test_what_can_not_be_tested_is_not_asked_for_and_told(pictures, bound, caplo
 def test_few_pictures_keep_nothing_in_float_that_costs_nothing(tmp_path):
     fake, truth = Fake(), np.zeros(100, int)
     _, record = search(LAYERS, fake.quantize, fake.logits, np.array([1.0]),
-                       Accuracy(truth, truth, fake.classes), bound_for(50, 1.0, 100), tmp_path)
+                       Validation(truth, truth, fake.classes), bound_for(50, 1.0, 100), tmp_path)
     assert record["kept_in_float"] == []
     assert record["max_drop_upper_pp"] is None
     assert record["reason"] == ("all quantized, the drop on validation is within 50 points; "
@@ -149,17 +149,17 @@ def case(tmp_path_factory):
     return source, dataset, params
 
 
-def mixed(case, per_channel, max_drop_pp, name, learn=lambda path: None, **more):
+def mixed(case, per_channel, max_drop_pp, name, round_=None, **more):
     source, dataset, params = case
-    recipe = QuantizedVariant("mixed", "QInt8", "QUInt8", per_channel, "minmax", False,
+    recipe = Recipe("mixed", "QInt8", "QUInt8", per_channel, "minmax", False,
                               max_drop_pp=max_drop_pp, **more)
     target = source.with_name(name)
     base = Calibrated.of(source, recipe, params, dataset.view("calibration"))
-    return target, quantize_mixed(base, target, dataset, 100, learn)
+    return target, *quantize_mixed(base, target, dataset, 100, round_)
 
 
 def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
-    target, record = mixed(case, per_channel=False, max_drop_pp=20, name="broken.onnx")
+    target, record, _ = mixed(case, per_channel=False, max_drop_pp=20, name="broken.onnx")
     assert record["steps"][0]["drop_pp"] > 20
     assert record["kept_in_float"] == ["second"]
     rows = {row["layer"]: row for row in record["sensitivity"]}
@@ -168,7 +168,7 @@ def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
                 float_nodes(executed_graph(target))]
     assert in_float == ["Max", "Conv"]
     source, dataset, params = case
-    reached = [predict(load_onnx(path), dataset.pictures("validation"),
+    reached = [predict(load_onnx(path), dataset.view("validation")[:],
                        params).argmax(axis=1) for path in (source, target)]
     assert len(set(reached[0])) == len(CLASSES)
     assert np.mean(reached[0] != reached[1]) <= 0.2
@@ -177,15 +177,17 @@ def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
 def test_what_rounding_makes_good_needs_no_layer_in_float(case):
     source, *_ = case
 
-    def learn(path):
+    def round_(path):
         """As well as rounding could do."""
-        learned.append(path.name)
+        rounded.append(path.name)
         shutil.copyfile(source, path)
+        return {"kept": True}
 
-    learned = []
-    target, record = mixed(case, per_channel=False, max_drop_pp=20, name="good.onnx", learn=learn,
-                           adaptive_rounding=True)
-    assert learned == ["good.onnx"]
+    rounded = []
+    target, record, rounding = mixed(case, per_channel=False, max_drop_pp=20, name="good.onnx",
+                                     round_=round_)
+    assert rounded == ["good.onnx"]
+    assert rounding == {"kept": True}
     assert record["kept_in_float"] == []
     assert record["macs_in_float"] == 0
     assert record["rounded_adaptively"]["drop_pp"] == 0
@@ -194,36 +196,42 @@ def test_what_rounding_makes_good_needs_no_layer_in_float(case):
 
 
 def test_what_rounding_does_not_make_good_stays_in_float(case):
-    learned = []
-    target, record = mixed(case, per_channel=False, max_drop_pp=20, name="still.onnx",
-                           learn=lambda path: learned.append(path.read_bytes()),
-                           adaptive_rounding=True)
+    def round_(path):
+        rounded.append(path.read_bytes())
+        return {"kept": False, "time": len(rounded)}
+
+    rounded = []
+    target, record, rounding = mixed(case, per_channel=False, max_drop_pp=20, name="still.onnx",
+                                     round_=round_)
+    assert rounding["time"] == 2, "of the model that was written, not of the one given up"
     assert record["kept_in_float"] == ["second"]
     assert record["rounded_adaptively"]["drop_pp"] == record["steps"][0]["drop_pp"] > 20
-    assert learned[0] != learned[1] == target.read_bytes()
+    assert rounded[0] != rounded[1] == target.read_bytes()
 
 
 def test_rounding_that_breaks_what_the_search_found_is_taken_back(case):
     """A model that has learned to be wrong: all logits alike."""
-    def learn(path):
+    def round_(path):
         model = onnx.load(path)
         for tensor in model.graph.initializer:
             if tensor.name == "head_quantized":
                 tensor.CopyFrom(numpy_helper.from_array(0 * numpy_helper.to_array(tensor),
                                                         tensor.name))
         onnx.save(model, path)
+        return {"kept": True}
 
-    plain, _ = mixed(case, per_channel=True, max_drop_pp=20, name="plain.onnx")
-    target, record = mixed(case, per_channel=True, max_drop_pp=20, name="back.onnx", learn=learn,
-                           adaptive_rounding=True)
+    plain, *_ = mixed(case, per_channel=True, max_drop_pp=20, name="plain.onnx")
+    target, record, rounding = mixed(case, per_channel=True, max_drop_pp=20, name="back.onnx",
+                                     round_=round_)
+    assert rounding["kept"] is False
     assert record["rounding_taken_back"]["drop_pp"] > 20
     assert record["reason"].endswith("rounded to the nearest, since adaptively they break it")
     assert target.read_bytes() == plain.read_bytes()
 
 
 def test_layers_in_a_group_are_kept_together(case):
-    target, record = mixed(case, per_channel=False, max_drop_pp=20, name="grouped.onnx",
-                           layers_per_group=2)
+    target, record, _ = mixed(case, per_channel=False, max_drop_pp=20, name="grouped.onnx",
+                              layers_per_group=2)
     assert [row["layer"] for row in record["sensitivity"]] == ["first", "third"]
     assert record["kept_in_float"] == ["first"]
     in_float = [node["operator"].removeprefix("Fused") for node in
@@ -232,7 +240,7 @@ def test_layers_in_a_group_are_kept_together(case):
 
 
 def test_nothing_is_kept_where_the_bound_is_loose(case):
-    target, record = mixed(case, per_channel=False, max_drop_pp=99.5, name="loose.onnx")
+    target, record, _ = mixed(case, per_channel=False, max_drop_pp=99.5, name="loose.onnx")
     assert record["kept_in_float"] == []
     assert record["macs_in_float"] == 0
     assert len(record["steps"]) == 1

@@ -1,15 +1,16 @@
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
 from refusals import refusal
+from run_onnx import run
 from static_model import quantize_statically
 from synthetic import LITE0, TINY, model_params
 
-from stages.config.schema import QatRecipe, QuantizedVariant
+from stages.config.schema import QatRecipe, Recipe
 from stages.measurement.predictor import load_onnx, model_input
+from stages.onnx_graph.names import INPUT
 from stages.quantization.qat import QdqNetwork, fine_tune, random_batches
 from stages.quantization.stored_weights import stored_weights
 
@@ -20,20 +21,6 @@ def arrays_of(model):
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
-def as_written(model, batch, outputs=()):
-    """Logits, or `outputs` by name, of the graph run node by node, nothing fused."""
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name)
-                               for name in outputs)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(opened.SerializeToString(), options,
-                                           providers=["CPUExecutionProvider"])
-    results = session.run(None, {model.graph.input[0].name: batch})
-    return dict(zip(outputs, results[1:], strict=True)) if outputs else results[0]
-
-
 @pytest.fixture(scope="module")
 def files(exported, dataset, tmp_path_factory):
     """(float graph, its path, quantized graph, model parameters) of the tiny model."""
@@ -42,8 +29,8 @@ def files(exported, dataset, tmp_path_factory):
     _, params, proto = exported(TINY, 32, 18)
     onnx.save(proto, source)
     quantize_statically(source, target,
-                        QuantizedVariant("static", "QInt8", "QUInt8", False, "minmax", False),
-                        params, dataset.pictures("calibration"))
+                        Recipe("static", "QInt8", "QUInt8", False, "minmax", False),
+                        params, dataset.view("calibration")[:])
     return proto, source, onnx.load(target), params
 
 
@@ -66,8 +53,8 @@ def test_every_node_gives_what_onnx_runtime_gives(name, files, lite0_files, data
     names = [node.output[0] for node in quantized.graph.node
              if node.op_type != "QuantizeLinear"
              and node.output[0] != quantized.graph.output[0].name]
-    batch = model_input(dataset.pictures("validation")[:4], params)
-    expected = as_written(quantized, batch, names)
+    batch = model_input(dataset.view("validation")[:4], params)
+    expected = dict(zip(names, run(quantized, {INPUT: batch}, names, fused=False), strict=True))
     network = QdqNetwork(quantized, source, reduce_range=False)
     values = {quantized.graph.input[0].name: torch.from_numpy(batch), **network.constants,
               **{name: network.parameter(name).detach() for name in network.names}}
@@ -108,8 +95,8 @@ def test_tuning_brings_the_graph_nearer_to_the_float_model(lite0_files, dataset)
                        params, reduce_range=False)
     assert len(losses) == RECIPE.steps
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
-    batch = model_input(dataset.pictures("validation"), params)
-    error = [np.square(as_written(model, batch) - teacher(batch)).mean()
+    batch = model_input(dataset.view("validation")[:], params)
+    error = [np.square(run(model, {INPUT: batch}, fused=False)[0] - teacher(batch)).mean()
              for model in (before, after)]
     assert error[1] < 0.8 * error[0]
 
@@ -138,9 +125,9 @@ def test_a_constant_that_is_no_weight_of_a_layer_stays(files, dataset, tmp_path)
         "Mul", [head.input[0], "factor"], ["product"], name="product"))
     source.graph.node[place + 1].input[0] = "product"
     onnx.save(source, path)
-    quantize_statically(path, target, QuantizedVariant(
+    quantize_statically(path, target, Recipe(
         "static", "QInt8", "QUInt8", False, "minmax", False), params,
-        dataset.pictures("calibration"))
+        dataset.view("calibration")[:])
     quantized = onnx.load(target)
     assert "factor_quantized" in arrays_of(quantized)
     before = arrays_of(quantized)["factor_quantized"].copy()
@@ -156,9 +143,9 @@ def test_weights_of_7_bits_stay_within_them(weight_type, files, dataset, tmp_pat
     """Steps so long that some weights would go beyond; 8 bits are cut off on a CPU without VNNI."""
     source, path, _, params = files
     target = tmp_path / "int8.onnx"
-    quantize_statically(path, target, QuantizedVariant(
+    quantize_statically(path, target, Recipe(
         "static", weight_type, "QUInt8", True, "minmax", False, reduce_range=True), params,
-        dataset.pictures("calibration"))
+        dataset.view("calibration")[:])
     lowest, highest = {"QInt8": (-64, 64), "QUInt8": (0, 127)}[weight_type]
     recipe, reached = QatRecipe(steps=4, batch_size=8, lr=3.0, seed=0), {}
     for reduce_range in (True, False):

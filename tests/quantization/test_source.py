@@ -8,7 +8,7 @@ from refusals import refusal
 from static_model import quantize_statically
 from synthetic import model_params, random_pictures
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.source import load_float_model
 
@@ -50,10 +50,10 @@ def test_what_cannot_be_quantized_is_named_and_nothing_is_written(tmp_path, name
     onnx.save(model, source)
     if method == "dynamic":
         message = refusal(quantize_dynamically, source, target,
-                          QuantizedVariant("dynamic", "QInt8", "QUInt8", False, "none", False))
+                          Recipe("dynamic", "QInt8", "QUInt8", False, "none", False))
     else:
         message = refusal(quantize_statically, source, target,
-                          QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False),
+                          Recipe("static", "QInt8", "QUInt8", True, "minmax", False),
                           model_params(image_size=8), random_pictures(3, 8, 8))
     assert message.startswith(f"{source}: ")
     assert told in message

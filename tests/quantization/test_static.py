@@ -1,29 +1,20 @@
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization import QuantType, quantize_static
 from refusals import refusal
+from run_onnx import session_of
 from static_model import quantize_statically
 from synthetic import LITE0, TINY, lite0, model_params, random_pictures
 
-from stages.config.schema import QuantizedVariant
+from stages.config.schema import Recipe
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.saturation import products_saturate
 from stages.measurement.session import predictor_of
 from stages.onnx_graph.names import INPUT
+from stages.quantization.calibration import FeedReader
 from stages.quantization.static import CALIBRATION_BATCH, feeds_of
-
-
-class ReaderOf(CalibrationDataReader):
-    """Hands `feeds` to ONNX Runtime's own calibration."""
-
-    def __init__(self, feeds):
-        self.feeds = iter(feeds)
-
-    def get_next(self):
-        return next(self.feeds, None)
 
 
 def arrays_of(model):
@@ -44,14 +35,6 @@ def weights_of(model):
     return found
 
 
-def unfused(path):
-    """Runs the graph as it is written, in float between its roundings: the same on every CPU."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return predictor_of(onnxruntime.InferenceSession(path, options,
-                                                     providers=["CPUExecutionProvider"]))
-
-
 @pytest.fixture(scope="module")
 def quantized(exported, dataset, tmp_path_factory):
     """quantized(per_channel, activation): the tiny model, quantized once for each recipe."""
@@ -61,10 +44,10 @@ def quantized(exported, dataset, tmp_path_factory):
 
     def quantize(per_channel=True, activation="QUInt8", pictures=None, name="int8.onnx",
                  calibration="minmax", bias_correction=False):
-        recipe = QuantizedVariant("static", "QInt8", activation, per_channel, calibration,
+        recipe = Recipe("static", "QInt8", activation, per_channel, calibration,
                                   bias_correction)
         quantize_statically(folder / "fp32.onnx", folder / name, recipe, params,
-                            dataset.pictures("calibration") if pictures is None else pictures)
+                            dataset.view("calibration")[:] if pictures is None else pictures)
         return folder / name
     return quantize
 
@@ -139,7 +122,7 @@ def test_graph_keeps_its_face(quantized, exported):
 def test_same_pictures_give_the_same_bytes(quantized, dataset):
     one, two = quantized(name="one.onnx"), quantized(name="two.onnx")
     assert one.read_bytes() == two.read_bytes()
-    darker = dataset.pictures("calibration") // 2
+    darker = dataset.view("calibration")[:] // 2
     assert quantized(pictures=darker, name="darker.onnx").read_bytes() != one.read_bytes()
 
 
@@ -149,7 +132,7 @@ def test_input_range_is_that_of_the_calibration_pictures(quantized, dataset):
     first = next(node for node in model.graph.node
                  if node.op_type == "QuantizeLinear" and node.input[0] == INPUT)
     scale, zero_point = (float(arrays_of(model)[name]) for name in first.input[1:])
-    batch = model_input(dataset.pictures("calibration"), model_params())
+    batch = model_input(dataset.view("calibration")[:], model_params())
     assert -zero_point * scale == pytest.approx(batch.min(), abs=scale)
     assert (255 - zero_point) * scale == pytest.approx(batch.max(), abs=scale)
 
@@ -157,10 +140,10 @@ def test_input_range_is_that_of_the_calibration_pictures(quantized, dataset):
 def test_predictions_stay(lite0_files, dataset, tmp_path):
     """In weights of 7 bits where the CPU cuts off sums of products with 8."""
     pictures, (_, params), source = dataset.images, lite0(), lite0_files["fp32"]
-    recipe = QuantizedVariant("static", "QInt8", "QUInt8", True, "minmax", False,
+    recipe = Recipe("static", "QInt8", "QUInt8", True, "minmax", False,
                               reduce_range=products_saturate())
     quantize_statically(source, tmp_path / "int8.onnx", recipe, params,
-                        dataset.pictures("calibration"))
+                        dataset.view("calibration")[:])
     expected, actual = (predict(load_onnx(path), pictures, params)
                         for path in (source, tmp_path / "int8.onnx"))
     assert np.corrcoef(expected.ravel(), actual.ravel())[0, 1] > 0.95
@@ -183,8 +166,8 @@ def test_minmax_writes_the_bytes_that_onnx_runtime_writes_by_itself(quantized, e
                                                                     tmp_path):
     _, params, proto = exported(TINY, 32, 18)
     onnx.save(proto, tmp_path / "fp32.onnx")
-    feeds = feeds_of(dataset.pictures("calibration"), params)
-    quantize_static(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", ReaderOf(feeds),
+    feeds = feeds_of(dataset.view("calibration")[:], params)
+    quantize_static(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", FeedReader(feeds),
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                     per_channel=True)
     assert quantized().read_bytes() == (tmp_path / "int8.onnx").read_bytes()
@@ -202,9 +185,9 @@ def test_calibration_follows_the_recipe(quantized, calibration, exported, datase
 
 
 def test_bias_correction_brings_mean_logits_nearer_to_the_float_ones(quantized, exported, dataset):
-    params, pictures = exported(TINY, 32, 18)[1], dataset.pictures("calibration")
+    params, pictures = exported(TINY, 32, 18)[1], dataset.view("calibration")[:]
     plain, corrected = quantized(), quantized(bias_correction=True, name="corrected.onnx")
-    expected, *actual = (predict(unfused(path), pictures, params)
+    expected, *actual = (predict(predictor_of(session_of(path, fused=False)), pictures, params)
                          for path in (plain.with_name("fp32.onnx"), plain, corrected))
     before, after = (np.abs((each - expected).mean(axis=0)).max() for each in actual)
     assert after < before / 2

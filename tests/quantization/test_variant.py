@@ -3,11 +3,12 @@
 import numpy as np
 import onnx
 import pytest
+from linear_bottlenecks import SIDE, bottlenecks
 from onnx import numpy_helper
+from refusals import refusal
 from synthetic import model_params
-from test_equalization import SIDE, bottlenecks
 
-from stages.config.schema import QatRecipe, QuantizedVariant
+from stages.config.schema import QatRecipe, Recipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.mixed import Bound
@@ -20,15 +21,15 @@ def made(dataset, tmp_path_factory):
     folder, params = tmp_path_factory.mktemp("variant"), model_params(image_size=SIDE)
     source = folder / "fp32.onnx"
     onnx.save(bottlenecks(), source)
-    pictures = dataset.pictures("validation")
+    pictures = dataset.view("validation")[:]
     reference = predict(load_onnx(source), pictures, params)
 
     def make(name, **switches):
         target = folder / f"{name}.onnx"
-        recipe = QuantizedVariant(**{
+        recipe = Recipe(**{
             "method": "static", "weight_type": "QInt8", "activation_type": "QUInt8",
             "per_channel": True, "calibration": "minmax", "bias_correction": False, **switches})
-        record = write_variant(source, target, recipe, params, lambda: dataset, 100.0)
+        record = write_variant(source, target, recipe, params, dataset, 100.0)
         logits = predict(load_onnx(target), pictures, params)
         return target, record, signal_to_noise_db(reference, logits)
     return make
@@ -82,8 +83,18 @@ def test_rounding_leaves_layers_in_float_alone(made, monkeypatch):
     assert len(kept) + len(record.rounding["layers"]) == 6
 
 
-def test_where_all_layers_stay_in_float_there_is_nothing_to_round(made):
-    _, record, snr = made("float", first_in_float=6, adaptive_rounding=True)
+@pytest.mark.parametrize("count", [6, 1000])
+def test_all_layers_in_float_are_refused(made, count):
+    assert refusal(made, "float", first_in_float=count) == (
+        f"first_in_float: got {count}, but the model has 6 layers, and none would be quantized; "
+        "lower it")
+
+
+def test_where_all_layers_stay_in_float_there_is_nothing_to_round(made, monkeypatch):
+    """The bound is broken whatever the search tries, so that all layers stay in float."""
+    monkeypatch.setattr(Bound, "holds", lambda *_: False)
+    _, record, snr = made("float", method="mixed", max_drop_pp=0.0, adaptive_rounding=True)
+    assert len(record.search["kept_in_float"]) == 6
     assert record.rounding == {}
     assert snr > 20
 
@@ -95,13 +106,10 @@ def test_first_layers_stay_in_float(made):
     assert weights[1] - weights[2] == {"expand_quantized"}
 
 
-def test_dynamic_needs_no_pictures(made, tmp_path):
-    def load():
-        raise AssertionError("pictures were opened")
-
+def test_dynamic_needs_no_pictures(tmp_path):
     onnx.save(bottlenecks(), tmp_path / "fp32.onnx")
-    recipe = QuantizedVariant("dynamic", "QInt8", "QUInt8", False, "none", False)
+    recipe = Recipe("dynamic", "QInt8", "QUInt8", False, "none", False)
     record = write_variant(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", recipe,
-                           model_params(image_size=SIDE), load, 1.0)
+                           model_params(image_size=SIDE), None, 1.0)
     assert (tmp_path / "int8.onnx").is_file()
     assert not record.ranges

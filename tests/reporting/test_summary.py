@@ -136,8 +136,9 @@ def test_summary_by_hand_against_onnx_fp32(tables):
                  "int8_dynamic": benchmark_row(5.0, 300.0, 0.75),
                  "int8_static": benchmark_row(1.0, 1000.0, 3.75)}
     evaluations = {name: {"accuracy": 0.5, "accuracy_ci95_low": 0.4, "accuracy_ci95_high": 0.6,
-                          "validation_accuracy": 0.7, "images": 10} for name in NAMES}
-    result = summarize(evaluations, benchmark, tables, dict(zip(NAMES, (4, 3, 2, 1), strict=True)))
+                          "validation_accuracy": 0.7, "images": 10, "size_mb": size}
+                   for name, size in zip(NAMES, (4, 3, 2, 1), strict=True)}
+    result = summarize(evaluations, benchmark, tables)
     assert list(result) == list(NAMES)
     assert result["int8_static"] == {
         "accuracy": 0.5, "accuracy_ci95_low": 0.4, "accuracy_ci95_high": 0.6,

@@ -1,6 +1,11 @@
 import pytest
 
-from stages.reporting.tables import result_table, training_sentence
+from stages.reporting.tables import (
+    float_nodes_told,
+    result_table,
+    search_sentence,
+    training_sentence,
+)
 
 
 @pytest.fixture
@@ -61,6 +66,25 @@ def test_result_table_tells_where_it_was_measured(summary, system):
         assert told in first
     system["cpu"]["flags"] = []
     assert "A CPU (x86_64)" in result_table(summary, system)
+
+
+def test_what_runs_in_float_is_told_by_reason():
+    assert float_nodes_told({"in_float": []}) == "nothing"
+    assert float_nodes_told({"in_float": [
+        {"operator": "Add", "reason": "one"}, {"operator": "Mul", "reason": "one"},
+        {"operator": "Mul", "reason": "one"}, {"operator": "Conv", "reason": "another"}]}) == \
+        "2 Mul, 1 Add (one); 1 Conv (another)"
+
+
+def test_search_sentence():
+    assert search_sentence("int8_mixed", {
+        "kept_in_float": ["stem"], "sensitivity": [{}, {}], "macs_in_float": 0.125,
+        "reason": "the fewest", "steps": [
+            {"layers_in_float": 0, "drop_pp": 2.0, "drop_upper_pp": 3.0},
+            {"layers_in_float": 1, "drop_pp": 0.0, "drop_upper_pp": 0.5}]}) == (
+        "int8_mixed has 1 of 2 layers in float (stem), 12.5 % of the operations: the fewest. "
+        "Tried, with weights rounded to the nearest: 0 in float, drop 2.00 points (at most 3.00); "
+        "1 in float, drop 0.00 points (at most 0.50).")
 
 
 @pytest.mark.parametrize(("stopped_early", "told"), [(True, "stopped early"),

@@ -4,7 +4,15 @@ from import_closure import ROOT
 from synthetic import Malicious
 
 from stages.model.checkpoint import save_torch
-from stages.training.resume import fingerprint, load_state, loaded_code, save_state
+from stages.training.resume import (
+    STATE_KEYS,
+    fingerprint,
+    load_state,
+    loaded_code,
+    save_state,
+)
+
+STATE = {**dict.fromkeys(STATE_KEYS), "epoch": 1}
 
 
 @pytest.fixture
@@ -13,7 +21,7 @@ def path(tmp_path):
 
 
 def test_comes_back_as_it_was(path):
-    save_state("run", {"epoch": 3, "model": {"weight": torch.arange(4.0)}}, path)
+    save_state("run", {**STATE, "epoch": 3, "model": {"weight": torch.arange(4.0)}}, path)
     state = load_state("run", path)
     assert state["epoch"] == 3
     assert torch.equal(state["model"]["weight"], torch.arange(4.0))
@@ -21,7 +29,7 @@ def test_comes_back_as_it_was(path):
 
 def test_later_state_replaces_the_earlier(path):
     for epoch in (1, 2):
-        save_state("run", {"epoch": epoch}, path)
+        save_state("run", {**STATE, "epoch": epoch}, path)
     assert load_state("run", path)["epoch"] == 2
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
@@ -32,23 +40,26 @@ def test_nothing_there(path):
 
 def test_state_of_another_run(path, caplog):
     caplog.set_level("INFO")
-    save_state("run", {"epoch": 1}, path)
+    save_state("run", STATE, path)
     assert load_state("another", path) is None
     assert "other parameters, data or code" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"text", "half"])
 def test_damaged_state(path, caplog, content):
-    save_state("run", {"epoch": 1}, path)
+    save_state("run", STATE, path)
     whole = path.read_bytes()
     path.write_bytes(whole[:len(whole) // 2] if content == "half" else content)
     assert load_state("run", path) is None
     assert "damaged; training starts anew" in caplog.text
 
 
-def test_something_else_in_the_file(path):
-    save_torch(path, [1, 2, 3])
+@pytest.mark.parametrize("content", [[1, 2, 3], {"epoch": 1}, {"run": "run", "epoch": 1},
+                                     {"run": "run", **STATE, "more": 1}])
+def test_something_else_in_the_file(path, caplog, content):
+    save_torch(path, content)
     assert load_state("run", path) is None
+    assert "damaged; training starts anew" in caplog.text
 
 
 def test_tampered_state_runs_no_code(path, tmp_path):
