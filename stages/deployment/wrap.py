@@ -74,29 +74,31 @@ def preprocessing(params: Model, output: str
                   ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Nodes and constants from `pictures` to `output`, step by step as stages.model.preprocess.
 
-    Channels come first at once: on three of them at the end of every pixel, subtraction and
-    division take several times as long. `sizes` names all four axes: of two, ONNX Runtime moves the
-    Transpose past Resize, and then refuses the graph.
+    Rows are normalized whole: to subtract three values from three at a time, pixel by pixel, takes
+    ONNX Runtime several times as long.
+    Channels come first only at the end: it moves a Transpose that stands before Resize past it, and
+    then refuses the graph, since `sizes` names two axes of four.
     exclude_outside: PyTorch drops what lies outside the picture and lets the rest of the filter
     sum to one; by default, Resize repeats the edge, which is off by tens of grey levels there.
     """
-    size = np.array([params.image_size, params.image_size], dtype=np.int64)
-    shift, scale = ((np.float32(values) * np.float32(UINT8_MAX)).reshape(3, 1, 1)
+    side = params.image_size
+    shift, scale = (np.tile(np.float32(values) * np.float32(UINT8_MAX), side)
                     for values in (params.mean, params.std))
-    constants = [numpy_helper.from_array(value, PREFIX + name)
-                 for name, value in (("size", size), ("shift", shift), ("scale", scale))]
+    constants = [numpy_helper.from_array(value, PREFIX + name) for name, value in (
+        ("size", np.array([side, side])), ("shift", shift), ("scale", scale),
+        ("rows", np.array([0, side, 3 * side])), ("pixels", np.array([0, side, side, 3])))]
     nodes = [
-        helper.make_node("Transpose", [PICTURES], [PREFIX + "planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Cast", [PREFIX + "planes"], [PREFIX + "float"], to=TensorProto.FLOAT),
-        helper.make_node("Shape", [PREFIX + "float"], [PREFIX + "batch"], start=0, end=2),
-        helper.make_node("Concat", [PREFIX + "batch", PREFIX + "size"], [PREFIX + "sizes"], axis=0),
-        helper.make_node("Resize", [PREFIX + "float", "", "", PREFIX + "sizes"],
+        helper.make_node("Cast", [PICTURES], [PREFIX + "float"], to=TensorProto.FLOAT),
+        helper.make_node("Resize", [PREFIX + "float", "", "", PREFIX + "size"],
                          [PREFIX + "resized"], mode="linear", antialias=1, exclude_outside=1,
-                         coordinate_transformation_mode="half_pixel"),
-        helper.make_node("Sub", [PREFIX + "resized", PREFIX + "shift"], [PREFIX + "shifted"]),
-        helper.make_node("Div", [PREFIX + "shifted", PREFIX + "scale"], [output])]
+                         coordinate_transformation_mode="half_pixel", axes=[1, 2]),
+        helper.make_node("Reshape", [PREFIX + "resized", PREFIX + "rows"], [PREFIX + "whole"]),
+        helper.make_node("Sub", [PREFIX + "whole", PREFIX + "shift"], [PREFIX + "shifted"]),
+        helper.make_node("Div", [PREFIX + "shifted", PREFIX + "scale"], [PREFIX + "normalized"]),
+        helper.make_node("Reshape", [PREFIX + "normalized", PREFIX + "pixels"], [PREFIX + "last"]),
+        helper.make_node("Transpose", [PREFIX + "last"], [output], perm=[0, 3, 1, 2])]
     for node in nodes:
-        node.name = PREFIX + node.op_type
+        node.name = node.output[0] if node.op_type == "Reshape" else PREFIX + node.op_type
     return nodes, constants
 
 
