@@ -51,10 +51,9 @@ def test_variants_are_the_same_everywhere():
     variants = list(PARAMS["variants"])
     for name in PARAMS["quantize"]["variants"]:
         assert PARAMS["variants"][name] == f"models/{name}.onnx"
-    for stage in ("benchmark", "report"):
-        deps = paths(STAGES[stage]["deps"])
-        assert [path for path in deps if path.startswith("models/")] == \
-            list(PARAMS["variants"].values())
+    timed = paths(STAGES["benchmark"]["deps"])
+    assert [path for path in timed if path.startswith("models/")] == \
+        list(PARAMS["variants"].values())
     onnx_variants = [name for name in variants if name != "torch_fp32"]
     deploy = paths(STAGES["deploy"]["deps"])
     for pattern in ("models/{}.onnx", "data/predictions/{}.csv", "metrics/evaluate/{}.json"):
@@ -97,6 +96,7 @@ def test_only_named_modules_read_the_test_split():
                if re.search(r"""["']test["']""", path.read_text(encoding="utf-8"))}
     assert readers == {"evaluate.py",                   # the pictures of the split
                        "deploy.py",                     # parity with evaluate on each; selects none
+                       "dataset.py",                    # names of the splits
                        "splits.py", "imagefolder.py",   # where the split is made
                        "summary.py", "confusions.py"}   # predictions that evaluate wrote
 
