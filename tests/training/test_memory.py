@@ -23,7 +23,8 @@ shape = (count, side, side, 3)
 np.lib.format.open_memmap(IMAGES_FILE, mode="w+", dtype=np.uint8, shape=shape)[::5000] = 200
 spread = np.arange(0, count, 5000)
 write_splits("sparse", Listing(["a", "b"], np.arange(count) % 2, None, iter(())),
-             {"train": spread[:20], "validation": spread[20:]})
+             {"train": spread[:20], "validation": spread[20:], "test": spread[:1],
+              "calibration": spread[:1]})
 assert os.path.getsize(IMAGES_FILE) > cap
 resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
 dataset = load_dataset()
