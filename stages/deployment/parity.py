@@ -21,8 +21,10 @@ MAX_GREY_LEVELS, OF_SIDE = 0.02, 512
 # Where a picture has the model's size, all is equal to the last digit. Resized, values that stand
 # half-way between two steps of an INT8 model's input can fall either way, and so can the class of
 # a near tie: of CIFAR-10 enlarged six times, on a CPU with AVX2, these are 3 % of the values; a
-# tenth of them falls otherwise, and 0.6 % of the classes tip. One picture may always tip.
-MIN_AGREEMENT = 0.99
+# tenth of them falls otherwise, and 0.6 % of the classes tip; of a B3 that is half-trained and
+# unsure (78 % right), 3.3 %, though the graph gives what its parts give to the last bit. One
+# picture may always tip.
+MIN_AGREEMENT = 0.95
 MAX_MEAN_CONFIDENCE_DIFF = 0.01
 
 

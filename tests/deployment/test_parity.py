@@ -63,7 +63,7 @@ def test_other_predictions(compared):
 
 @pytest.mark.parametrize(("grey_levels", "change", "told"), [
     (0.03, {}, "0.03 grey levels"), (float("nan"), {}, "nan grey levels"),
-    (0, {"class_agreement": 395 / 400}, "on validation, the class of 5 of 400"),
+    (0, {"class_agreement": 379 / 400}, "on validation, the class of 21 of 400"),
     (0, {"images": 10, "class_agreement": 0.8}, "on validation, the class of 2 of 10"),
     (0, {"mean_confidence_diff": 0.011}, "0.011 on average"),
     (0, {"mean_confidence_diff": float("nan")}, "nan on average")])
@@ -76,7 +76,7 @@ def test_large_pictures_may_differ_by_more():
     check_parity(0.03, 800, {})
 
 
-@pytest.mark.parametrize(("images", "tipped"), [(7, 1), (80, 1), (400, 4)])
+@pytest.mark.parametrize(("images", "tipped"), [(7, 1), (19, 1), (400, 20)])
 def test_near_ties_may_tip(images, tipped):
     agreement = (images - tipped) / images
     check_parity(0, SIDE, {"test": {**GOOD, "images": images, "class_agreement": agreement}})
