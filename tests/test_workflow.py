@@ -77,19 +77,29 @@ def test_dvc_alone_is_installed_by_its_pin():
     assert len(re.findall(r"^dvc==", (ROOT / "requirements.txt").read_text(), re.M)) == 1
 
 
+def compare(folder, dvc):
+    """Run the script that compares with the base branch, with `dvc` as its dvc."""
+    [script] = [step["run"] for step in STEPS if "dvc exp diff" in step.get("run", "")]
+    program = folder / "dvc"
+    program.write_text(f"#!/bin/sh\n{dvc}\n")
+    program.chmod(0o755)
+    return subprocess.run(["bash", "-e", "-c", script], cwd=folder, env={
+        "PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": "summary.md",
+        "BASE": "a", "HEAD": "b"})
+
+
+def test_comparison_that_fails_ends_the_step(tmp_path):
+    assert compare(tmp_path, "exit 3").returncode == 3
+    assert not (tmp_path / "summary.md").exists()
+
+
 @pytest.mark.parametrize("rows", [3, 5000])
 def test_comparison_fits_a_comment_and_the_summary_has_all_of_it(tmp_path, rows):
     """GitHub takes a comment of 65,536 characters."""
-    [script] = [step["run"] for step in STEPS if "dvc exp diff" in step.get("run", "")]
     table = [f"| metrics/evaluate/onnx_fp32.json   | by_class.{row:05} | {0.5:9} |"
              for row in range(rows)]
-    dvc = tmp_path / "dvc"
-    dvc.write_text("#!/bin/sh\ncat table.md\n")
-    dvc.chmod(0o755)
     (tmp_path / "table.md").write_text("\n".join(table) + "\n")
-    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True, env={
-        "PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": "summary.md",
-        "BASE": "a", "HEAD": "b"})
+    assert compare(tmp_path, "cat table.md").returncode == 0
     comment, summary = ((tmp_path / name).read_text() for name in ("shown-page.md", "summary.md"))
     assert len(comment) < 65_536
     assert comment.endswith("</details>\n")
