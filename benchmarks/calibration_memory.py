@@ -107,7 +107,7 @@ def told(record: dict[str, Any]) -> str:
         if method == NOTHING:
             cells = [f"{row['0']:,.0f} MB"] * len(numbers)
         lines.append(f"| {method} | {' | '.join(cells)} | "
-                     f"{f'{growth(row):.1%}' if len(row) > 1 else ''} |")
+                     f"{f'{100 * growth(row):.1f} %' if len(row) > 1 else ''} |")
     return "\n".join(lines) + "\n"
 
 
