@@ -31,9 +31,9 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from benchmarks.arguments import command_line, count
 from benchmarks.child import run_module
+from benchmarks.cifar10_recipe import RECIPE, cifar10_params
 from benchmarks.lite0 import PUBLISHED
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
-from stages.config.schema import Params
 from stages.config.stage import run_stage
 from stages.data.dataset import Dataset, load_dataset
 from stages.model.build import build_model
@@ -46,7 +46,6 @@ log = logging.getLogger(__name__)
 RAW, PAGE = Path("docs/train_throughput.json"), Path("docs/training.md")
 STEPS = 10
 LR = 1e-4
-RECIPE = Path("conf/experiment/cifar10.yaml")
 # (loop, picture size, batch); the first of a size is what the others are compared with.
 LOOPS = (("newcomer", 224, 32), ("train stage", 224, 32), ("train stage, frozen", 224, 32),
          ("channels_last, fp32, pictures in memory", 128, 64), ("train stage", 128, 64),
@@ -96,12 +95,7 @@ def train_stage(dataset: Dataset, size: int, batch: int, frozen: list[str]) -> f
     """What the train stage runs, augmentation and averaging of weights included."""
     dataset.splits["train"] = dataset.splits["train"][:STEPS * batch]
     dataset.splits["validation"] = dataset.splits["validation"][:2]
-    params = OmegaConf.merge(OmegaConf.structured(Params), {
-        "data": {"horizontal_flip": True}, "model": replace(PUBLISHED, image_size=size), "train": {
-            "launcher": "python", "seed": 0, "epochs": 2, "batch_size": batch, "lr": LR,
-            "weight_decay": 0.02, "label_smoothing": 0.1, "ema_decay": 0.99, "crop_padding": 1,
-            "cutout": 2, "start_image_size": size, "frozen": frozen, "precision": "bf16",
-            "patience": 9, "min_delta": 0.0}})
+    params = cifar10_params(size, epochs=2, batch_size=batch, lr=LR, frozen=frozen)
     keep_freed_memory()
     compute_deterministically()
     history = train(build_model(params.model, len(dataset.classes)), dataset, params, "benchmark")

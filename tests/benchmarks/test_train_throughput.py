@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from refusals import refusal
 from synthetic import TINY, make_dataset
 
-from benchmarks import train_throughput
+from benchmarks import cifar10_recipe, train_throughput
 from benchmarks.lite0 import PUBLISHED
 from benchmarks.train_throughput import FUNCTIONS, LOOPS, measure_all, table, told
 from stages.training.loop import History
@@ -63,8 +63,8 @@ def test_a_loop_that_is_killed_is_told_in_one_line(monkeypatch):
 def test_every_loop_trains(loop, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_throughput, "STEPS", 1)
-    monkeypatch.setattr(train_throughput, "PUBLISHED",
-                        replace(PUBLISHED, name=TINY, weights="none"))
+    for module in (train_throughput, cifar10_recipe):
+        monkeypatch.setattr(module, "PUBLISHED", replace(PUBLISHED, name=TINY, weights="none"))
     monkeypatch.setattr(train_throughput, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(train_throughput, "compute_deterministically", lambda: None)
     assert FUNCTIONS[loop](make_dataset(), 32, 4) > 0
