@@ -87,9 +87,9 @@ def measure_all(counts: dict[str, Sequence[int]], record: dict[str, Any], images
 
 
 def growth(peaks: dict[str, float]) -> float:
-    """Of memory from the fewest pictures to the most, a fraction."""
-    first, *_, last = peaks.values()
-    return last / first - 1
+    """Of memory from the fewest pictures to the most, a fraction; 0 where there is one number."""
+    values = list(peaks.values())
+    return values[-1] / values[0] - 1
 
 
 def told(record: dict[str, Any]) -> str:
@@ -125,7 +125,7 @@ def main() -> None:
         return
     if not FLOAT_FILE.is_file():
         raise UserError(f"{FLOAT_FILE}: no such file; run 'dvc repro export'")
-    ours = sorted(options.counts)
+    ours = sorted(set(options.counts))
     theirs = [number for number in ours if number in THEIR_COUNTS]
     counts = {NOTHING: [0], **{method: ours for method in METHODS},
               **{method: theirs for method in THEIRS}}

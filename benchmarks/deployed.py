@@ -28,7 +28,7 @@ from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.deployment.runtime import LOGITS, PICTURES
 from stages.deployment.wrap import PREFIX, wrap
-from stages.measurement.session import open_session
+from stages.measurement.session import open_session, thread_count
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ def measure(rounds: int) -> dict[str, Any]:
     *_, body = bodies.values()
     models = {FLOAT: wrap(bodies[FLOAT], params), SHIPPED: wrap(body, params),
               BEFORE: by_pixel(wrap(body, params))}
-    sessions = {name: open_session(model.SerializeToString()) for name, model in models.items()}
+    sessions = {name: open_session(model.SerializeToString(), thread_count())
+                for name, model in models.items()}
     found: dict[str, Any] = {}
     for side in SIDES:
         for batch in BATCHES:

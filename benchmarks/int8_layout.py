@@ -26,7 +26,7 @@ from stages.config.params import load_params
 from stages.config.schema import Recipe
 from stages.config.stage import run_stage
 from stages.measurement.predictor import model_input
-from stages.measurement.session import open_session, predictor_of
+from stages.measurement.session import open_session, predictor_of, thread_count
 from stages.onnx_graph.export import export_onnx
 from stages.quantization.padded_input import with_padded_input
 from stages.quantization.repeated_gates import with_repeated_gates
@@ -80,7 +80,7 @@ def measure(preset: str, activation: str, rounds: int) -> dict[str, Any]:
     recipe.reduce_range = True  # sums that are whole on any CPU, to compare logits
     with TemporaryDirectory() as folder:
         models, inputs = versions(Path(folder) / "model.onnx", preset, activation, recipe)
-    predictors = {way: predictor_of(open_session(model.SerializeToString()))
+    predictors = {way: predictor_of(open_session(model.SerializeToString(), thread_count()))
                   for way, model in models.items()}
     result = {"model": preset, "activation": activation, "milliseconds": {}}
     for batch in BATCHES:

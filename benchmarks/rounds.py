@@ -18,8 +18,12 @@ def milliseconds(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
 
 def model_milliseconds(predictors: dict[str, Predictor], inputs: np.ndarray, batch_size: int,
                        rounds: int) -> dict[str, list[float]]:
-    """Of each round, by model; `inputs`, float32 (n, 3, S, S), are gone through batch by batch."""
-    batches = np.split(inputs, len(inputs) // batch_size)
+    """Of each round, by model; `inputs`, float32 (n, 3, S, S), are gone through batch by batch.
+
+    What is left of them for less than a batch is not used.
+    """
+    batches = [inputs[start:start + batch_size]
+               for start in range(0, len(inputs) - batch_size + 1, batch_size)]
 
     def run(predictor: Predictor, index: int) -> None:
         predictor(batches[index % len(batches)])

@@ -75,6 +75,7 @@ def test_targets_that_are_called_are_in_the_makefile():
 
 def test_dvc_alone_is_installed_by_its_pin():
     assert len(re.findall(r"^dvc==", (ROOT / "requirements.txt").read_text(), re.M)) == 1
+    assert "install --quiet \"$(grep '^dvc==' requirements.txt)\" -c constraints.txt" in SCRIPTS
 
 
 def compare(folder, dvc):

@@ -13,7 +13,6 @@ from synthetic import make_dataset, model_params
 
 from benchmarks import calibration_memory
 from stages.config.errors import UserError
-from stages.measurement.cold_start import peak_memory_bytes
 
 NOTHING = calibration_memory.NOTHING
 PEAKS = {(NOTHING, 0): 90.0} | {(method, number): 100.04 + number / 100
@@ -68,12 +67,31 @@ def test_growth_is_told_and_too_much_of_it_is_a_failure(run):
 
 
 @pytest.mark.parametrize("method", [NOTHING, "minmax", "entropy", "onnxruntime-entropy"])
-def test_memory_of_this_process_is_measured_once_it_has_calibrated(method, tmp_path, monkeypatch):
+def test_memory_is_read_once_the_pictures_have_been_gone_through(method, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration_memory, "FLOAT_FILE", tmp_path / "model.onnx")
     onnx.save(network("Clip"), calibration_memory.FLOAT_FILE)
     pictures = make_dataset(256).view("calibration")  # whole batches, as ONNX Runtime's own needs
-    before = peak_memory_bytes() / 1e6
-    assert calibration_memory.measure(method, pictures, model_params(image_size=SIDE)) >= before
+    seen, feeds_of = [], calibration_memory.feeds_of
+
+    def feeds(*arguments):
+        for feed in feeds_of(*arguments):
+            seen.append(len(feed["input"]))
+            yield feed
+
+    def peak():
+        seen.append("peak")
+        return 5e6
+
+    monkeypatch.setattr(calibration_memory, "feeds_of", feeds)
+    monkeypatch.setattr(calibration_memory, "peak_memory_bytes", peak)
+    assert calibration_memory.measure(method, pictures, model_params(image_size=SIDE)) == 5
+    assert seen.pop() == "peak"
+    assert sum(seen) == (0 if method == NOTHING else len(pictures))
+
+
+def test_one_number_of_pictures_grows_by_nothing():
+    assert calibration_memory.growth({"64": 100.0}) == 0
+    assert calibration_memory.growth({"64": 100, "512": 103, "4096": 105}) == pytest.approx(0.05)
 
 
 def test_a_child_that_fails_is_told(tmp_path, monkeypatch):

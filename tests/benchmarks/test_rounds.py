@@ -13,7 +13,7 @@ def test_each_is_run_untimed_before_it_is_timed_and_a_few_times_to_warm_up():
 
 
 def test_a_model_goes_through_the_inputs_batch_by_batch():
-    inputs, seen = np.arange(6), []
+    inputs, seen = np.arange(7), []
     times = model_milliseconds({"model": lambda batch: seen.append(batch.tolist())}, inputs, 2, 4)
     assert len(times["model"]) == 4
     assert seen[WARMUP::2] == [[0, 1], [2, 3], [4, 5], [0, 1]]

@@ -11,6 +11,7 @@ from synthetic import model_params
 from stages.config.schema import QatRecipe, Recipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
+from stages.quantization import improvement
 from stages.quantization.mixed import Bound
 from stages.quantization.variant import write_variant
 
@@ -64,11 +65,15 @@ def test_fine_tuning_starts_from_the_equalized_weights(made):
     assert snr["tuned"] > snr["start"] - 1
 
 
-def test_rounding_changes_weights_and_is_judged(made):
+@pytest.mark.parametrize("kept", [True, False])
+def test_rounding_changes_weights_if_it_is_kept(made, kept, monkeypatch):
+    ratios = iter([1.0, 2.0] if kept else [2.0, 1.0])  # before and after
+    monkeypatch.setattr(improvement, "signal_to_noise_db", lambda *_: next(ratios))
     path, record, _ = made("rounded", adaptive_rounding=True)
     plain, rounded = integers(made("plain")[0]), integers(path)
     assert any(not np.array_equal(array, plain[name]) for name, array in rounded.items()) \
-        is record.rounding["kept"]
+        is kept
+    assert record.rounding["kept"] is kept
     assert record.rounding["layers"]
 
 
