@@ -29,7 +29,8 @@ from stages.quantization.dynamic import quantize_dynamically
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-LONGEST = "test_pipeline.py"  # half of a worker's time
+# The first is half of a worker's time.
+LONGEST = ("test_pipeline.py", "test_train.py", "test_distributed.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,8 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, so that no worker is left alone with it at the end."""
-    items.sort(key=lambda item: item.path.name != LONGEST)
+    """The longest files first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST
+               else len(LONGEST))
 
 
 Case = tuple[object, Model, onnx.ModelProto]

@@ -24,15 +24,17 @@ def refusal(call: Callable, *arguments: Any, **options: Any) -> str:
     return message
 
 
-def run_stage(stage: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+def run_stage(stage: str, folder: Path, *arguments: str, **environment: str
+              ) -> subprocess.CompletedProcess:
     """Run `python -m stages.<stage>` in `folder`, with no data source but those given."""
     inherited = {name: value for name, value in os.environ.items()
                  if not name.startswith("DATA_SOURCE_")}
     (folder / ".env").touch()
     return subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}"], cwd=folder, text=True, capture_output=True,
-        timeout=120, env={**inherited, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
-                          "NO_PROXY": "*", **environment})
+        [sys.executable, "-m", f"stages.{stage}", *arguments], cwd=folder, text=True,
+        capture_output=True, timeout=120,
+        env={**inherited, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "*",
+             **environment})
 
 
 def error_line(result: subprocess.CompletedProcess) -> str:

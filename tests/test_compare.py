@@ -7,15 +7,12 @@ import sys
 import pandas as pd
 import pytest
 import yaml
-from refusals import ROOT
+from dvc.repo import Repo
+from refusals import error_line, refusal, run_stage
+
+from stages import compare
 
 VARIANTS = ("onnx_fp32", "int8_static", "int8_qat")
-
-
-def run(folder, *command):
-    return subprocess.run([sys.executable, *command], cwd=folder, text=True, capture_output=True,
-                          env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT),
-                               "DVC_NO_ANALYTICS": "1", "HOME": str(folder)})
 
 
 def git(folder, *command):
@@ -55,7 +52,7 @@ def commit(folder, branch, model, parameters, limit):
 def repository(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     git(folder, "init", "-q")
-    assert run(folder, "-m", "dvc", "init", "-q").returncode == 0
+    Repo.init(str(folder)).close()
     write(folder / "dvc.yaml", yaml.safe_dump({
         "params": ["params.yaml"], "metrics": ["metrics/summary.json", "metrics/export.json",
                                                "metrics/training/metrics.json",
@@ -69,10 +66,19 @@ def repository(tmp_path_factory):
     return folder
 
 
-def test_table_has_a_row_for_each_experiment(repository):
-    result = run(repository, "-m", "stages.compare", "models", "--by", "model.name", "small",
-                 "large")
-    assert result.returncode == 0, result.stderr
+@pytest.fixture
+def compare_here(repository, monkeypatch):
+    """compare_here(*arguments): the command in the repository, in this process."""
+    monkeypatch.chdir(repository)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["compare", *arguments])
+        compare.main()
+    return call
+
+
+def test_table_has_a_row_for_each_experiment(repository, compare_here):
+    compare_here("models", "--by", "model.name", "small", "large")
     folder = repository / "docs/results/models"
     rows = pd.read_csv(folder / "experiments.csv")
     assert list(rows["model.name"]) == ["b0", "b3"]
@@ -93,36 +99,31 @@ def test_table_has_a_row_for_each_experiment(repository):
     assert (folder / "experiments.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_parameter_that_is_null_in_one_experiment(repository):
-    result = run(repository, "-m", "stages.compare", "nulls", "--by", "model.limit", "small",
-                 "large")
-    assert result.returncode == 0, result.stderr
+def test_a_parameter_that_is_null_in_one_experiment(repository, compare_here):
+    compare_here("nulls", "--by", "model.limit", "small", "large")
     rows = pd.read_csv(repository / "docs/results/nulls/experiments.csv", keep_default_na=False)
     assert list(rows["model.limit"]) == ["null", "16"]
 
 
-def test_other_variants_take_the_place_of_int8_static(repository):
-    assert run(repository, "-m", "stages.compare", "tuned", "--by", "model.name", "--variant",
-               "int8_qat", "small").returncode == 0
+def test_other_variants_take_the_place_of_int8_static(repository, compare_here):
+    compare_here("tuned", "--by", "model.name", "--variant", "int8_qat", "small")
     columns = pd.read_csv(repository / "docs/results/tuned/experiments.csv").columns
     assert [name.split()[0] for name in columns if name.endswith(" ms")] == ["onnx_fp32",
                                                                              "int8_qat"]
 
 
-def test_note_is_kept(repository):
+def test_note_is_kept(repository, compare_here):
     folder = repository / "docs/results/noted"
     write(folder / "NOTE.md", "B3 is starved.\n")
     for _ in range(2):
-        assert run(repository, "-m", "stages.compare", "noted", "--by", "model.name",
-                   "small").returncode == 0
+        compare_here("noted", "--by", "model.name", "small")
     assert (folder / "README.md").read_text().count("\n\nB3 is starved.\n\n|") == 1
 
 
-def test_a_published_run_is_not_replaced(repository):
+def test_a_published_run_is_not_replaced(repository, compare_here):
     write(repository / "docs/results/published/summary.json", "{}")
-    result = run(repository, "-m", "stages.compare", "published", "--by", "model.name", "small")
-    assert result.returncode == 1
-    assert "published: holds a published run; choose another name" in result.stderr
+    assert "published: holds a published run; choose another name" in refusal(
+        compare_here, "published", "--by", "model.name", "small")
 
 
 @pytest.mark.parametrize(("arguments", "told"), [
@@ -131,16 +132,12 @@ def test_a_published_run_is_not_replaced(repository):
     (["--by", "model.name.first", "small"], "small: has no 'model.name.first' in its parameters"),
     (["--by", "model.name", "--variant", "int4", "small"], "small: has no 'int4'"),
     (["--by", "model.name", "unfinished"], "unfinished: ")])
-def test_what_is_not_there(repository, arguments, told):
-    result = run(repository, "-m", "stages.compare", "none", *arguments)
-    assert result.returncode == 1
-    assert f"ERROR {told}" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_what_is_not_there(repository, compare_here, arguments, told):
+    assert refusal(compare_here, "none", *arguments).startswith(told)
     assert not (repository / "docs/results/none").exists()
 
 
-def test_a_page_outside_the_results_is_refused(repository):
-    result = run(repository, "-m", "stages.compare", "../page", "--by", "model.name", "small")
-    assert result.returncode == 1
-    assert "ERROR '../page': not the name of a folder" in result.stderr
+def test_a_page_outside_the_results_is_refused_in_one_line(repository):
+    line = error_line(run_stage("compare", repository, "../page", "--by", "model.name", "small"))
+    assert "ERROR '../page': not the name of a folder" in line
     assert not (repository / "docs/page").exists()

@@ -3,7 +3,6 @@
 import hashlib
 from importlib import resources
 
-import pytest
 import yaml
 from archive_files import picture_files, write_folder, write_zip
 from local_server import serving
@@ -70,38 +69,6 @@ def test_a_file_with_another_hash_leaves_what_was_there(tmp_path):
     assert f"pets.tar: sha256 is {hashlib.sha256(b'other').hexdigest()}, expected {OTHER};" in line
     assert files_in(tmp_path) == ["archive"]
     assert (tmp_path / "data" / "archive").read_bytes() == b"old"
-
-
-def test_a_download_with_another_hash_leaves_nothing(tmp_path):
-    pets(tmp_path, OTHER)
-    with serving({"/pets.zip": b"other"}) as (address, _):
-        result = run_stage("download", tmp_path, DATA_SOURCE_PETS=f"{address}/pets.zip")
-    assert f"expected {OTHER}" in error_line(result)
-    assert files_in(tmp_path) == []
-
-
-def test_without_a_network_it_tells_so_and_leaves_nothing(tmp_path):
-    pets(tmp_path, OTHER)
-    result = run_stage("download", tmp_path, DATA_SOURCE_PETS="http://127.0.0.1:9/pets.zip")
-    line = error_line(result)
-    assert "http://127.0.0.1:9/pets.zip: can't be downloaded" in line
-    assert "DATA_SOURCE_PETS" in line
-    assert files_in(tmp_path) == []
-
-
-@pytest.mark.parametrize(("source", "told"), [
-    (None, "no source; name a folder, a zip, a tar or a URL in DATA_SOURCE_PETS"),
-    ("nowhere.zip", "'nowhere.zip' is neither a file nor a folder"),
-    ("linked", "is a link"),
-])
-def test_a_source_that_is_none_is_refused_in_one_line(tmp_path, source, told):
-    pets(tmp_path)
-    (tmp_path / "linked").mkdir()
-    (tmp_path / "linked" / "cat").symlink_to("nowhere")
-    result = run_stage("download", tmp_path, **({"DATA_SOURCE_PETS": source} if source else {}))
-    assert told in error_line(result)
-    assert len(result.stderr.splitlines()) == 1
-    assert files_in(tmp_path) == []
 
 
 def test_bad_parameters_are_told_before_any_work(tmp_path):

@@ -1,7 +1,8 @@
-"""The prepare stage as a user runs it."""
+"""The prepare stage: what it leaves, and what it refuses."""
 
 import gzip
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from archive_files import (
     write_tar,
     write_zip,
 )
-from refusals import error_line, run_stage
+from refusals import error_line, refusal, run_stage
 
 from stages.data.dataset import load_dataset
 from stages.prepare import main
+
+pytestmark = pytest.mark.filterwarnings("error")  # a user would read it beside the line of error
 
 PETS = picture_files("cat", "dog", count=12)
 
@@ -32,8 +35,10 @@ def write_params(folder, **changed):
 
 
 @pytest.fixture
-def archive(tmp_path):
+def archive(tmp_path, monkeypatch, caplog):
     """The path of the archive, in a working folder that has parameters."""
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO, "stages")
     write_params(tmp_path)
     (tmp_path / "data").mkdir()
     return tmp_path / "data" / "archive"
@@ -42,35 +47,28 @@ def archive(tmp_path):
 AGAIN = "'dvc repro --force download'"
 
 
-def prepare(archive):
-    return run_stage("prepare", archive.parent.parent)
-
-
 def assert_refused(archive, *told):
     """The stage ends with one line that tells `told`, and leaves no output behind."""
     before = sorted(archive.parent.iterdir())
-    result = prepare(archive)
-    line = error_line(result)
+    message = refusal(main)
     for part in told:
-        assert part in line
-    assert len(result.stderr.splitlines()) == 1, result.stderr
+        assert part in message
     assert sorted(archive.parent.iterdir()) == before
 
 
-def test_calibration_that_leaves_less_to_train_on_than_it_takes_is_told(archive):
+def test_calibration_that_leaves_less_to_train_on_than_it_takes_is_told(archive, caplog):
     write_zip(archive, PETS)
     write_params(archive.parent.parent, calibration_size=10)
-    result = prepare(archive)
-    assert result.returncode == 0, result.stderr
-    assert ("WARNING data.calibration_size: 10 pictures are held out of train, which leaves it 4; "
-            "lower it") in result.stderr
+    main()
+    [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.getMessage() == (
+        "data.calibration_size: 10 pictures are held out of train, which leaves it 4; lower it")
 
 
-def test_pictures_become_one_array_file_and_splits(archive):
+def test_pictures_become_one_array_file_and_splits(archive, caplog):
     write_zip(archive, PETS)
-    result = prepare(archive)
-    assert result.returncode == 0, result.stderr
-    assert "pets: 2 classes, 10 train, 4 validation, 6 test, 4 calibration" in result.stderr
+    main()
+    assert "pets: 2 classes, 10 train, 4 validation, 6 test, 4 calibration" in caplog.text
     assert sorted(path.name for path in archive.parent.iterdir()) == [
         "archive", "images.npy", "splits.json"]
     dataset = load_dataset(archive.parent / "images.npy", archive.parent / "splits.json")
@@ -81,9 +79,8 @@ def test_pictures_become_one_array_file_and_splits(archive):
                       for place in range(2) for number in range(12)}
 
 
-def test_cifar10_keeps_its_test_split(archive, monkeypatch):
+def test_cifar10_keeps_its_test_split(archive):
     write_params(archive.parent.parent, name="cifar10", format="cifar10", resolution=32)
-    monkeypatch.chdir(archive.parent.parent)
     labels = [0, 1] * 4
     names = ["test_batch", *(f"data_batch_{number}" for number in range(1, 6))]
     batches = {name: np.stack([pixels(8 * place + seed, 32, 32) for seed in range(8)])
@@ -117,9 +114,14 @@ def test_a_member_that_points_outside_is_refused(archive):
     assert_refused(archive, "'../../outside/1.png' would land outside the folder", AGAIN)
 
 
-def test_a_huge_picture_is_named_and_leaves_no_half_written_array(archive):
+def test_a_huge_picture_is_named_in_one_line_and_leaves_no_half_written_array(archive):
     write_zip(archive, {**PETS, "dog/sick.png": png_claiming(12_000, 12_000)})
-    assert_refused(archive, "data/archive: dog/sick.png: ", "decompression bomb")
+    result = run_stage("prepare", archive.parent.parent)
+    line = error_line(result)
+    assert "data/archive: dog/sick.png: " in line
+    assert "decompression bomb" in line
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert [path.name for path in archive.parent.iterdir()] == ["archive"]
 
 
 def test_too_few_pictures_are_refused(archive):
@@ -148,6 +150,6 @@ def test_an_unreadable_picture_is_named_and_the_old_outputs_stay(archive):
     assert (archive.parent / "splits.json").read_text() == "old"
 
 
-def test_a_missing_parameter_file_is_refused(tmp_path):
-    (tmp_path / "data").mkdir()
-    assert_refused(tmp_path / "data" / "archive", "params.yaml: no such file")
+def test_a_missing_parameter_file_is_refused(archive):
+    (archive.parent.parent / "params.yaml").unlink()
+    assert_refused(archive, "params.yaml: no such file")
