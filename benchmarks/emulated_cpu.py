@@ -6,15 +6,15 @@ Needs `qemu-x86_64` (Debian's package qemu-user) and the outputs of prepare and 
 recipe for such a CPU is chosen here: the first of CANDIDATES whose drop on all validation pictures
 is within BOUND_PP. Their sums are exact, so that both CPUs say the same. Then the float model,
 the recipes of ALWAYS and the one chosen run on both, on one thread; the emulated CPU takes some
-tenths of a second for each picture, and its times say nothing of a real CPU. Each model is written
-to docs/emulated_cpu.json when it is done; a run that was stopped goes on.
+tenths of a second for each picture, and its times say nothing of a real CPU. When a model is done,
+raw data goes to docs/emulated_cpu.json and the table to docs/precision.md; a run that was stopped
+goes on.
 """
 
 import json
 import logging
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,17 +26,18 @@ from omegaconf import OmegaConf
 from benchmarks.arguments import command_line, count
 from benchmarks.child import run_module
 from benchmarks.finished_run import Run, accuracy_of, open_run
-from benchmarks.raw_data import measured_before
+from benchmarks.raw_data import measured_before, publish
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Quantize
 from stages.config.stage import run_stage
-from stages.files.atomic import write_json
 from stages.measurement.predictor import model_input
 from stages.quantization.variant import write_variant
 
 log = logging.getLogger(__name__)
 
+RAW, PAGE = Path("docs/emulated_cpu.json"), Path("docs/precision.md")
+BLOCK = "emulated"
 EMULATOR = "qemu-x86_64"
 # Drop in accuracy against the float model that the recipe chosen may have, in points.
 BOUND_PP = 0.3
@@ -121,27 +122,23 @@ def compare(labels: np.ndarray, exact: np.ndarray, cut_off: np.ndarray) -> dict[
             "max_logit_change": float(np.abs(exact - cut_off).max())}
 
 
-def table(rows: dict[str, dict[str, Any]], cpu: str, chosen: str) -> str:
-    """The comparison in Markdown."""
-    lines = [f"| {f'**{name}**' if name == chosen else name} | {100 * row['accuracy']:.2f} % "
-             f"| {100 * row['cut_off_accuracy']:.2f} % | {row['max_logit_change']:.3f} "
-             f"| {'yes' if row['warnings'] else 'no'} |" for name, row in rows.items()]
-    return "\n".join([f"| types | accuracy here | accuracy on {cpu} | largest change of a logit "
-                      "| warned at load |", "| --- | --- | --- | --- | --- |", *lines, ""])
-
-
-def names(chosen: str) -> Iterator[str]:
-    """The models to run on both CPUs, each once."""
-    yield from ALWAYS
-    if chosen not in ALWAYS:
-        yield chosen
+def told(content: dict[str, Any]) -> str:
+    """What was run on what, and the comparison, in Markdown; the recipe chosen in bold."""
+    lines = [f"| {f'**{name}**' if name == content['chosen']['name'] else name} "
+             f"| {100 * row['accuracy']:.2f} % | {100 * row['cut_off_accuracy']:.2f} % "
+             f"| {row['max_logit_change']:.3f} | {'yes' if row['warnings'] else 'no'} |"
+             for name, row in content["models"].items()]
+    return "\n".join([
+        f"{content['model']} at {content['image_size']} px, {content['validation_images']:,} "
+        f"validation pictures of {content['dataset']}; {content['cpu']}.", "",
+        f"| recipe | this CPU | {content['emulated_cpu']} | largest change of a logit "
+        "| warned at load |", "| --- | --- | --- | --- | --- |", *lines])
 
 
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--cpu", default="Haswell", help="a CPU of QEMU (default: Haswell)")
     parser.add_argument("--pictures", type=count, default=300, help="validation pictures, at most")
-    parser.add_argument("--output", type=Path, default=Path("docs/emulated_cpu.json"))
     arguments = parser.parse_args()
     if not shutil.which(EMULATOR):
         raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
@@ -149,7 +146,7 @@ def main() -> None:
     quantize = load_params("quantize.max_drop_pp", "quantize.variants.int8_static").quantize
     facts = {**run.facts_here(), "emulated_cpu": arguments.cpu,
              "recipe": OmegaConf.to_container(quantize.variants.int8_static)}
-    content = measured_before(arguments.output)
+    content = measured_before(RAW)
     if not facts.items() <= content.items():
         content = {**facts, "models": {}}
 
@@ -166,15 +163,15 @@ def main() -> None:
 
         if "chosen" not in content:
             content["chosen"] = choose(accuracy)
-            write_json(arguments.output, content)
+            publish(RAW, PAGE, BLOCK, content, told)
         inputs = model_input(run.pictures[:], run.params)
-        for name in names(content["chosen"]["name"]):
+        for name in dict.fromkeys((*ALWAYS, content["chosen"]["name"])):
             if name not in content["models"]:
                 content["models"][name] = measure(path_of(name), inputs, run.labels, arguments.cpu)
-                write_json(arguments.output, content)
+                publish(RAW, PAGE, BLOCK, content, told)
                 log.info("%s: accuracy %.4f on %s", name,
                          content["models"][name]["cut_off_accuracy"], arguments.cpu)
-    sys.stdout.write(table(content["models"], arguments.cpu, content["chosen"]["name"]))
+    print(told(content))
 
 
 if __name__ == "__main__":

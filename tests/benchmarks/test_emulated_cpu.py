@@ -23,7 +23,7 @@ from benchmarks.emulated_cpu import (
     main,
     make_model,
     run_models,
-    table,
+    told,
 )
 from benchmarks.finished_run import Run
 from stages.config.params import PARAMS_FILE, load_params
@@ -39,9 +39,12 @@ def test_accuracy_on_both_and_how_far_logits_move():
     assert found == {"accuracy": 1.0, "cut_off_accuracy": 0.5, "max_logit_change": 2.0}
     rows = {"u8s8": {**found, "warnings": ["u8s8.onnx: cut off"]},
             "u8u8": {**found, "cut_off_accuracy": 1.0, "max_logit_change": 0.0, "warnings": []}}
-    lines = table(rows, "Haswell", "u8u8").splitlines()
-    assert "accuracy on Haswell" in lines[0]
-    assert lines[2:] == ["| u8s8 | 100.00 % | 50.00 % | 2.000 | yes |",
+    lines = told({"models": rows, "chosen": {"name": "u8u8"}, "cpu": "A CPU", "model": "net",
+                  "emulated_cpu": "Haswell", "image_size": 64, "validation_images": 1200,
+                  "dataset": "digits"}).splitlines()
+    assert lines[0] == "net at 64 px, 1,200 validation pictures of digits; A CPU."
+    assert "| this CPU | Haswell |" in lines[2]
+    assert lines[4:] == ["| u8s8 | 100.00 % | 50.00 % | 2.000 | yes |",
                          "| **u8u8** | 100.00 % | 100.00 % | 0.000 | no |"]
 
 
@@ -101,7 +104,9 @@ def run_program(tmp_path, monkeypatch, dataset):
 
     (tmp_path / "models").mkdir()
     (tmp_path / "models/onnx_fp32.onnx").write_bytes(b"float")
-    shutil.copyfile("params.yaml", tmp_path / "params.yaml")
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/precision.md").write_text("<!-- emulated -->\n<!-- /emulated -->\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(sys, "argv", ["emulated_cpu"])
