@@ -2,9 +2,10 @@
 
     python -m benchmarks.stage_cost [--counts 13000 26000] [--image-size 128]
 
-Every stage runs in a folder of its own on made-up pictures, in a process of its own and without
-DVC, so that what is measured is the stage. The line through the two sizes parts what is fixed from
-what grows. Raw data goes to docs/stage_cost.json, the table to docs/scaling.md.
+The stages run one after the other in a folder of each size, on made-up pictures, in processes of
+their own and without DVC, so that what is measured is the stage. Each runs once. The line through
+the two sizes parts what is fixed from what grows. Raw data goes to docs/stage_cost.json, the table
+to docs/scaling.md.
 
 Some stages look at 1,000 validation pictures at most: the smaller size has that many, so that the
 line does not grow on their account. Where a stage stops growing later, its plan stops there too.
@@ -150,8 +151,8 @@ def table(counts: list[int], results: list[dict[str, dict[str, float]]]) -> str:
 def told(raw: dict[str, Any]) -> str:
     """The page's block: what was measured on what, and the table."""
     (few, many), size = raw["counts"], raw["image_size"]
-    return (f"JPEG pictures of {size} px, {few:,} and {many:,} of them, tf_efficientnet_lite0 at "
-            f"{size} px, one epoch, {raw['qat_steps']} steps of QAT; "
+    return (f"JPEG pictures of {size} px, {few:,} and {many:,} of them, one reading of each, "
+            f"tf_efficientnet_lite0 at {size} px, one epoch, {raw['qat_steps']} steps of QAT; "
             f"{cpu_and_threads(raw['system'])}.\n\n{table(raw['counts'], raw['stages'])}")
 
 

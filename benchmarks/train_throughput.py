@@ -34,8 +34,9 @@ from benchmarks.child import run_module
 from benchmarks.cifar10_recipe import RECIPE, cifar10_params
 from benchmarks.lite0 import PUBLISHED
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
+from stages.config.errors import UserError
 from stages.config.stage import run_stage
-from stages.data.dataset import Dataset, load_dataset
+from stages.data.dataset import SPLITS_FILE, Dataset, load_dataset
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
 from stages.training.loop import train
@@ -112,8 +113,9 @@ def measure_all(rounds: int) -> list[dict]:
     """Run every loop once a round, each in a process and a folder of its own."""
     results = [{"loop": name, "image_size": size, "batch_size": batch, "images_per_second": []}
                for name, size, batch in LOOPS]
+    order = random.Random(0)
     for number in range(rounds):
-        for result in random.sample(results, len(results)):
+        for result in order.sample(results, len(results)):
             printed = run_module("benchmarks.train_throughput", "--loop", result["loop"],
                                  "--size", str(result["image_size"]),
                                  "--batch", str(result["batch_size"]))
@@ -160,6 +162,10 @@ def main() -> None:
             print(json.dumps(FUNCTIONS[arguments.loop](dataset, arguments.size, arguments.batch)))
             os.chdir("/")
         return
+    needed = STEPS * max(batch for *_, batch in LOOPS)
+    if (found := len(dataset.splits["train"])) < needed:
+        raise UserError(f"{SPLITS_FILE}: has {found} training pictures, the loops take {needed}; "
+                        "run 'dvc exp run -S experiment=cifar10 prepare'")
     print(publish_by_cpu(RAW, PAGE, "throughput", {
         "dataset": dataset.name, "steps": STEPS, "loops": measure_all(arguments.rounds)}, told))
 

@@ -1,6 +1,7 @@
 """The table of training speeds, and the loops on next to nothing."""
 
 import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -93,3 +94,11 @@ def test_the_frozen_loop_freezes_what_the_experiment_does(monkeypatch):
     recipe = OmegaConf.load(train_throughput.RECIPE)
     assert seen == {"train stage": [], "train stage, frozen": recipe.train.frozen}
     assert {name for name, *_ in LOOPS} == set(FUNCTIONS)
+
+
+def test_too_few_pictures_are_refused_before_any_loop(monkeypatch):
+    monkeypatch.setattr(train_throughput, "load_dataset", make_dataset)
+    monkeypatch.setattr(train_throughput, "measure_all", lambda rounds: pytest.fail("measured"))
+    monkeypatch.setattr(sys, "argv", ["train_throughput"])
+    assert refusal(train_throughput.main).startswith(
+        "data/splits.json: has 75 training pictures, the loops take 640;")
