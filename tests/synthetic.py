@@ -8,7 +8,8 @@ import torch
 from omegaconf import OmegaConf
 
 from stages.config.schema import Model, Params
-from stages.data.dataset import Dataset
+from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, Dataset, write_splits
+from stages.data.listing import Listing
 from stages.model.build import build_model
 
 CLASSES = ["left", "middle", "right"]
@@ -59,6 +60,14 @@ def make_dataset(count: int = 150, seed: int = 0) -> Dataset:
     names = ("train", "validation", "test", "calibration")
     return Dataset("bands", CLASSES, images, labels.astype(np.int64),
                    {name: np.sort(part) for name, part in zip(names, parts, strict=True)})
+
+
+def leave_prepared(folder: Path, dataset: Dataset) -> None:
+    """Write `dataset` below `folder` as the prepare stage leaves it."""
+    (folder / IMAGES_FILE).parent.mkdir(parents=True, exist_ok=True)
+    np.save(folder / IMAGES_FILE, dataset.images)
+    write_splits(dataset.name, Listing(dataset.classes, dataset.labels, None, iter(())),
+                 dataset.splits, folder / SPLITS_FILE)
 
 
 def training_params(**train: Any) -> Params:

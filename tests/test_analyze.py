@@ -11,7 +11,7 @@ from inverted_residual import SIDE, WIDE, network
 from omegaconf import OmegaConf
 from onnx import numpy_helper
 from refusals import refusal
-from synthetic import make_dataset, model_params
+from synthetic import leave_prepared, make_dataset, model_params
 
 from stages import analyze
 from stages.data.dataset import load_dataset
@@ -24,15 +24,12 @@ from stages.reporting.tables import recipe_table
 def folder(tmp_path, monkeypatch):
     """What the stages before it leave."""
     dataset = make_dataset(60)
-    for name in ("models", "data", "metrics", "plots"):
+    for name in ("models", "metrics", "plots"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
     onnx.save(network("SiLU"), FLOAT_FILE)
     OmegaConf.save({"model": model_params(image_size=SIDE)}, "params.yaml")
-    np.save("data/images.npy", dataset.images)
-    Path("data/splits.json").write_text(json.dumps({
-        "name": dataset.name, "classes": dataset.classes, "labels": dataset.labels.tolist(),
-        "splits": {key: part.tolist() for key, part in dataset.splits.items()}}))
+    leave_prepared(tmp_path, dataset)
     return tmp_path
 
 

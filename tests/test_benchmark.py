@@ -7,12 +7,10 @@ import pytest
 from import_closure import ROOT
 from omegaconf import OmegaConf
 from refusals import refusal
-from synthetic import TINY, make_dataset, model_params, random_model
+from synthetic import TINY, leave_prepared, make_dataset, model_params, random_model
 from tiny_model import SIDE, write_body
 
 from stages import benchmark
-from stages.data.dataset import IMAGES_FILE, SPLITS_FILE
-from stages.files.atomic import write_json
 from stages.measurement import scenarios
 from stages.measurement.scenarios import Measurement, Setting
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
@@ -59,11 +57,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gc, "collect", lambda: None)  # takes a second after hundreds of tests
     data, model = make_dataset(40), model_params(TINY, SIDE)
-    IMAGES_FILE.parent.mkdir()
-    np.save(IMAGES_FILE, data.images)
-    write_json(SPLITS_FILE, {
-        "name": data.name, "classes": data.classes, "labels": data.labels.tolist(),
-        "splits": {name: part.tolist() for name, part in data.splits.items()}})
+    leave_prepared(tmp_path, data)
     save_checkpoint(CHECKPOINT_FILE, random_model(model), model, data.classes)
     write_body(tmp_path, "float").rename("models/onnx_fp32.onnx")
     OmegaConf.save({"model": model, "variants": {"torch_fp32": str(CHECKPOINT_FILE),

@@ -5,13 +5,12 @@ import shutil
 import sys
 from itertools import islice
 
-import numpy as np
 import onnx
 import pytest
 from inverted_residual import SIDE, network
 from omegaconf import OmegaConf
 from refusals import refusal
-from synthetic import make_dataset, model_params
+from synthetic import leave_prepared, make_dataset, model_params
 
 from benchmarks import autopsy, autopsy_page
 from benchmarks.ablation_grid import grid, name_of
@@ -29,15 +28,11 @@ def folder(tmp_path, monkeypatch):
     """A finished run in `run`, a page in `docs`, and a grid and twins made few."""
     dataset = make_dataset(60)
     (tmp_path / "run/models").mkdir(parents=True)
-    (tmp_path / "run/data").mkdir()
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/collapse.md").write_text(PAGE, encoding="utf-8")
     onnx.save(network("SiLU"), tmp_path / "run/models/onnx_fp32.onnx")
     OmegaConf.save({"model": model_params(image_size=SIDE)}, tmp_path / "run/params.yaml")
-    np.save(tmp_path / "run/data/images.npy", dataset.images)
-    (tmp_path / "run/data/splits.json").write_text(json.dumps({
-        "name": dataset.name, "classes": dataset.classes, "labels": dataset.labels.tolist(),
-        "splits": {key: part.tolist() for key, part in dataset.splits.items()}}))
+    leave_prepared(tmp_path / "run", dataset)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(autopsy, "POWERS", (2.0,))
     monkeypatch.setattr(autopsy, "grid", lambda: CELLS)

@@ -7,20 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 from refusals import refusal
-from synthetic import make_dataset, training_params
+from synthetic import leave_prepared, make_dataset, training_params
 
 from benchmarks import jpeg_cost
-from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, write_splits
-from stages.data.listing import Listing
 from stages.measurement.accuracy import Comparison
-
-
-def prepare(folder, dataset):
-    """Leave `dataset` in `folder` as prepare does."""
-    (folder / "data").mkdir(parents=True)
-    np.save(folder / IMAGES_FILE, dataset.images)
-    listing = Listing(dataset.classes, dataset.labels, dataset.labels < 0, iter(()))
-    write_splits(dataset.name, listing, dataset.splits, folder / SPLITS_FILE)
 
 
 @pytest.fixture
@@ -29,8 +19,8 @@ def folders(tmp_path):
     lossless, jpeg = make_dataset(), make_dataset()
     jpeg.images[:] = 100
     found = {"jpeg": tmp_path / "jpeg", "lossless": tmp_path / "lossless"}
-    prepare(found["jpeg"], jpeg)
-    prepare(found["lossless"], lossless)
+    leave_prepared(found["jpeg"], jpeg)
+    leave_prepared(found["lossless"], lossless)
     return found
 
 
@@ -88,7 +78,7 @@ def test_other_pictures_are_refused(part, tmp_path):
         second.images = second.images[:, 1:, 1:]
     else:
         second.splits[part] = second.splits[part][1:]
-    prepare(tmp_path / "first", first)
-    prepare(tmp_path / "second", second)
+    leave_prepared(tmp_path / "first", first)
+    leave_prepared(tmp_path / "second", second)
     assert "hold other pictures, or other splits" in refusal(
         partial(jpeg_cost.open_pair, {"jpeg": tmp_path / "first", "lossless": tmp_path / "second"}))
