@@ -43,12 +43,17 @@ def compose(folder: Path, *overrides: str) -> None:
 
 def run(folder: Path, *command: str, check: bool = True, **environment: str
         ) -> subprocess.CompletedProcess:
-    """Run `command` in `folder`; "dvc" and "python" are those of this environment."""
+    """Run `command` in `folder`, with no data source but those given.
+
+    "dvc" and "python" are those of this environment.
+    """
+    inherited = {name: value for name, value in os.environ.items()
+                 if not name.startswith("DATA_SOURCE_")}
     programs = {"python": [sys.executable], "dvc": [sys.executable, "-m", "dvc"]}
     result = subprocess.run(
         [*programs.get(command[0], [command[0]]), *command[1:]], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        env={**inherited, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
              "DVC_NO_ANALYTICS": "1", **environment})
     assert not check or result.returncode == 0, result.stdout
     return result
