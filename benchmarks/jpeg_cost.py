@@ -117,13 +117,13 @@ def measure(pair: dict[str, Dataset], seed: int) -> dict[str, Any]:
 
 
 def told(content: dict[str, Any]) -> str:
-    """The table, and the cost by seed, in Markdown."""
+    """The table, mean (least to most) of the seeds, and the cost by seed, in Markdown."""
     seeds, images = content["seeds"], content["tested_images"]
 
     def percent(fractions: list[float]) -> str:
-        shown = [f"{100 * value:.1f}" for value in (np.mean(fractions), min(fractions),
-                                                    max(fractions))]
-        return f"{shown[0]} % ({shown[1]} to {shown[2]})"
+        mean, low, high = (f"{100 * value:.1f}" for value in (
+            np.mean(fractions), min(fractions), max(fractions)))
+        return f"{mean} %" if len(fractions) == 1 else f"{mean} % ({low} to {high})"
 
     rows = [f"| {NAMES[kind]} | {percent([seed[kind]['train_accuracy'] for seed in seeds])} | "
             + " | ".join(percent([seed[kind]["accuracy"][tested] for seed in seeds])
@@ -131,8 +131,8 @@ def told(content: dict[str, Any]) -> str:
     drops = [Comparison(images, seed["lost"], seed["gained"], 0) for seed in seeds]
     return "\n".join([
         f"{content['train_images']:,} training pictures, {images:,} of validation to test on, "
-        f"{content['image_size']} px, {content['epochs']} epochs, {len(seeds)} seeds (least to "
-        f"most); {cpu_and_threads(content['system'])}; torch "
+        f"{content['image_size']} px, {content['epochs']} epochs, seeds: {len(seeds)}; "
+        f"{cpu_and_threads(content['system'])}; torch "
         f"{content['system']['packages']['torch']}.", "",
         "| trained on | training, last epoch | tested on JPEG | tested on lossless |",
         "| --- | --- | --- | --- |", *rows, "",
