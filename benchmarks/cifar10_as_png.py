@@ -21,10 +21,10 @@ from PIL import Image
 from benchmarks.arguments import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
+from stages.data.cifar10 import SIDE
 from stages.files.atomic import replacing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SIDE = 32
 # The package's files of pictures, and of their labels, by split.
 FILES = {"train": ([f"data_batch_{number}.png" for number in range(1, 6)], "train_lables.json"),
          "test": (["test_batch.png"], "test_lables.json")}

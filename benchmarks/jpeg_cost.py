@@ -128,7 +128,8 @@ def told(content: dict[str, Any]) -> str:
     rows = [f"| {NAMES[kind]} | {percent([seed[kind]['train_accuracy'] for seed in seeds])} | "
             + " | ".join(percent([seed[kind]["accuracy"][tested] for seed in seeds])
                          for tested in NAMES) + " |" for kind in NAMES]
-    drops = [Comparison(images, seed["lost"], seed["gained"], 0) for seed in seeds]
+    drops = [Comparison(images, lost=seed["lost"], gained=seed["gained"], flipped=0)
+             for seed in seeds]
     return "\n".join([
         f"{content['train_images']:,} training pictures, {images:,} of validation to test on, "
         f"{content['image_size']} px, {content['epochs']} epochs, seeds: {len(seeds)}; "
