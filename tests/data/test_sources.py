@@ -190,6 +190,13 @@ def test_bytes_with_another_hash_are_refused_and_nothing_is_left(tmp_path, targe
     assert left_in(target) == []
 
 
+def test_no_source_is_told_with_the_variable_to_set(target, monkeypatch):
+    monkeypatch.delenv("DATA_SOURCE_PETS", raising=False)
+    assert ("no source; name a folder, a zip, a tar or a URL in DATA_SOURCE_PETS"
+            in refusal(obtain, "pets", "imagefolder", None, target))
+    assert left_in(target) == []
+
+
 @pytest.mark.parametrize(("source", "told"), [
     ("nowhere.zip", "give an absolute path"), ("/nowhere/at/all.zip", "neither a file nor"),
     ("ftp://127.0.0.1/x", "neither a file nor"),
