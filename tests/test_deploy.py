@@ -1,12 +1,13 @@
 """What deploy tells of a recipe; the stage itself runs in test_pipeline.py."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import onnx
 import pytest
 from omegaconf import OmegaConf
 from refusals import refusal
-from report_files import copy_metrics, selected_in
+from report_files import copy_metrics, edit_json
 from synthetic import make_dataset
 from tiny_model import tiny_body
 
@@ -16,6 +17,7 @@ from stages.deploy import calibrated_on
 from stages.deployment.metadata import sha256_of_value
 from stages.measurement.saturation import RECIPE_KEY
 
+SELECTED = "int8_static"
 STATIC = Recipe("static", "QInt8", "QUInt8", True, "minmax", False)
 
 
@@ -38,42 +40,40 @@ def without(folder, variant):
     params.write_text(params.read_text().replace(f"  {variant}: models/{variant}.onnx\n", ""))
 
 
-def test_a_selected_variant_that_params_lack_is_told(tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The metrics in git, with int8_static selected: without VNNI, onnx_fp32 would be."""
     copy_metrics(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    selected = selected_in(tmp_path)
-    without(tmp_path, selected)
-    assert f"selects {selected}, which params.yaml has not" in refusal(deploy.main)
-
-
-def test_a_variant_of_a_recipe_that_params_lack_is_told(tmp_path, monkeypatch):
-    copy_metrics(tmp_path)
-    monkeypatch.chdir(tmp_path)
+    edit_json(tmp_path / "metrics/summary.json",
+              lambda summary: summary["selected"].update(variant=SELECTED))
     (tmp_path / "models").mkdir()
-    name = selected_in(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_selected_variant_that_params_lack_is_told(folder):
+    without(folder, SELECTED)
+    assert f"selects {SELECTED}, which params.yaml has not" in refusal(deploy.main)
+
+
+def test_a_variant_of_a_recipe_that_params_lack_is_told(folder):
     model = tiny_body()
     onnx.helper.set_model_props(model, {RECIPE_KEY: '{"method": "static"}'})
-    onnx.save(model, tmp_path / "models" / f"{name}.onnx")
+    onnx.save(model, folder / "models" / f"{SELECTED}.onnx")
     params = OmegaConf.load("params.yaml")
-    del params.quantize.variants[name]
+    del params.quantize.variants[SELECTED]
     OmegaConf.save(params, "params.yaml")
-    assert refusal(deploy.main).endswith(f"quantize.variants has no {name}; name it there")
+    assert refusal(deploy.main).endswith(f"quantize.variants has no {SELECTED}; name it there")
 
 
 @pytest.mark.parametrize("content", [None, b"no model"])
-def test_a_missing_or_damaged_model_is_told(tmp_path, monkeypatch, content):
-    copy_metrics(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "models" / f"{selected_in(tmp_path)}.onnx"
-    path.parent.mkdir()
+def test_a_missing_or_damaged_model_is_told(folder, content):
+    path = Path("models") / f"{SELECTED}.onnx"
     if content:
         path.write_bytes(content)
-    assert f"{path.relative_to(tmp_path)}: {'not an ONNX' if content else 'no such'}" in refusal(
-        deploy.main)
+    assert f"{path}: {'not an ONNX' if content else 'no such'}" in refusal(deploy.main)
 
 
-def test_a_reference_that_params_lack_is_told(tmp_path, monkeypatch):
-    copy_metrics(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    without(tmp_path, "onnx_fp32")
+def test_a_reference_that_params_lack_is_told(folder):
+    without(folder, "onnx_fp32")
     assert "variants: has no onnx_fp32, which all others are compared with" in refusal(report.main)
