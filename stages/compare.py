@@ -39,7 +39,7 @@ def main() -> None:
     variants = [REFERENCE, *(arguments.variant or ["int8_static"])]
     rows = pd.DataFrame([experiment_row(rev, arguments.by, variants)
                          for rev in arguments.experiments])
-    told = markdown(rows.drop(columns="machine"))
+    told = markdown(rows.drop(columns="machine"), variants)
     figure = experiments(rows, variants, arguments.by)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "experiments.csv", rows)

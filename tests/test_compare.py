@@ -95,6 +95,12 @@ def test_table_has_a_row_for_each_experiment(repository, compare_here):
                            "small large`;")
     assert "Measured on Abacus, 2 threads;" in page
     assert "| b3 " in page
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()
+             if line.startswith("| large")]
+    assert [row[:2] for row in cells] == [["large", "b3"], ["large", "onnx_fp32"],
+                                          ["large", "int8_static"]]
+    assert cells[1][2:] == ["80", "90", "4", "100", "10", "", ""]
+    assert cells[2][2:] == ["80", "91", "2", "100", "10", *["1.50 (1.25 to 2.00)"] * 2]
     assert "](experiments.png)" in page
     assert (folder / "experiments.png").read_bytes().startswith(b"\x89PNG")
 

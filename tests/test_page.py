@@ -115,6 +115,26 @@ def test_values_for_sorting_are_those_shown(elements, summary):
                 assert str(value) in sortable, key
 
 
+def test_every_percentile_stands_with_its_interval(pages):
+    benchmark = json.loads((ROOT / "metrics" / "benchmark.json").read_text())
+    for name, row in {**benchmark["variants"], **benchmark["baselines"]}.items():
+        for percentile in benchmark["percentiles"]:
+            value, low, high = (row[f"latency_p{percentile}_ms{end}"]
+                                for end in ("", "_ci95_low", "_ci95_high"))
+            assert f">{low:.2f} to {high:.2f}<" in pages[0], name
+            assert f"| {value:.2f} ({low:.2f} to {high:.2f}) |" in pages[1], name
+
+
+@pytest.mark.parametrize("restless", [[], ["onnx_fp32", "int8_static"]])
+def test_times_that_did_not_settle_are_named(folder, monkeypatch, restless):
+    edit_json(folder / "metrics" / "benchmark.json", lambda benchmark: [
+        row.update(settled=name not in restless)
+        for rows in (benchmark["variants"], benchmark["baselines"]) for name, row in rows.items()])
+    for text in write_pages(folder, monkeypatch):
+        assert ("did not settle" in text) == bool(restless)
+        assert ", ".join(restless) in text
+
+
 def test_answer_stands_first(pages, summary):
     selected = summary["selected"]["variant"]
     best = summary["variants"][selected]

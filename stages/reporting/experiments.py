@@ -46,7 +46,8 @@ def experiment_row(rev: str, by: list[str], variants: list[str]) -> dict[str, An
             **{f"{variant} speed-up{label}": _interval(summary["variants"][variant], key)
                for variant in variants if variant != REFERENCE for label, key in (
                    ("", "speedup_latency"), (" in batches", "speedup_throughput"))},
-            "machine": f"{cpu['model']}, {cpu['threads_used']} threads"}
+            "machine": f"{cpu['model']}, {cpu['threads_used']} "
+                       f"{'thread' if cpu['threads_used'] == 1 else 'threads'}"}
     except (DvcException, SCMError, FileNotFoundError) as error:
         raise UserError(f"{rev}: {str(error).splitlines()[0]}; see 'dvc exp list'") from None
     except KeyError as error:
@@ -67,7 +68,25 @@ def _value(params: dict[str, Any], key: str) -> Any:
     return "null" if value is None else value
 
 
-def markdown(rows: pd.DataFrame) -> str:
-    """The rows as a Markdown table, numbers to four digits."""
+def markdown(rows: pd.DataFrame, variants: list[str]) -> str:
+    """Two Markdown tables, numbers to four digits: the experiments, and their variants' numbers.
+
+    Args:
+        rows: as `experiment_row` has them, one for each experiment.
+        variants: whose numbers are in `rows`; a row of the second table for each.
+    """
+    own = {variant: [name for name in rows if name.startswith(f"{variant} ")]
+           for variant in variants}
+    models = rows.drop(columns=[name for names in own.values() for name in names])
+    numbers = pd.concat([rows[["experiment", *names]].rename(
+        columns=lambda name, variant=variant: name.removeprefix(f"{variant} ")).assign(
+            variant=variant) for variant, names in own.items()])
+    numbers = numbers.sort_index(kind="stable").fillna("")
+    first = ["experiment", "variant"]
+    return "\n\n".join(map(_table, (models, numbers[first + [
+        name for name in numbers if name not in first]]))) + "\n"
+
+
+def _table(rows: pd.DataFrame) -> str:
     rounded = rows.map(lambda value: float(f"{value:.4g}") if isinstance(value, float) else value)
-    return rounded.to_markdown(index=False, floatfmt="g") + "\n"
+    return rounded.to_markdown(index=False, floatfmt="g")
