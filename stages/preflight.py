@@ -1,6 +1,7 @@
 """Hardware preflight: which INT8 arithmetic this CPU has, and which recipe suits it.
 
     python -m stages.preflight
+    dvc exp run -S quantize=$(python -m stages.preflight --recipes)
 """
 
 import argparse
@@ -23,11 +24,18 @@ def recommended_preset(unit: str, saturates: bool) -> str:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", action="store_true",
+                        help="print the preset of conf/quantize that suits, and nothing else")
+    arguments = parser.parse_args()
     flags, machine = cpu_flags(), platform.machine()
     unit, saturates = integer_unit(flags, machine), products_saturate()
     sums = "cut off beyond 16 bits" if saturates else "exact"
     preset = recommended_preset(unit, saturates)
+    if arguments.recipes:
+        sys.stdout.write(f"{preset}\n")
+        return
     sys.stdout.write(f"CPU                 {cpu_fields().get('model name') or machine}\n"
                      f"instruction sets    {', '.join(flags) or 'not told by this system'}\n"
                      f"INT8 unit           {unit}\n"

@@ -6,6 +6,7 @@ import sys
 import pytest
 from import_closure import ROOT
 
+from stages import preflight
 from stages.preflight import recommended_preset
 
 
@@ -15,6 +16,17 @@ from stages.preflight import recommended_preset
     ("Arm dot product", False, "int8_signed")])
 def test_preset_that_suits(unit, saturates, preset):
     assert recommended_preset(unit, saturates) == preset
+
+
+@pytest.mark.parametrize(("saturates", "preset"), [(True, "int8_reduced_range"),
+                                                   (False, "int8")])
+def test_recipes_for_an_override(monkeypatch, capsys, saturates, preset):
+    monkeypatch.setattr(preflight, "integer_unit", lambda *asked: "unknown")
+    monkeypatch.setattr(preflight, "products_saturate", lambda: saturates)
+    monkeypatch.setattr(sys, "argv", ["preflight", "--recipes"])
+    preflight.main()
+    assert capsys.readouterr().out == f"{preset}\n"
+    assert (ROOT / "conf" / "quantize" / f"{preset}.yaml").is_file()
 
 
 def test_needs_onnxruntime_and_numpy_alone():

@@ -3,6 +3,8 @@
 from contextlib import contextmanager
 
 import pytest
+from import_closure import ROOT
+from PIL import Image
 from report_files import add_pictures, copy_metrics, write_pages
 
 from stages.page import FIGURES, HTML
@@ -50,6 +52,14 @@ def view(request, browser, address):
 def desktop(browser, address):
     with opened(browser, address, "desktop", "light") as page:
         yield page
+
+
+def test_a_screenshot_is_left_to_look_at(view, request):
+    path = ROOT / "screenshots" / f"report-{request.node.callspec.id}.png"
+    view.screenshot(path=path, full_page=True)
+    with Image.open(path) as picture:
+        assert picture.width == view.viewport_size["width"]
+        assert picture.height > view.viewport_size["height"]
 
 
 def test_every_picture_is_drawn(view):

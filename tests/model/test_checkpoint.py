@@ -38,7 +38,8 @@ def test_same_content_gives_the_same_bytes(saved, tmp_path):
 
 @pytest.mark.parametrize(("key", "value"), [
     ("library", "torchvision"), ("name", "test_resnet"), ("weights", "imagenet"),
-    ("image_size", 64), ("mean", [0.5, 0.5, 0.5]), ("std", [0.2, 0.25, 0.31])])
+    ("activation", "relu6"), ("image_size", 64), ("mean", [0.5, 0.5, 0.5]),
+    ("std", [0.2, 0.25, 0.31])])
 def test_other_model_parameters_are_refused_by_name(saved, key, value):
     path, params, _ = saved
     changed = OmegaConf.merge(params, {key: value})

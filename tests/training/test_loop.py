@@ -32,16 +32,19 @@ class Net(nn.Sequential):
             nn.Dropout(0.1), nn.Linear(144, len(CLASSES)))
 
 
-class NanAt(Net):
-    """Gives not-a-number in training step `step`."""
+class NotFiniteAt(Net):
+    """Adds `number` to the first class's logit in training step `step`."""
 
-    def __init__(self, step):
+    def __init__(self, step, number=float("nan")):
         super().__init__()
-        self.step, self.steps = step, 0
+        self.step, self.number, self.steps = step, number, 0
 
     def forward(self, x):
         self.steps += self.training
-        return super().forward(x) * (float("nan") if self.steps == self.step else 1)
+        logits = super().forward(x)
+        if self.steps == self.step:
+            logits = logits + torch.tensor([self.number, 0, 0])
+        return logits
 
 
 @pytest.fixture(autouse=True)
@@ -236,10 +239,11 @@ def test_discard_state(dataset):
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_loss_that_is_not_finite(dataset, step):
+@pytest.mark.parametrize(("number", "loss"), [(float("nan"), "nan"), (float("-inf"), "inf")])
+def test_loss_that_is_not_finite(dataset, step, number, loss):
     with pytest.raises(UserError) as caught:
-        train(NanAt(step), dataset, training_params(lr=0.02), "run")
-    told = re.fullmatch(rf"loss is nan at step {step} of epoch 1 \(lr (\S+)\); lower train\.lr",
+        train(NotFiniteAt(step, number), dataset, training_params(lr=0.02), "run")
+    told = re.fullmatch(rf"loss is {loss} at step {step} of epoch 1 \(lr (\S+)\); lower train\.lr",
                         str(caught.value))
     assert told
     if step == 1:
@@ -255,7 +259,7 @@ def test_a_loss_that_ceases_to_be_finite_leaves_the_best_epoch(dataset):
     steps = len(dataset.splits["train"]) // params.train.batch_size
     with pytest.raises(UserError, match=rf"loss is nan at step 1 of epoch 2 .*; lower train\.lr; "
                                         rf"model\.weights={LAST_GOOD_FILE} goes on from the best "):
-        train(NanAt(steps + 1), dataset, params, "run")
+        train(NotFiniteAt(steps + 1), dataset, params, "run")
     kept = load_weights(LAST_GOOD_FILE)
     assert kept.keys() == expected.keys()
     assert all(torch.equal(kept[name], expected[name]) for name in kept)
