@@ -14,11 +14,13 @@ os.environ |= {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true",
                "DVC_SYSTEM_CONFIG_DIR": tempfile.gettempdir() + "/no-dvc-config"}
 
 import onnx
+import pooch
 import pytest
 import torch
 from hypothesis import settings
 from static_model import quantize_statically
 from synthetic import CLASSES, LITE0, lite0, make_dataset, model_params, random_model
+from tqdm import tqdm
 
 from stages.config.schema import Model, Recipe
 from stages.data.dataset import Dataset
@@ -49,6 +51,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 Case = tuple[object, Model, onnx.ModelProto]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A working folder without sources: an empty .env ends the search above it."""
+    for name in list(os.environ):
+        if name.startswith("DATA_SOURCE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(pooch.downloaders, "tqdm", functools.partial(tqdm, disable=True))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / ".env").touch()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

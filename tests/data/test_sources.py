@@ -1,44 +1,27 @@
 """Where an archive comes from, and what is left behind when it does not come."""
 
-import functools
 import hashlib
-import os
 import shutil
 import time
 from importlib import resources
 from pathlib import Path
 
-import pooch
 import pytest
 import requests
 from archive_files import write_folder
 from local_server import serving
 from refusals import refusal
-from tqdm import tqdm
 
 from stages.data import sources
 from stages.data.archives import Archive
 from stages.data.sources import named_source, obtain, variable_name
 
+pytestmark = pytest.mark.usefixtures("workplace")
+
 CONTENT = b"the bytes of an archive" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = "0" * 64
 CLOSED = "http://127.0.0.1:9/archive.zip"  # the discard port: nothing listens
-
-
-@pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
-    """A working folder without sources: an empty .env ends the search above it."""
-    for name in list(os.environ):
-        if name.startswith("DATA_SOURCE_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(pooch.downloaders, "tqdm", functools.partial(tqdm, disable=True))
-    folder = tmp_path / "work"
-    folder.mkdir()
-    (folder / ".env").touch()
-    monkeypatch.chdir(folder)
-    return folder
 
 
 @pytest.fixture
@@ -56,6 +39,25 @@ def target(tmp_path):
 
 def left_in(target):
     return sorted(path.name for path in target.parent.glob("*"))
+
+
+@pytest.fixture
+def fetch(target, monkeypatch):
+    """fetch(source, sha256): the data set pets, obtained from `source`."""
+    def obtain_pets(source, sha256=None):
+        monkeypatch.setenv("DATA_SOURCE_PETS", str(source))
+        return obtain("pets", "imagefolder", sha256, target)
+    return obtain_pets
+
+
+@pytest.fixture
+def refused(fetch, target):
+    """refused(source, sha256): the message; nothing is left."""
+    def told(*arguments):
+        message = refusal(fetch, *arguments)
+        assert left_in(target) == []
+        return message
+    return told
 
 
 def hash_of(path):
@@ -145,148 +147,119 @@ def test_cifar10_comes_from_its_home_page_when_no_source_is_named(target, monkey
 
 def test_pictures_without_a_source_are_refused_with_the_variable(target):
     message = refusal(obtain, "my pets", "imagefolder", None, target)
-    assert "DATA_SOURCE_MY_PETS" in message
+    assert "no source; name a folder, a zip, a tar or a URL in DATA_SOURCE_MY_PETS" in message
     assert ".env" in message
     assert left_in(target) == []
 
 
 @pytest.mark.parametrize("sha256", [None, SHA256, SHA256.upper()])
-def test_a_file_is_copied(tmp_path, target, monkeypatch, sha256):
+def test_a_file_is_copied(tmp_path, target, fetch, sha256):
     (tmp_path / "source").write_bytes(CONTENT)
-    monkeypatch.setenv("DATA_SOURCE_PETS", str(tmp_path / "source"))
-    assert obtain("pets", "imagefolder", sha256, target) == SHA256
+    assert fetch(tmp_path / "source", sha256) == SHA256
     assert target.read_bytes() == CONTENT
     assert left_in(target) == ["archive"]
 
 
-def test_a_relative_path_of_the_environment_is_relative_to_the_working_folder(
-        workplace, target, monkeypatch):
+def test_a_relative_path_of_the_environment_is_relative_to_the_working_folder(workplace, fetch):
     (workplace / "source").write_bytes(CONTENT)
-    monkeypatch.setenv("DATA_SOURCE_PETS", "source")
-    assert obtain("pets", "imagefolder", None, target) == SHA256
+    assert fetch("source") == SHA256
 
 
-def test_a_folder_is_packed(tmp_path, target, monkeypatch):
+def test_a_folder_is_packed(tmp_path, target, fetch):
     files = {"cat/1.png": b"1", "dog/1.png": b"2"}
-    monkeypatch.setenv("DATA_SOURCE_PETS", str(write_folder(tmp_path / "pets", files)))
-    sha256 = obtain("pets", "imagefolder", None, target)
+    folder = write_folder(tmp_path / "pets", files)
+    sha256 = fetch(folder)
     assert sha256 == hash_of(target)
     assert dict((name, content) for _, name, content in Archive(target).read(
         dict.fromkeys(files, 0))) == files
-    assert obtain("pets", "imagefolder", sha256, target) == sha256  # and so it can be pinned
+    assert fetch(folder, sha256) == sha256  # and so it can be pinned
 
 
 @pytest.mark.parametrize("source", ["file", "folder"])
 @pytest.mark.parametrize("sha256", [OTHER, SHA256[:-1], ""])
-def test_bytes_with_another_hash_are_refused_and_nothing_is_left(tmp_path, target, monkeypatch,
-                                                                 source, sha256):
+def test_bytes_with_another_hash_are_refused_and_nothing_is_left(tmp_path, refused, source, sha256):
     (tmp_path / "file").write_bytes(CONTENT)
     write_folder(tmp_path / "folder", {"a": CONTENT})
-    monkeypatch.setenv("DATA_SOURCE_PETS", str(tmp_path / source))
-    message = refusal(obtain, "pets", "imagefolder", sha256, target)
+    message = refused(tmp_path / source, sha256)
     assert str(tmp_path / source) in message
     assert f"expected {sha256};" in message
     assert source == "folder" or SHA256 in message
-    assert left_in(target) == []
-
-
-def test_no_source_is_told_with_the_variable_to_set(target, monkeypatch):
-    monkeypatch.delenv("DATA_SOURCE_PETS", raising=False)
-    assert ("no source; name a folder, a zip, a tar or a URL in DATA_SOURCE_PETS"
-            in refusal(obtain, "pets", "imagefolder", None, target))
-    assert left_in(target) == []
 
 
 @pytest.mark.parametrize(("source", "told"), [
     ("nowhere.zip", "give an absolute path"), ("/nowhere/at/all.zip", "neither a file nor"),
     ("ftp://127.0.0.1/x", "neither a file nor"),
 ])
-def test_a_source_that_is_not_there_is_refused(target, monkeypatch, source, told):
-    monkeypatch.setenv("DATA_SOURCE_PETS", source)
-    message = refusal(obtain, "pets", "imagefolder", None, target)
+def test_a_source_that_is_not_there_is_refused(refused, source, told):
+    message = refused(source)
     assert message.startswith("DATA_SOURCE_PETS")
     assert told in message
-    assert left_in(target) == []
 
 
-def test_a_link_in_a_source_folder_is_refused_and_nothing_is_left(tmp_path, target, monkeypatch):
+def test_a_link_in_a_source_folder_is_refused_and_nothing_is_left(tmp_path, refused):
     folder = write_folder(tmp_path / "pets", {"cat/1.png": CONTENT})
     (folder / "dog").symlink_to("cat")
-    monkeypatch.setenv("DATA_SOURCE_PETS", str(folder))
-    assert "is a link" in refusal(obtain, "pets", "imagefolder", None, target)
-    assert left_in(target) == []
+    assert "is a link" in refused(folder)
 
 
-def test_a_file_that_cannot_be_read_is_refused_and_nothing_is_left(tmp_path, target, monkeypatch):
+def test_a_file_that_cannot_be_read_is_refused_and_nothing_is_left(tmp_path, refused, monkeypatch):
     def deny(source, partial):
         partial.write_bytes(b"half")
         raise PermissionError(13, "Permission denied", str(source))
 
     (tmp_path / "source").write_bytes(CONTENT)
-    monkeypatch.setenv("DATA_SOURCE_PETS", str(tmp_path / "source"))
     monkeypatch.setattr(shutil, "copyfile", deny)
-    message = refusal(obtain, "pets", "imagefolder", None, target)
-    assert f"{tmp_path / 'source'}: can't be copied (Permission denied)" in message
-    assert left_in(target) == []
+    assert (f"{tmp_path / 'source'}: can't be copied (Permission denied)"
+            in refused(tmp_path / "source"))
 
 
 @pytest.mark.parametrize("sha256", [None, SHA256])
-def test_a_url_is_downloaded(target, monkeypatch, sha256):
+def test_a_url_is_downloaded(target, fetch, sha256):
     with serving({"/pets.zip": CONTENT}) as (address, asked):
-        monkeypatch.setenv("DATA_SOURCE_PETS", f"{address}/pets.zip")
-        assert obtain("pets", "imagefolder", sha256, target) == SHA256
+        assert fetch(f"{address}/pets.zip", sha256) == SHA256
     assert target.read_bytes() == CONTENT
     assert left_in(target) == ["archive"]
     assert asked == ["/pets.zip"]
 
 
-def test_a_download_with_another_hash_is_refused_at_once(target, monkeypatch, waits):
+def test_a_download_with_another_hash_is_refused_at_once(refused, waits):
     with serving({"/pets.zip": CONTENT}) as (address, asked):
-        monkeypatch.setenv("DATA_SOURCE_PETS", f"{address}/pets.zip")
-        message = refusal(obtain, "pets", "imagefolder", OTHER, target)
+        message = refused(f"{address}/pets.zip", OTHER)
     assert message.startswith(f"{address}/pets.zip: sha256 is {SHA256}, expected {OTHER}")
-    assert left_in(target) == []
     assert asked == ["/pets.zip"]
     assert waits == []
 
 
-def test_what_a_killed_download_left_is_not_taken_for_the_archive(target, monkeypatch):
+def test_what_a_killed_download_left_is_not_taken_for_the_archive(target, fetch):
     target.parent.mkdir()
     target.with_name("archive.partial").write_bytes(CONTENT[:100])
     with serving({"/pets.zip": CONTENT}) as (address, _):
-        monkeypatch.setenv("DATA_SOURCE_PETS", f"{address}/pets.zip")
-        assert obtain("pets", "imagefolder", None, target) == SHA256
+        assert fetch(f"{address}/pets.zip") == SHA256
 
 
 @pytest.mark.parametrize(("path", "missing_bytes", "told"), [
     ("/nowhere.zip", 0, "HTTPError"), ("/pets.zip", 5000, "ChunkedEncodingError"),
 ], ids=["404", "cut off"])
-def test_a_failed_download_is_tried_again_and_leaves_nothing(target, monkeypatch, waits, path,
-                                                             missing_bytes, told):
+def test_a_failed_download_is_tried_again_and_leaves_nothing(refused, waits, path, missing_bytes,
+                                                             told):
     with serving({"/pets.zip": CONTENT}, missing_bytes) as (address, asked):
-        monkeypatch.setenv("DATA_SOURCE_PETS", address + path)
-        message = refusal(obtain, "pets", "imagefolder", None, target)
+        message = refused(address + path)
     assert told in message
     assert asked == [path] * (1 + sources.RETRIES)
-    assert left_in(target) == []
 
 
-def test_no_network_is_told_after_a_few_tries(target, monkeypatch, waits):
-    monkeypatch.setenv("DATA_SOURCE_PETS", CLOSED)
-    message = refusal(obtain, "pets", "imagefolder", SHA256, target)
+def test_no_network_is_told_after_a_few_tries(refused, waits):
+    message = refused(CLOSED, SHA256)
     assert message.startswith(CLOSED)
     assert "can't be downloaded" in message
     assert "DATA_SOURCE_PETS" in message
     assert len(waits) == sources.RETRIES
     assert sum(waits) < 20
-    assert left_in(target) == []
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[", "http://127.0.0.1:99999/x"])
-def test_a_url_that_is_none_is_refused(target, monkeypatch, waits, url):
-    monkeypatch.setenv("DATA_SOURCE_PETS", url)
-    assert refusal(obtain, "pets", "imagefolder", None, target).startswith(url)
-    assert left_in(target) == []
+def test_a_url_that_is_none_is_refused(refused, waits, url):
+    assert refused(url).startswith(url)
 
 
 class HalfResponse:
@@ -303,16 +276,14 @@ class HalfResponse:
         raise KeyboardInterrupt
 
 
-def test_a_server_that_answers_nonsense_is_refused(target, monkeypatch, waits):
-    monkeypatch.setenv("DATA_SOURCE_PETS", CLOSED)
+def test_a_server_that_answers_nonsense_is_refused(refused, monkeypatch, waits):
     monkeypatch.setattr(requests, "get", lambda *_, **__: HalfResponse(length="much"))
-    assert "can't be downloaded" in refusal(obtain, "pets", "imagefolder", None, target)
-    assert left_in(target) == []
+    assert "can't be downloaded" in refused(CLOSED)
 
 
 @pytest.mark.parametrize("source", ["file", "folder", "http://127.0.0.1:9/x"])
-def test_an_interruption_leaves_the_old_archive_and_no_other_file(tmp_path, target, monkeypatch,
-                                                                  source):
+def test_an_interruption_leaves_the_old_archive_and_no_other_file(tmp_path, target, fetch,
+                                                                  monkeypatch, source):
     def interrupt(_, partial):
         Path(partial).write_bytes(b"half")
         raise KeyboardInterrupt
@@ -321,12 +292,10 @@ def test_an_interruption_leaves_the_old_archive_and_no_other_file(tmp_path, targ
     (tmp_path / "folder").mkdir()
     target.parent.mkdir()
     target.write_bytes(b"old")
-    monkeypatch.setenv("DATA_SOURCE_PETS",
-                       source if ":" in source else str(tmp_path / source))
     monkeypatch.setattr(shutil, "copyfile", interrupt)
     monkeypatch.setattr(sources, "pack_folder", interrupt)
     monkeypatch.setattr(requests, "get", lambda *_, **__: HalfResponse())
     with pytest.raises(KeyboardInterrupt):
-        obtain("pets", "imagefolder", None, target)
+        fetch(source if ":" in source else tmp_path / source)
     assert left_in(target) == ["archive"]
     assert target.read_bytes() == b"old"
