@@ -1,16 +1,13 @@
 """The whole pipeline through DVC, on a small configuration, in a repository of its own."""
 
-import io
 import json
 import shutil
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from PIL import Image
+from archive_files import picture_files, write_zip
 from refusals import refusal
 from working_copy import SMALL, compose, make_working_copy, run
 
@@ -188,23 +185,11 @@ def test_experiment_at_opset_13_leaves_the_workspace_alone(repository):
     assert changed["metrics/export.json"]["opset"] == {"old": 18, "new": 13, "diff": -5}
 
 
-def archive_of_pictures(path):
-    rng = np.random.default_rng(0)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in ("cat", "dog"):
-            for index in range(20):
-                buffer = io.BytesIO()
-                pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(buffer, "PNG")
-                archive.writestr(f"{name}/{index}.png", buffer.getvalue())
-    return path
-
-
 def test_source_of_the_bytes_leaves_no_trace(tmp_path):
     folder = make_working_copy(tmp_path / "repository")
     compose(folder, *SMALL, "data=imagefolder", "data.resolution=16", "data.calibration_size=4",
             "data.validation_fraction=0.2")
-    first = archive_of_pictures(tmp_path / "pictures.zip")
+    first = write_zip(tmp_path / "pictures.zip", picture_files("cat", "dog"))
     run(folder, "dvc", "repro", "download", DATA_SOURCE_PICTURES=str(first))
     params, lock = ((folder / name).read_text() for name in ("params.yaml", "dvc.lock"))
     (tmp_path / "elsewhere").mkdir()

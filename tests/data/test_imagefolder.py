@@ -191,11 +191,8 @@ def test_a_name_that_stands_twice_is_one_picture_the_later_one(tmp_path):
     (picture_files("Train/cat", "Test/cat", "Validation/cat"), "has Test, Train, Validation at"),
     (picture_files("pets/train/cat", "pets/train/dog"), "has train at its top"),
 ])
-@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
-def test_a_layout_that_is_none_is_refused(tmp_path, kind, files, told):
-    if kind == "folder":
-        (tmp_path / "folder").mkdir()
-    path = KINDS[kind](tmp_path / "archive", files)
+def test_a_layout_that_is_none_is_refused(tmp_path, files, told):
+    path = write_zip(tmp_path / "archive", files)
     message = refusal(read_imagefolder, path, SIDE)
     assert message.startswith(str(path))
     assert told in message

@@ -162,16 +162,6 @@ def test_missing_file_names_the_options(tmp_path):
         build_model(model_params(weights=str(tmp_path / "absent.pth")), 3)
 
 
-def test_file_with_code_is_refused_and_runs_nothing(tmp_path):
-    witness, file = tmp_path / "witness", tmp_path / "weights.pth"
-    torch.save({"weight": Malicious(witness)}, file)
-    with pytest.raises(UserError, match=r"weights\.pth: .*unsafe"):
-        build_model(model_params(weights=str(file)), 3)
-    assert not witness.exists()
-    torch.load(file, weights_only=False)
-    assert witness.exists(), "the file would not have run anything anyhow"
-
-
 def test_a_name_that_is_nearly_one_brings_it_up():
     with pytest.raises(UserError, match=r"did you mean 'resnet18'\?"):
         build_model(model_params("resnet188", library="torchvision"), 3)
