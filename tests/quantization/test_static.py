@@ -4,7 +4,8 @@ import pytest
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_static
 from refusals import refusal
-from run_onnx import session_of
+from run_onnx import run, session_of
+from sklearn.datasets import load_sample_images
 from static_model import quantize_statically
 from synthetic import LITE0, TINY, lite0, model_params, random_pictures
 
@@ -12,9 +13,10 @@ from stages.config.schema import Recipe
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.saturation import products_saturate
 from stages.measurement.session import predictor_of
+from stages.onnx_graph.layers import weights_of as onnx_weights
 from stages.onnx_graph.names import INPUT
 from stages.quantization.calibration import FeedReader
-from stages.quantization.static import CALIBRATION_BATCH, feeds_of
+from stages.quantization.static import CALIBRATION_BATCH, Calibrated, feeds_of
 
 
 def arrays_of(model):
@@ -50,6 +52,23 @@ def quantized(exported, dataset, tmp_path_factory):
                             dataset.view("calibration")[:] if pictures is None else pictures)
         return folder / name
     return quantize
+
+
+@pytest.mark.parametrize("reduce_range", [False, True])
+def test_what_is_done_before_quantizing_leaves_lite0_the_same_on_photographs(lite0_files,
+                                                                             reduce_range):
+    """Equalization and the floor under channels, with ImageNet weights."""
+    photographs = np.concatenate([each[:416].reshape(13, 32, 20, 32, 3).swapaxes(1, 2).reshape(
+        -1, 32, 32, 3) for each in load_sample_images().images])
+    params = model_params(LITE0, weights="imagenet")
+    recipe = Recipe("static", "QInt8", "QUInt8", True, "minmax", False, equalization=True,
+                    reduce_range=reduce_range)
+    base = Calibrated.of(lite0_files["fp32"], recipe, params, photographs[::8])
+    inputs = {INPUT: model_input(photographs[1::8], params)}
+    before, after = run(lite0_files["fp32"], inputs)[0], run(base.model, inputs)[0]
+    np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())
+    weights = [onnx_weights(model) for model in (onnx.load(lite0_files["fp32"]), base.model)]
+    assert any(not np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_weights_are_int8_and_activations_uint8(lite0_files):
