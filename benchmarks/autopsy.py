@@ -16,7 +16,6 @@ VNNI the grid's sums are made in float, between the same roundings, and the inte
 
 import argparse
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,7 +29,7 @@ import onnx
 from benchmarks.ablation_grid import activated_outputs, grid
 from benchmarks.arguments import command_line, count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
-from benchmarks.emulated_cpu import EMULATOR, compare, run_on_both
+from benchmarks.emulated_cpu import compare, require_emulator, run_on_both
 from benchmarks.finished_run import Run, open_run
 from benchmarks.lite0 import PUBLISHED
 from benchmarks.raw_data import measured_before, recorded_db
@@ -54,6 +53,7 @@ from stages.quantization.static import Calibrated
 log = logging.getLogger(__name__)
 
 POWERS = (1.0, 2.0, 4.0)
+EMULATED_PICTURES = 100  # at most
 
 
 def published_model(image_size: int) -> onnx.ModelProto:
@@ -159,12 +159,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=count, default=300, help="of validation, at most")
     parser.add_argument("--emulate", metavar="CPU",
                         help="a CPU of QEMU without VNNI, Haswell say; not needed on such a CPU")
-    parser.add_argument("--emulated-pictures", type=count, default=100, help="of these, at most")
     arguments = parser.parse_args()
     if arguments.emulate and products_saturate():
         raise UserError("--emulate: this CPU has no VNNI itself; leave it out")
-    if arguments.emulate and not shutil.which(EMULATOR):
-        raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
+    if arguments.emulate:
+        require_emulator()
     content = measured_before(DATA)
     if arguments.name:
         measure(arguments, content)
@@ -202,7 +201,7 @@ def measure(arguments: argparse.Namespace, content: dict[str, Any]) -> None:
         measure_cut_off(record, run, "this CPU", integer_cells(with_dynamic=False),
                         measure_native, save)
     elif cpu := arguments.emulate:
-        few = replace(run, positions=evenly(run.positions, arguments.emulated_pictures))
+        few = replace(run, positions=evenly(run.positions, EMULATED_PICTURES))
         measure_cut_off(record, few, f"{cpu}, emulated", integer_cells(with_dynamic=True),
                         partial(measure_emulated, cpu=cpu), save)
 

@@ -14,7 +14,7 @@ goes on.
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.arguments import command_line, count
+from benchmarks.arguments import command_line
 from benchmarks.child import run_module
 from benchmarks.finished_run import Run, accuracy_of, open_run
 from benchmarks.raw_data import measured_before, publish
@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 
 RAW, PAGE = Path("docs/emulated_cpu.json"), Path("docs/precision.md")
 BLOCK = "emulated"
-EMULATOR = "qemu-x86_64"
+EMULATOR, CPU = "qemu-x86_64", "Haswell"
+PICTURES = 300  # of validation, at most
 # Drop in accuracy against the float model that the recipe chosen may have, in points.
 BOUND_PP = 0.3
 REDUCED = {"reduce_range": True}
@@ -85,34 +86,37 @@ def choose(accuracy: Callable[[str], float]) -> dict[str, Any]:
             "drop_pp": tried}
 
 
-def run_models(folder: Path, name: str, prefix: Sequence[str]) -> dict[str, Any]:
-    """Run every model of `folder` by a command that `prefix` goes before.
-
-    Raises:
-        UserError: the command fails, on a CPU that QEMU does not know, say.
+def require_emulator() -> None:
+    """Raises:
+        UserError: EMULATOR is not installed.
     """
-    return json.loads(run_module("benchmarks.run_models", str(folder), name, prefix=prefix))
+    if not shutil.which(EMULATOR):
+        raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
 
 
 def run_on_both(path: Path, inputs: np.ndarray, labels: np.ndarray, cpu: str
                 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Accuracy of one model on this CPU and on `cpu`, and what `run_models` tells of the latter."""
+    """Accuracy of one model on this CPU and on `cpu`, and what the latter's run tells of itself.
+
+    Raises:
+        UserError: a run fails, on a CPU that QEMU does not know, say.
+    """
+    logits, told = [], {}
     with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        np.save(folder / "inputs.npy", inputs)
-        shutil.copy(path, folder)
-        run_models(folder, "native", [])
-        told = run_models(folder, "emulated", [EMULATOR, "-cpu", cpu])
-        logits = [np.load(folder / f"{place}_{path.stem}.npy") for place in ("native", "emulated")]
+        given, found = Path(temporary) / "inputs.npy", Path(temporary) / "logits.npy"
+        np.save(given, inputs)
+        for prefix in ([], [EMULATOR, "-cpu", cpu]):
+            told = json.loads(run_module("benchmarks.run_model", str(path), str(given), str(found),
+                                         prefix=prefix))
+            logits.append(np.load(found))
     return compare(labels, *logits), told
 
 
 def measure(path: Path, inputs: np.ndarray, labels: np.ndarray, cpu: str) -> dict[str, Any]:
     """Accuracy of one model on both CPUs, how far its logits move, and what is warned of."""
     found, told = run_on_both(path, inputs, labels, cpu)
-    model = told["models"][path.stem]
-    return {**found, "emulated_cpu_ms_a_picture": model["cpu_ms_a_picture"],
-            "warnings": model["warnings"], "emulated_saturates": told["saturates"]}
+    return {**found, "emulated_cpu_ms_a_picture": told["cpu_ms_a_picture"],
+            "warnings": told["warnings"], "emulated_saturates": told["saturates"]}
 
 
 def compare(labels: np.ndarray, exact: np.ndarray, cut_off: np.ndarray) -> dict[str, float]:
@@ -136,15 +140,11 @@ def told(content: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__)
-    parser.add_argument("--cpu", default="Haswell", help="a CPU of QEMU (default: Haswell)")
-    parser.add_argument("--pictures", type=count, default=300, help="validation pictures, at most")
-    arguments = parser.parse_args()
-    if not shutil.which(EMULATOR):
-        raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
-    run = open_run(Path(), arguments.pictures)
+    command_line(__doc__).parse_args()
+    require_emulator()
+    run = open_run(Path(), PICTURES)
     quantize = load_params("quantize.max_drop_pp", "quantize.variants.int8_static").quantize
-    facts = {**run.facts_here(), "emulated_cpu": arguments.cpu,
+    facts = {**run.facts_here(), "emulated_cpu": CPU,
              "recipe": OmegaConf.to_container(quantize.variants.int8_static)}
     content = measured_before(RAW)
     if not facts.items() <= content.items():
@@ -167,10 +167,10 @@ def main() -> None:
         inputs = model_input(run.pictures[:], run.params)
         for name in dict.fromkeys((*ALWAYS, content["chosen"]["name"])):
             if name not in content["models"]:
-                content["models"][name] = measure(path_of(name), inputs, run.labels, arguments.cpu)
+                content["models"][name] = measure(path_of(name), inputs, run.labels, CPU)
                 publish(RAW, PAGE, BLOCK, content, told)
                 log.info("%s: accuracy %.4f on %s", name,
-                         content["models"][name]["cut_off_accuracy"], arguments.cpu)
+                         content["models"][name]["cut_off_accuracy"], CPU)
     print(told(content))
 
 

@@ -50,7 +50,7 @@ def told(run: dict) -> str:
 
 
 def main() -> None:
-    cases = only_count(__doc__, "--cases", 300)
+    cases = only_count(__doc__, "--cases", 500)
     rows = []
     for rounds in ROUNDS:
         for between, within in SPREADS:

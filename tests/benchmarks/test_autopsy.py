@@ -131,13 +131,6 @@ def test_drawing_alone_needs_something_measured(folder, monkeypatch):
         "docs/collapse.json: no such file; name a model to measure"
 
 
-def test_missing_emulator_is_named_with_its_package(folder, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(autopsy, "products_saturate", lambda: False)
-    monkeypatch.setattr(sys, "argv", ["autopsy", "small", "--emulate", "Haswell"])
-    assert "comes with the package qemu-user" in refusal(autopsy.main)
-
-
 def test_integer_cells_run_on_the_emulated_cpu_too(folder, monkeypatch):
     def run_on_both(path, inputs, labels, cpu):
         assert path.is_file()
@@ -147,8 +140,8 @@ def test_integer_cells_run_on_the_emulated_cpu_too(folder, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(autopsy, "products_saturate", lambda: False)
     monkeypatch.setattr(autopsy, "run_on_both", run_on_both)
-    record = run(monkeypatch, "small", "--run", "run", "--emulate", "Haswell",
-                 "--emulated-pictures", "5")["small"]
+    monkeypatch.setattr(autopsy, "EMULATED_PICTURES", 5)
+    record = run(monkeypatch, "small", "--run", "run", "--emulate", "Haswell")["small"]
     found = {"accuracy": 1.0, "cut_off_accuracy": 0.5, "max_logit_change": 2.0}
     assert record["cut_off"] == {"by": "Haswell, emulated", "images": 5, "cells": {
         name_of(Cell("per channel", "static")): found,

@@ -22,7 +22,7 @@ from benchmarks.emulated_cpu import (
     compare,
     main,
     make_model,
-    run_models,
+    run_on_both,
     told,
 )
 from benchmarks.finished_run import Run
@@ -164,5 +164,6 @@ def test_a_model_is_run_on_both_and_the_emulated_cpu_is_told_of(tmp_path, monkey
 
 
 def test_command_that_fails_is_told_in_one_line(tmp_path):
-    message = refusal(run_models, tmp_path, "native", [])
-    assert message.startswith(f"benchmarks.run_models {tmp_path} native: FileNotFoundError: ")
+    message = refusal(run_on_both, tmp_path / "absent.onnx", np.zeros((1, 3, 2, 2)), [0], "Haswell")
+    assert message.startswith(f"benchmarks.run_model {tmp_path}/absent.onnx ")
+    assert "absent.onnx: no such file" in message

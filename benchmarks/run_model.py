@@ -1,4 +1,4 @@
-"""Run ONNX models on one array of inputs; imports little, for it is also run on an emulated CPU."""
+"""Run an ONNX model on an array of inputs; imports little, for it runs on an emulated CPU too."""
 
 import json
 import logging
@@ -35,18 +35,16 @@ class Kept(logging.Handler):
 
 
 def main() -> None:
-    """`python -m benchmarks.run_models FOLDER NAME`: logits of each model there, as NAME_*.npy."""
-    folder, name = Path(sys.argv[1]), sys.argv[2]
-    inputs, kept, told = np.load(folder / "inputs.npy"), Kept(), {}
+    """`python -m benchmarks.run_model MODEL INPUTS LOGITS`: what is told of it goes to stdout."""
+    path, inputs, kept = Path(sys.argv[1]), np.load(sys.argv[2]), Kept()
     saturation.log.addHandler(kept)
-    for path in sorted(folder.glob("*.onnx")):
-        kept.messages.clear()
-        start = time.process_time()
-        np.save(folder / f"{name}_{path.stem}.npy", logits_of(path, inputs))
-        told[path.stem] = {"cpu_ms_a_picture": 1e3 * (time.process_time() - start) / len(inputs),
-                           "warnings": [message.replace(f"{folder}/", "")
-                                        for message in kept.messages]}
-    sys.stdout.write(json.dumps({"saturates": saturation.products_saturate(), "models": told}))
+    start = time.process_time()
+    np.save(sys.argv[3], logits_of(path, inputs))
+    seconds = time.process_time() - start
+    sys.stdout.write(json.dumps({
+        "cpu_ms_a_picture": 1e3 * seconds / len(inputs),
+        "saturates": saturation.products_saturate(),
+        "warnings": [message.replace(f"{path.parent}/", "") for message in kept.messages]}))
 
 
 if __name__ == "__main__":
