@@ -27,7 +27,7 @@ from stages.config.stage import run_stage
 from stages.files.atomic import replacing
 from stages.files.reading import read_bytes, read_json
 from stages.reporting.blocks import write_block
-from stages.reporting.results import RESULTS, read_note, results_folder
+from stages.reporting.results import RESULTS, read_note, results_folder, stage_times
 from stages.reporting.tables import recipe_table, result_table, training_sentence
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,8 @@ def keep_run(name: str, command: str | None) -> None:
     contents[page.name] = (
         f"# {name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
         f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
-        f"{read_note(folder)}{table_of(METRICS)}\n{training}\n{recipes}\n{figures}").encode()
+        f"{read_note(folder)}{table_of(METRICS)}\n{training}\n{stage_times(folder)}{recipes}\n"
+        f"{figures}").encode()
     for target, content in contents.items():
         with replacing(folder / target) as partial:
             partial.write_bytes(content)

@@ -78,6 +78,14 @@ def test_note_is_kept_when_the_run_is_published_again(folder):
     assert f"(summary.json).\n\n{NOTE}\n{publish.table_of(folder)}" in page
 
 
+def test_times_of_the_stages_stand_on_the_page(folder):
+    folder.mkdir(parents=True)
+    (folder / "stage_times.json").write_text('{"stages": {"export": 12.6, "train": 5711.4}}')
+    publish.keep_run("run", None)
+    page = (folder / "README.md").read_text()
+    assert "\n\n| stage | seconds |\n| --- | --- |\n| export | 13 |\n| train | 5,711 |\n\n" in page
+
+
 def test_the_command_is_kept_unless_another_is_told(folder):
     for command, told in ((None, "dvc repro"), ("dvc exp run -S 'a=[b,c]'",) * 2,
                           (None, "dvc exp run -S 'a=[b,c]'"), ("make repro",) * 2):

@@ -1,0 +1,66 @@
+"""Seconds by stage of the present run: `dvc repro`, told when each stage begins.
+
+    python -m benchmarks.stage_times NAME
+
+What `dvc repro` has to run is run and timed, all else keeps the time it had: docs/results/NAME/
+stage_times.json, of which `make publish NAME=...` makes a table on the run's page. A stage's time
+is from its beginning to the next one's, DVC's hashing and caching included.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from benchmarks.arguments import command_line
+from benchmarks.raw_data import measured_before
+from stages.config.errors import UserError
+from stages.config.stage import run_stage
+from stages.files.atomic import write_json
+from stages.measurement.system import describe_system
+from stages.reporting.results import STAGE_TIMES, results_folder
+
+BEGINS = re.compile(r"Running stage '(.+)':")
+
+
+def seconds_by_stage(lines: Iterable[str]) -> dict[str, float]:
+    """Of each stage that the output of `dvc repro` tells of, until the next one or the end.
+
+    Args:
+        lines: which are timed as they come.
+    """
+    began: dict[str, float] = {}
+    for line in lines:
+        if found := BEGINS.match(line):
+            began[found[1]] = time.perf_counter()
+    ends = [*list(began.values())[1:], time.perf_counter()]
+    return {stage: round(end - began[stage], 1) for stage, end in zip(began, ends, strict=True)}
+
+
+def shown(lines: Iterable[str]) -> Iterator[str]:
+    """`lines`, each written to stdout as it comes."""
+    for line in lines:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        yield line
+
+
+def main() -> None:
+    parser = command_line(__doc__)
+    parser.add_argument("name", help="of the run below docs/results")
+    path = results_folder(parser.parse_args().name) / STAGE_TIMES
+    with subprocess.Popen(["dvc", "repro"], stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
+        found = seconds_by_stage(shown(process.stdout))
+    before: dict[str, Any] = measured_before(path)
+    write_json(path, {"stages": {**before.get("stages", {}), **found},
+                      "system": describe_system()})
+    if process.returncode:
+        raise UserError(f"dvc repro: exit status {process.returncode}; times until then are kept")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,51 @@
+"""Seconds by stage, with a dvc that says what the real one says."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from refusals import refusal
+
+from benchmarks import stage_times
+
+DVC = """#!/bin/sh
+echo "Stage 'download' didn't change, skipping"
+echo "Running stage 'export':"
+echo "> python -m stages.export"
+echo "Running stage 'evaluate@onnx_fp32':"
+exit {status}
+"""
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Where the times go; those of an earlier run of two stages are there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(sys, "argv", ["stage_times", "small"])
+    clock = SimpleNamespace(perf_counter=iter([10.0, 12.5, 15.5]).__next__)
+    monkeypatch.setattr(stage_times, "time", clock)
+    path = Path("docs/results/small/stage_times.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"stages": {"train": 100.0, "export": 50.0}, "system": {}}))
+    return path
+
+
+def write_dvc(status):
+    Path("dvc").write_text(DVC.format(status=status))
+    Path("dvc").chmod(0o755)
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_what_was_run_is_timed_and_the_rest_keeps_its_time(path, capsys, status):
+    write_dvc(status)
+    if status:
+        assert "exit status 3" in refusal(stage_times.main)
+    else:
+        stage_times.main()
+    found = json.loads(path.read_text())
+    assert found["stages"] == {"train": 100, "export": 2.5, "evaluate@onnx_fp32": 3}
+    assert found["system"]["cpu"]
+    assert "> python -m stages.export\n" in capsys.readouterr().out
