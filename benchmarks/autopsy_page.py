@@ -119,16 +119,20 @@ def grid_figure(content: dict[str, Any]) -> Figure:
 
 
 def layers_figure(content: dict[str, Any]) -> Figure:
-    """Signal-to-noise ratio behind every layer, a panel for each model as trained."""
+    """Signal-to-noise ratio behind every layer, a panel for each model as trained.
+
+    Lines grow thinner from first to last, so that none hides one that it lies upon.
+    """
     figure, panels = _panels(content, 6.2, 4.0)
+    widths = np.linspace(5, 1, len(LAYER_CELLS))
     for axes, (name, record) in zip(panels, content.items(), strict=True):
         cells = record["twins"][AS_TRAINED]["cells"]
-        for cell, label in LAYER_CELLS.items():
+        for (cell, label), width in zip(LAYER_CELLS.items(), widths, strict=True):
             if cell in cells:
                 values = [np.nan if value is None else value
                           for value in cells[cell]["layers_snr_db"]]
-                axes.plot(values, marker="o", ms=2.5, lw=1.2, label=label)
-        axes.axhline(0, color="black", lw=1, ls="--")
+                axes.plot(values, lw=width, label=label)
+        axes.axhline(0, color="black", lw=1, ls="--", label="error as large as the signal")
         axes.set(title=name, xlabel="layer, from input to output")
     for axes in panels[::COLUMNS_OF_PANELS]:
         axes.set_ylabel("signal-to-noise ratio, dB")
