@@ -19,10 +19,10 @@ import pytest
 import torch
 from hypothesis import settings
 from static_model import quantize_statically
-from synthetic import CLASSES, LITE0, lite0, make_dataset, model_params, random_model
+from synthetic import CLASSES, LITE0, lite0, make_dataset, model_params, random_model, recipe
 from tqdm import tqdm
 
-from stages.config.schema import Model, Recipe
+from stages.config.schema import Model
 from stages.data.dataset import Dataset
 from stages.measurement.pinning import CAN_PIN, cores
 from stages.onnx_graph.export import export_onnx
@@ -94,9 +94,7 @@ def lite0_files(exported, dataset, tmp_path_factory) -> dict[str, Path]:
     files = {name: folder / f"{name}.onnx" for name in ("fp32", "dynamic", "static")}
     _, params, proto = exported(LITE0, 32, 18)
     onnx.save(proto, files["fp32"])
-    quantize_dynamically(files["fp32"], files["dynamic"],
-                         Recipe("dynamic", "QInt8", "QUInt8", False, "none", False))
-    quantize_statically(files["fp32"], files["static"],
-                        Recipe("static", "QInt8", "QUInt8", True, "minmax", False),
-                        params, dataset.view("calibration")[:])
+    quantize_dynamically(files["fp32"], files["dynamic"], recipe("dynamic"))
+    quantize_statically(files["fp32"], files["static"], recipe(), params,
+                        dataset.view("calibration")[:])
     return files

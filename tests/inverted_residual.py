@@ -2,7 +2,8 @@
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from run_onnx import model_of
 
 NARROW, WIDE, SIDE = 8, 24, 8
 
@@ -56,10 +57,5 @@ def network(activation: str) -> onnx.ModelProto:
     head = graph.conv(chain, "head", (WIDE, NARROW, 1, 1))
     graph.nodes += [helper.make_node("GlobalAveragePool", [head], ["pooled"]),
                     helper.make_node("Flatten", ["pooled"], ["logits"])]
-    return helper.make_model(helper.make_graph(
-        graph.nodes, "network",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", WIDE])],
-        [numpy_helper.from_array(np.asarray(value), name)
-         for name, value in graph.constants.items()]),
-        opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return model_of(graph.nodes, {"input": ["batch", 3, SIDE, SIDE]}, {"logits": ["batch", WIDE]},
+                    graph.constants)

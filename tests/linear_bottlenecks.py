@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from run_onnx import model_of
 from synthetic import CLASSES
 
 SIDE, NARROW, WIDE = 8, 6, 12
@@ -47,9 +48,5 @@ def bottlenecks(dead: Sequence[int] = ()) -> onnx.ModelProto:
              helper.make_node("Gemm", ["f", "head", "shift"], ["logits"], transB=1)]
     for node in nodes:
         node.name = node.output[0]
-    graph = helper.make_graph(
-        nodes, "graph",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(CLASSES)])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return model_of(nodes, {"input": ["batch", 3, SIDE, SIDE]},
+                    {"logits": ["batch", len(CLASSES)]}, arrays)

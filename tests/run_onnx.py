@@ -1,15 +1,35 @@
-"""An ONNX graph run on the CPU, for its outputs or for its inner tensors."""
+"""An ONNX model: made of nodes, run on the CPU for its outputs or inner tensors, its constants."""
 
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnx.helper import make_empty_tensor_value_info
+from onnx import TensorProto, helper, numpy_helper
 
 OnnxModel = onnx.ModelProto | Path
+Shapes = dict[str, Sequence[int | str | None] | None]
+
+
+def model_of(nodes: Sequence[onnx.NodeProto], inputs: Shapes, outputs: Shapes,
+             constants: Any = (), opset: int = 18, name: str = "graph") -> onnx.ModelProto:
+    """A model of `nodes`: float32 inputs and outputs by shape, constants by name."""
+    def values(shapes: Shapes) -> list[onnx.ValueInfoProto]:
+        return [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape)
+                for key, shape in shapes.items()]
+
+    graph = helper.make_graph(nodes, name, values(inputs), values(outputs), [
+        numpy_helper.from_array(np.asarray(array), key)
+        for key, array in dict(constants).items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def arrays_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The constants of `model` by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
 def session_of(model: OnnxModel, fused: bool = True) -> onnxruntime.InferenceSession:
@@ -37,6 +57,6 @@ def _with_outputs(model: OnnxModel, names: Sequence[str]) -> onnx.ModelProto:
     """A copy of `model` that puts out the tensors `names` as well."""
     opened = onnx.load(model) if isinstance(model, Path) else deepcopy(model)
     present = {value.name for value in opened.graph.output}
-    opened.graph.output.extend(make_empty_tensor_value_info(name) for name in names
+    opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names
                                if name not in present)
     return opened

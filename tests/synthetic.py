@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from stages.config.schema import Model, Params
+from stages.config.schema import Model, Params, Recipe
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, Dataset, write_splits
 from stages.data.listing import Listing
 from stages.model.build import build_model
@@ -81,6 +81,21 @@ def training_params(**train: Any) -> Params:
         "cutout": 0, "start_image_size": 8, "frozen": [], "precision": "fp32", "patience": 10,
         "min_delta": 0.0, **train})
     return params
+
+
+def recipe(method: str = "static", **changes: Any) -> Recipe:
+    """A recipe of `method`; `changes` override its keys."""
+    fixed = method != "dynamic"
+    return Recipe(**{"method": method, "weight_type": "QInt8", "activation_type": "QUInt8",
+                     "per_channel": fixed, "calibration": "minmax" if fixed else "none",
+                     "bias_correction": False, **changes})
+
+
+def a_system(**cpu: Any) -> dict[str, Any]:
+    """metrics/system.json of a made-up machine; `cpu` overrides facts of its CPU."""
+    return {"cpu": {"model": "A CPU", "architecture": "x86_64", "cores": 2, "threads_used": 2,
+                    "flags": ["avx", "avx2", "fma"], **cpu},
+            "packages": {"torch": "9.9", "onnxruntime": "9.9"}}
 
 
 def random_batch(count: int, image_size: int, seed: int = 0) -> np.ndarray:

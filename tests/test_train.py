@@ -109,10 +109,13 @@ def test_a_classifier_of_other_classes_can_not_stay_as_it_is(prepared, monkeypat
         "train.lr: got 0, but the classifier in model.weights is not one of the 10 classes")
 
 
-def test_two_processes_leave_the_files_of_one_run(prepared):
+def test_the_launcher_starts_two_processes_that_leave_the_files_of_one_run(prepared):
     folder, expected = prepared
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    told = run(folder, "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "stages.train")
+    compose(folder, *SMALL, "train.launcher=torchrun --standalone --nproc-per-node 2")
+    try:
+        told = run(folder, "dvc", "repro", "--single-item", "train")
+    finally:
+        compose(folder, *SMALL)
     assert told.stdout.count("best epoch") == 1
     timing = json.loads((folder / train.TIMING_FILE).read_text())
     assert (timing["processes"], len(timing["epoch_seconds"])) == (2, 2)

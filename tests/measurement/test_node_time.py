@@ -3,7 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
+from run_onnx import model_of
 
 from stages.measurement.node_time import node_times
 
@@ -11,17 +12,13 @@ from stages.measurement.node_time import node_times
 @pytest.fixture
 def model(tmp_path):
     """A large product, and a small addition after it."""
-    weight = helper.make_tensor("w", TensorProto.FLOAT, [256, 256], [1.0] * 256 * 256)
-    one = helper.make_tensor("one", TensorProto.FLOAT, [256], [1.0] * 256)
-    graph = helper.make_graph(
+    path = tmp_path / "model.onnx"
+    onnx.save(model_of(
         [helper.make_node("MatMul", ["x", "w"], ["p"], name="product"),
          helper.make_node("Erf", ["p"], ["e"], name="bend"),
          helper.make_node("Add", ["e", "one"], ["y"], name="shift")],
-        "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 256])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 256])], [weight, one])
-    path = tmp_path / "model.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
-              path)
+        {"x": ["n", 256]}, {"y": ["n", 256]},
+        {"w": np.ones((256, 256), np.float32), "one": np.ones(256, np.float32)}, opset=13), path)
     return path
 
 

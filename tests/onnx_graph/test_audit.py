@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from run_onnx import model_of
 
 from stages.onnx_graph.audit import (
     FLOAT_INPUT,
@@ -26,15 +27,10 @@ class Chain:
     """A graph of one path, built node by node; `tensor` is where it has come to."""
 
     def __init__(self):
-        self.nodes, self.constants, self.tensor = [], [], "x"
-        self.constant("scale", np.float32(0.1))
-        self.constant("unsigned", np.uint8(0))
-        self.constant("signed", np.int8(0))
-        self.constant("float_weight", np.ones((CHANNELS, CHANNELS, 1, 1), np.float32))
-        self.constant("weight", np.ones((CHANNELS, CHANNELS, 1, 1), np.int8))
-
-    def constant(self, name, value):
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        self.nodes, self.tensor = [], "x"
+        self.constants = {"scale": np.float32(0.1), "unsigned": np.uint8(0), "signed": np.int8(0),
+                          "float_weight": np.ones((CHANNELS, CHANNELS, 1, 1), np.float32),
+                          "weight": np.ones((CHANNELS, CHANNELS, 1, 1), np.int8)}
 
     def node(self, operator, name, *inputs):
         self.nodes.append(helper.make_node(operator, [self.tensor, *inputs], [f"{name}_out"],
@@ -55,12 +51,8 @@ class Chain:
         return self.node(operator, name, weight)
 
     def audit(self, folder):
-        graph = helper.make_graph(
-            self.nodes, "graph",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)],
-            [helper.make_tensor_value_info(self.tensor, TensorProto.FLOAT, None)], self.constants)
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)],
-                                    ir_version=8), folder / "model.onnx")
+        onnx.save(model_of(self.nodes, {"x": SHAPE}, {self.tensor: None}, self.constants, opset=13),
+                  folder / "model.onnx")
         executed = executed_graph(folder / "model.onnx")
         nodes = float_nodes(executed)
         assert len(nodes) == quantized_and_float(operator_counts(executed))[1]

@@ -1,6 +1,8 @@
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
+from run_onnx import model_of
 from synthetic import LITE0
 
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
@@ -9,9 +11,8 @@ from stages.onnx_graph.census import executed_graph, operator_counts, quantized_
 def test_counts_are_ordered_by_frequency_then_name():
     names = ["Relu", "Conv", "Add", "Conv", "Relu", "Conv", "Abs"]
     nodes = [helper.make_node(name, ["x"], ["y"]) for name in names]
-    model = helper.make_model(helper.make_graph(nodes, "graph", [], []))
-    assert list(operator_counts(model).items()) == [("Conv", 3), ("Relu", 2), ("Abs", 1),
-                                                    ("Add", 1)]
+    assert list(operator_counts(model_of(nodes, {}, {})).items()) == [
+        ("Conv", 3), ("Relu", 2), ("Abs", 1), ("Add", 1)]
 
 
 @pytest.mark.parametrize(("counts", "expected"), [
@@ -29,15 +30,10 @@ def test_quantized_and_float_by_hand(counts, expected):
 
 def test_executed_graph_is_what_runs_and_leaves_the_file(tmp_path):
     """A Relu after a convolution does not run as a node of its own."""
-    weight = helper.make_tensor("w", TensorProto.FLOAT, [8, 8, 1, 1], [1.0] * 64)
-    shape = [1, 8, 4, 4]
-    graph = helper.make_graph(
+    shape, path = [1, 8, 4, 4], tmp_path / "model.onnx"
+    onnx.save(model_of(
         [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y"])],
-        "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)], [weight])
-    path = tmp_path / "model.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
-              path)
+        {"x": shape}, {"y": shape}, {"w": np.ones((8, 8, 1, 1), np.float32)}, opset=13), path)
     before = path.read_bytes()
     assert "Relu" not in operator_counts(executed_graph(path))
     assert path.read_bytes() == before

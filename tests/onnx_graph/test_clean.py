@@ -1,21 +1,17 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from run_onnx import run
+from onnx import helper, numpy_helper
+from run_onnx import model_of, run
 from synthetic import LITE0, TINY
 
 from stages.onnx_graph.census import operator_counts
 from stages.onnx_graph.clean import clean
 
 
-def graph_of(nodes, shape, initializers=(), opset=18, rank=4):
+def graph_of(nodes, shape, constants=(), opset=18, rank=4):
     """A model from float32 `x` of `shape` to float32 `y` of `rank`."""
-    graph = helper.make_graph(
-        nodes, "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * rank)],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in initializers])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return model_of(nodes, {"x": shape}, {"y": [None] * rank}, constants, opset)
 
 
 def reduce_mean(axes, keepdims, shape, opset):
@@ -26,7 +22,7 @@ def reduce_mean(axes, keepdims, shape, opset):
         mean = helper.make_node("ReduceMean", ["r"], ["y"], axes=axes, keepdims=keepdims)
         return graph_of([relu, mean], shape, opset=opset, rank=rank)
     mean = helper.make_node("ReduceMean", ["r", "axes"], ["y"], keepdims=keepdims)
-    return graph_of([relu, mean], shape, [("axes", np.array(axes, dtype=np.int64))], opset, rank)
+    return graph_of([relu, mean], shape, {"axes": np.array(axes, dtype=np.int64)}, opset, rank)
 
 
 def batch_of(shape):
@@ -74,10 +70,10 @@ def untidy():
         helper.make_node("Conv", ["p", "w"], ["c"], name="conv", doc_string="in file model.py"),
         helper.make_node("BatchNormalization", ["c", "scale", "bias", "mean", "var"], ["b"]),
         helper.make_node("Mul", ["b", "three"], ["m"]),
-        helper.make_node("ReduceMean", ["m", "axes"], ["y"], keepdims=1)], (2, 3, 6, 6), [
-        ("one", np.array([1.0], dtype=np.float32)), ("w", normal(4, 3, 3, 3)),
-        ("pads", np.array([0, 0, 0, 1, 0, 0, 1, 0])), ("scale", normal(4)), ("bias", normal(4)),
-        ("mean", normal(4)), ("var", np.abs(normal(4))), ("axes", np.array([2, 3]))])
+        helper.make_node("ReduceMean", ["m", "axes"], ["y"], keepdims=1)], (2, 3, 6, 6), {
+        "one": np.array([1.0], dtype=np.float32), "w": normal(4, 3, 3, 3),
+        "pads": np.array([0, 0, 0, 1, 0, 0, 1, 0]), "scale": normal(4), "bias": normal(4),
+        "mean": normal(4), "var": np.abs(normal(4)), "axes": np.array([2, 3])})
     for held in (model, model.graph, model.graph.node[4], model.graph.input[0]):
         entry = held.metadata_props.add()
         entry.key, entry.value = "stack_trace", "File model.py, line 1"

@@ -1,13 +1,15 @@
 """Adaptive rounding: of a layer whose answer is known, and of a graph."""
 
+import copy
+
 import numpy as np
 import onnx
 import pytest
 from linear_bottlenecks import SIDE, bottlenecks
-from onnx import TensorProto, helper, numpy_helper
-from synthetic import model_params
+from onnx import helper, numpy_helper
+from run_onnx import model_of
+from synthetic import model_params, recipe
 
-from stages.config.schema import Recipe
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.adaptive_rounding import (
     HELD_OUT,
@@ -21,7 +23,6 @@ from stages.quantization.layer_rows import layers_to_round, rows_of_input, rows_
 from stages.quantization.static import Calibrated, feeds_of
 from stages.quantization.stored_weights import stored_weights
 
-RECIPE = Recipe("static", "QInt8", "QUInt8", True, "minmax", False)
 LAYERS = ["stem", "expand", "depthwise", "project", "expand2", "head"]
 
 
@@ -86,7 +87,7 @@ def case(dataset, tmp_path_factory):
         image_size=SIDE)
     onnx.save(bottlenecks(), source)
     pictures = dataset.view("calibration")[:]
-    base = Calibrated.of(source, RECIPE, params, pictures)
+    base = Calibrated.of(source, recipe(), params, pictures)
 
     def feeds():
         return feeds_of(pictures, params)
@@ -97,8 +98,7 @@ def case(dataset, tmp_path_factory):
 
 def rounded(case):
     _, prepared, quantized, _, feeds = case
-    result = onnx.ModelProto()
-    result.CopyFrom(quantized)
+    result = copy.deepcopy(quantized)
     return result, round_adaptively(result, prepared, feeds)
 
 
@@ -141,8 +141,7 @@ def test_the_same_graph_every_time(case):
 def test_logits_come_nearer_to_the_float_model(case, dataset, tmp_path):
     """Weights of few levels, so that their rounding is what is lost."""
     source, prepared, quantized, params, feeds = case
-    coarse = onnx.ModelProto()
-    coarse.CopyFrom(quantized)
+    coarse = copy.deepcopy(quantized)
     for tensor in coarse.graph.initializer:
         array = numpy_helper.to_array(tensor)
         if tensor.name.removesuffix("_scale") in LAYERS:
@@ -170,16 +169,11 @@ def test_logits_come_nearer_to_the_float_model(case, dataset, tmp_path):
 
 def test_layers_that_are_no_plain_product_of_their_own_are_left_out():
     """A convolution over one side, and two that share their weights."""
-    arrays = {"line": np.ones((4, 3, 3)), "shared": np.ones((4, 4, 1, 1)),
-              "own": np.ones((4, 4, 1, 1))}
+    shapes = {"line": (4, 3, 3), "shared": (4, 4, 1, 1), "own": (4, 4, 1, 1)}
     nodes = [helper.make_node("Conv", ["x", "line"], ["a"]),
              *(helper.make_node("Conv", [source, weight], [made]) for source, weight, made in (
                  ("p", "shared", "b"), ("b", "shared", "c"), ("c", "own", "d")))]
-    graph = helper.make_graph(
-        nodes, "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 9]),
-                         helper.make_tensor_value_info("p", TensorProto.FLOAT, [1, 4, 9, 9])],
-        [helper.make_tensor_value_info("d", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(array.astype(np.float32), name)
-         for name, array in arrays.items()])
-    layers = layers_to_round(helper.make_model(graph), set(arrays))
+    model = model_of(nodes, {"x": [1, 3, 9], "p": [1, 4, 9, 9]}, {"d": None},
+                     {name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    layers = layers_to_round(model, set(shapes))
     assert [layer.name for layer in layers] == ["own"]

@@ -1,10 +1,12 @@
 """Bias correction against means taken by hand."""
 
+import copy
+
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from run_onnx import run
+from onnx import helper, numpy_helper
+from run_onnx import model_of, run
 
 from stages.onnx_graph.layers import weights_of
 from stages.quantization.bias_correction import mean_errors, with_corrected_biases
@@ -28,18 +30,13 @@ def chain(opset=18, conv_bias=True):
              helper.make_node("GlobalAveragePool", ["s"], ["p"]),
              helper.make_node("Flatten", ["p"], ["f"]),
              helper.make_node("Gemm", ["f", "h"], ["y"], transB=1)]
-    arrays = {"w": CONV, "w2": CONV[::-1].copy(), "b": BIAS, "h": HEAD}
-    graph = helper.make_graph(
-        nodes, "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, 6, 6])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2])],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return model_of(nodes, {"x": [None, 3, 6, 6]}, {"y": [None, 2]},
+                    {"w": CONV, "w2": CONV[::-1].copy(), "b": BIAS, "h": HEAD}, opset)
 
 
 def as_qdq(model, steps):
     """`model` with each weight stored in whole numbers of its step, by channel."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy.deepcopy(model)
     for name, weights in weights_of(model).items():
         scale = np.full(len(weights), steps, dtype=np.float32)
         integers = np.clip(np.round(weights / steps), -127, 127).astype(np.int8)
@@ -93,14 +90,10 @@ def test_mean_error_is_that_of_the_layers_outputs(opset):
 
 def test_error_of_a_layer_with_several_rows_a_picture_is_the_mean_over_them():
     """As the output projection of torchvision's attention: tokens of all pictures in one Gemm."""
-    tokens = helper.make_graph(
-        [helper.make_node("Reshape", ["x", "shape"], ["r"]),
-         helper.make_node("Gemm", ["r", "w"], ["y"], transB=1)], "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, 6, 6])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2])],
-        [numpy_helper.from_array(HEAD, "w"),
-         numpy_helper.from_array(np.array([-1, 4]), "shape")])
-    model = helper.make_model(tokens, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    model = model_of([helper.make_node("Reshape", ["x", "shape"], ["r"]),
+                      helper.make_node("Gemm", ["r", "w"], ["y"], transB=1)],
+                     {"x": [None, 3, 6, 6]}, {"y": [None, 2]},
+                     {"w": HEAD, "shape": np.array([-1, 4])})
     weights = np.round(HEAD / 0.5) * 0.5
     errors = mean_errors(model, {"w": weights}, feeds(2, 3))
     expected = PICTURES.reshape(-1, 4) @ (weights - HEAD).T

@@ -3,11 +3,10 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from run_onnx import run
-from synthetic import TINY
+from onnx import helper
+from run_onnx import arrays_of, model_of, run
+from synthetic import TINY, recipe
 
-from stages.config.schema import Recipe
 from stages.quantization.channel_floor import with_channel_floor
 from stages.quantization.static import write_qdq
 from stages.quantization.stored_weights import dequantized_weights
@@ -29,11 +28,7 @@ def layer(kind="Conv"):
             if kind == "Conv" else
             helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="layer", transB=1))
     given, put = ((2, 3, 4, 4), (2, 5, 4, 4)) if kind == "Conv" else ((2, 12), (2, 5))
-    graph = helper.make_graph(
-        [node], "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, given)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, put)],
-        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(BIAS, "b")])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return model_of([node], {"x": given}, {"y": put}, {"w": weights, "b": BIAS})
 
 
 def batch_for(model):
@@ -44,11 +39,10 @@ def batch_for(model):
 def stored_bias(model, tmp_path, weight_type="QInt8", per_channel=True):
     """(int32 bias, the value it stands for) of `model` quantized to SPANS."""
     path = tmp_path / "int8.onnx"
-    write_qdq(model, SPANS, path, Recipe("static", weight_type, "QUInt8", per_channel,
-                                                    "minmax", False))
+    write_qdq(model, SPANS, path, recipe(weight_type=weight_type, per_channel=per_channel))
     quantized = onnx.load(path)
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
-    return arrays["b_quantized"].astype(np.int64), dequantized_weights(quantized)["b"]
+    return (arrays_of(quantized)["b_quantized"].astype(np.int64),
+            dequantized_weights(quantized)["b"])
 
 
 @pytest.mark.parametrize("kind", ["Conv", "Gemm"])

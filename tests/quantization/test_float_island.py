@@ -3,8 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from run_onnx import run
+from onnx import helper
+from run_onnx import model_of, run
 
 from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.quantization.float_island import with_float_islands
@@ -18,19 +18,15 @@ def model():
     weight = np.ones((4, 4, 1, 1), np.float32) * np.array([1e-3, 1, 1, 100],
                                                           np.float32)[:, None, None, None]
     pair = ["scale", "zero"]
-    graph = helper.make_graph(
+    return model_of(
         [helper.make_node("QuantizeLinear", ["x", *pair], ["xq"], name="q1"),
          helper.make_node("DequantizeLinear", ["xq", *pair], ["xd"], name="dq1"),
          helper.make_node("Conv", ["xd", "weight"], ["c"], name="conv"),
          helper.make_node("Relu", ["c"], ["r"], name="relu"),
          helper.make_node("QuantizeLinear", ["r", *pair], ["rq"], name="q2"),
          helper.make_node("DequantizeLinear", ["rq", *pair], ["y"], name="dq2")],
-        "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, SHAPE)],
-        [numpy_helper.from_array(weight, "weight"),
-         numpy_helper.from_array(np.float32(0.01), "scale"),
-         numpy_helper.from_array(np.uint8(0), "zero")])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        {"x": SHAPE}, {"y": SHAPE},
+        {"weight": weight, "scale": np.float32(0.01), "zero": np.uint8(0)}, opset=13)
 
 
 def executed(model, folder):

@@ -3,16 +3,14 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
+from run_onnx import model_of
 
 from stages.quantization.improvement import held_out, keep_if_better
 
 
 def model(name):
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], name,
-                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
-                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
-    return helper.make_model(graph)
+    return model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": [1]}, {"y": [1]}, name=name)
 
 
 @pytest.mark.parametrize(("after", "kept"), [(0.01, True), (0.1, True), (0.5, False)])

@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from synthetic import CLASSES, make_dataset, model_params
+from onnx import helper, numpy_helper
+from run_onnx import model_of
+from synthetic import CLASSES, make_dataset, model_params, recipe
 
-from stages.config.schema import Recipe
 from stages.measurement.accuracy import Comparison
 from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.audit import float_nodes
@@ -122,7 +122,7 @@ def case(tmp_path_factory):
     third = rng.standard_normal((CHANNELS, CHANNELS, 1, 1)).astype(np.float32)
     head = rng.standard_normal((len(CLASSES), CHANNELS)).astype(np.float32)
     shift = np.zeros(len(CLASSES), np.float32)
-    graph = helper.make_graph(
+    model = model_of(
         [helper.make_node("Conv", ["input", "first", "bias"], ["a"], name="conv1"),
          helper.make_node("Relu", ["a"], ["b"], name="relu1"),
          helper.make_node("Conv", ["b", "second"], ["c"], name="conv2"),
@@ -131,14 +131,10 @@ def case(tmp_path_factory):
          helper.make_node("GlobalAveragePool", ["d3"], ["e"], name="pool"),
          helper.make_node("Flatten", ["e"], ["f"], name="flatten"),
          helper.make_node("Gemm", ["f", "head", "shift"], ["logits"], name="gemm", transB=1)],
-        "graph",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(CLASSES)])],
-        [numpy_helper.from_array(value, name) for name, value in (
-            ("first", first), ("bias", bias), ("second", second), ("third", third),
-            ("head", head), ("shift", shift))])
+        {"input": ["batch", 3, SIDE, SIDE]}, {"logits": ["batch", len(CLASSES)]},
+        {"first": first, "bias": bias, "second": second, "third": third, "head": head,
+         "shift": shift}, opset=13)
     source = tmp_path_factory.mktemp("mixed") / "fp32.onnx"
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     dataset, params = make_dataset(), model_params(image_size=SIDE)
     onnx.save(model, source)
     logits = predict(load_onnx(source), dataset.images, params)
@@ -149,12 +145,10 @@ def case(tmp_path_factory):
     return source, dataset, params
 
 
-def mixed(case, per_channel, max_drop_pp, name, round_=None, **more):
+def mixed(case, name, round_=None, **changes):
     source, dataset, params = case
-    recipe = Recipe("mixed", "QInt8", "QUInt8", per_channel, "minmax", False,
-                              max_drop_pp=max_drop_pp, **more)
     target = source.with_name(name)
-    base = Calibrated.of(source, recipe, params, dataset.view("calibration"))
+    base = Calibrated.of(source, recipe("mixed", **changes), params, dataset.view("calibration"))
     return target, *quantize_mixed(base, target, dataset, 100, round_)
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import onnx
 import pytest
 from inverted_residual import NARROW, SIDE, network
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from onnxruntime.quantization import QuantType
 from quantized_network import logits, pictures, quantized
+from run_onnx import arrays_of, model_of
 
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
@@ -36,8 +37,7 @@ def test_the_stem_has_four_channels_and_nothing_more_runs_in_float(plain, tmp_pa
     assert quantized_and_float(after) == quantized_and_float(before)
     assert float_nodes(executed[1]) == float_nodes(executed[0])
     stem = next(node for node in executed[1].graph.node if node.op_type == "QLinearConv")
-    weights = next(numpy_helper.to_array(tensor) for tensor in executed[1].graph.initializer
-                   if tensor.name == stem.input[3])
+    weights = arrays_of(executed[1])[stem.input[3]]
     assert weights.shape == (NARROW, 4, 3, 3)
     assert not weights[:, 3].any()
     assert weights[:, :3].any(axis=(1, 2, 3)).all()
@@ -73,14 +73,9 @@ def layer(channels=3, group=1, readers=1, shared=False, kernel=1):
               for index in range(readers)]
     if shared:
         nodes.append(helper.make_node("DequantizeLinear", ["w", "scale", "weight_zero"], ["dw2"]))
-    return helper.make_model(helper.make_graph(
-        nodes, "layer",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", channels, SIDE, SIDE])],
-        [helper.make_tensor_value_info("c0", TensorProto.FLOAT, ["n", 6, side, side])],
-        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.float32(0.1), "scale"),
-         numpy_helper.from_array(np.uint8(7), "zero"),
-         numpy_helper.from_array(np.int8(0), "weight_zero")]),
-        opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return model_of(nodes, {"input": ["n", channels, SIDE, SIDE]}, {"c0": ["n", 6, side, side]},
+                    {"w": weights, "scale": np.float32(0.1), "zero": np.uint8(7),
+                     "weight_zero": np.int8(0)})
 
 
 @pytest.mark.parametrize(("options", "changes"), [

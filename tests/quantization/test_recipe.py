@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from import_closure import ROOT
 from omegaconf import OmegaConf
-from onnx import TensorProto, helper
+from onnx import helper
 from refusals import refusal
+from run_onnx import model_of
+from synthetic import recipe
 from tiny_model import tiny_body
 
 from stages.config.params import PARAMS_FILE, load_params
-from stages.config.schema import Recipe
 from stages.measurement.saturation import RECIPE_KEY
 from stages.quantization.recipe import (
     calibration_positions,
@@ -20,16 +21,9 @@ from stages.quantization.recipe import (
 )
 
 
-def recipe(**more):
-    return Recipe("static", "QInt8", "QUInt8", False, "minmax", False, **more)
-
-
 @pytest.mark.parametrize("wrap", [lambda values: values, OmegaConf.structured])
 def test_model_carries_its_recipe_and_what_it_had(wrap):
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "graph", [value],
-                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
-    model = helper.make_model(graph)
+    model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": [1]}, {"y": [1]})
     helper.set_model_props(model, {"classes": "[]"})
     record_recipe(model, wrap(recipe(reduce_range=True)), rounded=False, tuned=False)
     held = {entry.key: entry.value for entry in model.metadata_props}

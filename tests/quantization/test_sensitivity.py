@@ -1,9 +1,9 @@
 """Layers of a graph, and the noise that each of them makes alone."""
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from run_onnx import model_of
 
 from stages.quantization.sensitivity import (
     in_groups,
@@ -16,8 +16,8 @@ from stages.quantization.sensitivity import (
 @pytest.fixture(scope="module")
 def model():
     """Clip, convolution, depthwise convolution, pool, and a fully connected layer."""
-    weights = {"stem": (8, 3, 3, 3), "depthwise": (8, 1, 3, 3), "head": (5, 8)}
-    graph = helper.make_graph(
+    shapes = {"stem": (8, 3, 3, 3), "depthwise": (8, 1, 3, 3), "head": (5, 8)}
+    return model_of(
         [helper.make_node("Relu", ["x"], ["r"], name="first"),
          helper.make_node("Conv", ["r", "stem"], ["a"], name="conv", pads=[1] * 4,
                           strides=[2, 2]),
@@ -27,11 +27,8 @@ def model():
          helper.make_node("GlobalAveragePool", ["d"], ["e"], name="pool"),
          helper.make_node("Flatten", ["e"], ["f"], name="flatten"),
          helper.make_node("Gemm", ["f", "head"], ["y"], name="gemm", transB=1)],
-        "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 5])],
-        [numpy_helper.from_array(np.ones(shape, np.float32), name)
-         for name, shape in weights.items()])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        {"x": ["batch", 3, 8, 8]}, {"y": ["batch", 5]},
+        {name: np.ones(shape, np.float32) for name, shape in shapes.items()}, opset=13)
 
 
 def test_layers_hold_every_node_once(model):
@@ -57,12 +54,9 @@ def test_groups_hold_every_node_once_and_all_macs(model):
 
 
 def test_macs_of_a_matrix_product():
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")], "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 7, 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 7, 6])],
-        [numpy_helper.from_array(np.ones((4, 6), np.float32), "w")])
-    model = onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model = model_of([helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
+                     {"x": ["batch", 7, 4]}, {"y": ["batch", 7, 6]},
+                     {"w": np.ones((4, 6), np.float32)}, opset=13)
     assert [layer.macs for layer in layers_of(model)] == [7 * 4 * 6]
 
 
