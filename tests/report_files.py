@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from import_closure import ROOT
+from synthetic import random_pictures
 
 from stages import page
 
@@ -40,8 +41,7 @@ def add_pictures(folder: Path, side: int = 8) -> None:
         extra = rows[:1].assign(split="validation")
         pd.concat([extra, rows]).to_csv(folder / "data" / "predictions" / f"{name}.csv",
                                         index=False)
-    pictures = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3), np.uint8)
-    np.save(folder / "data" / "images.npy", pictures)
+    np.save(folder / "data" / "images.npy", random_pictures(len(labels), side, side))
     (folder / "data" / "splits.json").write_text(json.dumps({
         "name": "digits", "classes": classes, "labels": labels,
         "splits": {"test": list(range(len(labels))), "train": [0], "validation": [0],

@@ -3,9 +3,6 @@
 The larger ones are slow: `python -m pytest -m slow tests/test_architectures.py`.
 """
 
-import functools
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import pytest
@@ -13,21 +10,19 @@ import torch
 from refusals import refusal
 from run_onnx import run
 from static_model import quantize_statically
-from synthetic import CLASSES, logits_of, make_dataset, model_params, random_batch, random_model
+from synthetic import logits_of, make_dataset, model_params, random_batch, recipe
 
-from stages.config.schema import QatRecipe, Recipe
+from stages.config.schema import QatRecipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import model_input
 from stages.model.build import build_model
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.clean import clean
-from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
 from stages.quantization.variant import write_variant
 
 SIDE = 32
-STATIC = Recipe("static", "QInt8", "QUInt8", True, "minmax", False)
 # The power of what INT8 changes in the logits is below a hundredth of theirs; transformers lose
 # more (seen: test_vit 11 dB, resnet18 30, test_convnext 29, mobilenet_v3_small 46).
 LEAST_SNR_DB = {"vit": 8.0, "": 20.0}
@@ -49,13 +44,6 @@ CASES = [pytest.param(library, name, opset, id=f"{name}-{opset}",
 of_cases = pytest.mark.parametrize(("library", "name", "opset"), CASES)
 
 
-@functools.cache
-def export(library, name, opset):
-    params = model_params(name, SIDE, library=library)
-    model = random_model(params)
-    return model, params, export_onnx(model, params, CLASSES, opset)
-
-
 def logits(model, batch):
     return run(model, {INPUT: batch})[0]
 
@@ -65,8 +53,8 @@ def least_snr_db(name):
 
 
 @of_cases
-def test_prepared_graph_says_what_pytorch_says_and_is_prepared_once(library, name, opset):
-    model, _, proto = export(library, name, opset)
+def test_prepared_graph_says_what_pytorch_says_and_is_prepared_once(exported, library, name, opset):
+    model, _, proto = exported(name, SIDE, opset, library)
     for count in (1, 3):
         batch = random_batch(count, SIDE, seed=count)
         expected = logits_of(model, batch)
@@ -79,13 +67,13 @@ def test_prepared_graph_says_what_pytorch_says_and_is_prepared_once(library, nam
 
 
 @of_cases
-def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(tmp_path, library, name,
-                                                                      opset):
-    _, params, proto = export(library, name, opset)
+def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(exported, tmp_path, library,
+                                                                      name, opset):
+    _, params, proto = exported(name, SIDE, opset, library)
     source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
     onnx.save(proto, source)
     dataset = make_dataset(40)
-    quantize_statically(source, target, STATIC, params, dataset.view("train")[:])
+    quantize_statically(source, target, recipe(), params, dataset.view("train")[:])
     batch = model_input(dataset.view("validation")[:], params)
     assert signal_to_noise_db(logits(source, batch), logits(target, batch)) > least_snr_db(name)
     executed = executed_graph(target)
@@ -102,24 +90,23 @@ def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(tmp_path, 
 
 @pytest.mark.parametrize(("library", "name", "opset"), [
     ("torchvision", "resnet18", 13), ("torchvision", "mobilenet_v3_small", 13)])
-def test_convolutional_families_are_fine_tuned(tmp_path, library, name, opset):
-    _, params, proto = export(library, name, opset)
+def test_convolutional_families_are_fine_tuned(exported, tmp_path, library, name, opset):
+    _, params, proto = exported(name, SIDE, opset, library)
     source, target = tmp_path / "float.onnx", tmp_path / "tuned.onnx"
     onnx.save(proto, source)
     dataset = make_dataset(80)
-    record = write_variant(source, target, replace(STATIC, qat=QatRecipe(8, 16, 1e-3, 0)), params,
-                           dataset, 100.0)
+    record = write_variant(source, target, recipe(qat=QatRecipe(8, 16, 1e-3, 0)), params, dataset,
+                           100.0)
     assert record.qat["last_loss"] < record.qat["first_loss"]
 
 
-def test_a_family_that_can_not_be_fine_tuned_is_quantized_as_it_is(tmp_path, caplog):
-    _, params, proto = export("timm", "test_convnext", 18)
+def test_a_family_that_can_not_be_fine_tuned_is_quantized_as_it_is(exported, tmp_path, caplog):
+    _, params, proto = exported("test_convnext", SIDE, 18, "timm")
     source, tuned, plain = (tmp_path / f"{name}.onnx" for name in ("float", "tuned", "plain"))
     onnx.save(proto, source)
     dataset = make_dataset(40)
-    for recipe, target in ((replace(STATIC, qat=QatRecipe(2, 4, 1e-3, 0)), tuned),
-                           (STATIC, plain)):
-        record = write_variant(source, target, recipe, params, dataset, 100.0)
+    for qat, target in ((QatRecipe(2, 4, 1e-3, 0), tuned), (None, plain)):
+        record = write_variant(source, target, recipe(qat=qat), params, dataset, 100.0)
         assert record.qat.get("kept", False) is False
     assert tuned.read_bytes() == plain.read_bytes()
     told = [message for message in caplog.messages if message.startswith("qat: operator")]
@@ -130,13 +117,13 @@ def test_a_family_that_can_not_be_fine_tuned_is_quantized_as_it_is(tmp_path, cap
 @pytest.mark.slow
 @pytest.mark.parametrize(("library", "name"), [("torchvision", "resnet18"),
                                                ("timm", "test_convnext")])
-def test_mixed_precision_of_another_family(tmp_path, library, name):
-    _, params, proto = export(library, name, 18)
+def test_mixed_precision_of_another_family(exported, tmp_path, library, name):
+    _, params, proto = exported(name, SIDE, 18, library)
     source, target = tmp_path / "float.onnx", tmp_path / "mixed.onnx"
     onnx.save(proto, source)
-    recipe = Recipe("mixed", "QInt8", "QUInt8", True, "minmax", False, max_drop_pp=0.0)
     dataset = make_dataset(80)
-    record = write_variant(source, target, recipe, params, dataset, 100.0).search
+    record = write_variant(source, target, recipe("mixed", max_drop_pp=0.0), params, dataset,
+                           100.0).search
     assert record["steps"][-1]["drop_pp"] <= 0 or len(record["kept_in_float"]) == len(
         record["sensitivity"])
     batch = model_input(dataset.view("validation")[:], params)

@@ -1,6 +1,5 @@
 """What deploy tells of a recipe; the stage itself runs in test_pipeline.py."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -8,31 +7,28 @@ import pytest
 from omegaconf import OmegaConf
 from refusals import refusal
 from report_files import copy_metrics, edit_json
-from synthetic import make_dataset
+from synthetic import make_dataset, recipe
 from tiny_model import tiny_body
 
 from stages import deploy, report
-from stages.config.schema import Recipe
 from stages.deploy import calibrated_on
 from stages.deployment.metadata import sha256_of_value
 from stages.measurement.saturation import RECIPE_KEY
 
 SELECTED = "int8_static"
-STATIC = Recipe("static", "QInt8", "QUInt8", True, "minmax", False)
 
 
 @pytest.mark.parametrize("count", [None, 5])
 def test_pictures_of_calibration(count):
     dataset = make_dataset()
-    told = calibrated_on(replace(STATIC, calibration_images=count), dataset)
+    told = calibrated_on(recipe(calibration_images=count), dataset)
     assert told["images"] == (count or len(dataset.splits["calibration"]))
     assert (told["positions_sha256"] == sha256_of_value(
         dataset.splits["calibration"].tolist())) is (count is None)
 
 
 def test_dynamic_quantization_saw_no_pictures():
-    assert calibrated_on(Recipe("dynamic", "QInt8", "QUInt8", False, "none", False),
-                         make_dataset()) == {"images": 0}
+    assert calibrated_on(recipe("dynamic"), make_dataset()) == {"images": 0}
 
 
 def without(folder, variant):

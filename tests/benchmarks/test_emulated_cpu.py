@@ -12,7 +12,7 @@ from import_closure import ROOT
 from inverted_residual import SIDE, network
 from omegaconf import OmegaConf
 from refusals import refusal
-from synthetic import make_dataset, model_params
+from synthetic import make_dataset, model_params, random_batch
 
 from benchmarks import emulated_cpu, finished_run
 from benchmarks.emulated_cpu import (
@@ -153,7 +153,7 @@ def test_a_model_is_run_on_both_and_the_emulated_cpu_is_told_of(tmp_path, monkey
     emulator.chmod(0o755)
     monkeypatch.setattr(emulated_cpu, "EMULATOR", str(emulator))
     onnx.save(network("Clip"), tmp_path / "small.onnx")
-    inputs = np.random.default_rng(0).standard_normal((23, 3, SIDE, SIDE)).astype(np.float32)
+    inputs = random_batch(23, SIDE)
     expected = predictor_of(open_session(tmp_path / "small.onnx"))(inputs).argmax(axis=1)
     labels = np.where(np.arange(23) < 5, expected, -1)
     found = emulated_cpu.measure(tmp_path / "small.onnx", inputs, labels, "Haswell")

@@ -1,4 +1,5 @@
 from inverted_residual import SIDE, network
+from synthetic import a_system
 
 from benchmarks import int8_layout
 from benchmarks.int8_layout import FLOAT, PLAIN, measure, told
@@ -21,9 +22,7 @@ def test_ratios_are_taken_round_by_round():
     text = told({"rounds": 2, "models": [
         {"model": "a_model", "activation": "relu6", "milliseconds": {"16": {
             FLOAT: [40.0, 80.0], PLAIN: [20.0, 40.0], "input padded": [10.0, 20.0]}}}],
-        "system": {"packages": {"onnxruntime": "9.9"}, "cpu": {
-            "model": "A CPU", "flags": ["avx2", "fma"], "architecture": "x86_64",
-            "threads_used": 2}}})
+        "system": a_system()})
     assert text.startswith("Random weights, 224 px, 2 rounds; A CPU (avx2, fma), 2 threads; "
                            "onnxruntime 9.9.\n")
     assert text.rstrip().endswith("| a_model with relu6 | 16 | input padded | 15.00 "

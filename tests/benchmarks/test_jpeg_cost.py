@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from refusals import refusal
-from synthetic import leave_prepared, make_dataset, training_params
+from synthetic import a_system, leave_prepared, make_dataset, training_params
 
 from benchmarks import jpeg_cost
 from stages.measurement.accuracy import Comparison
@@ -50,8 +50,6 @@ def test_pictures_that_say_nothing_cost_accuracy(folders, tmp_path, monkeypatch)
 
 
 def test_the_cost_is_told_by_seed():
-    system = {"cpu": {"model": "A CPU", "flags": ["avx", "avx2", "fma"], "architecture": "x86_64",
-                      "threads_used": 2}, "packages": {"torch": "9.9"}}
     seeds = [{"jpeg": {"train_accuracy": 0.8, "accuracy": {"jpeg": 0.7, "lossless": 0.6}},
               "lossless": {"train_accuracy": 0.9, "accuracy": {"jpeg": 0.5, "lossless": 0.75}},
               "lost": 8, "gained": 3},
@@ -60,7 +58,7 @@ def test_the_cost_is_told_by_seed():
               "lost": 4, "gained": 1}]
     text = jpeg_cost.told({"seeds": seeds, "grey_levels_off": 5.73, "train_images": 5000,
                            "image_size": 128, "epochs": 3, "tested_images": 100,
-                           "system": system})
+                           "system": a_system()})
     assert text.startswith("5,000 training pictures, 100 of validation to test on, 128 px")
     assert ("| JPEG | 81.0 % (80.0 to 82.0) | 71.0 % (70.0 to 72.0) | 60.0 % (60.0 to 60.0) |"
             in text)

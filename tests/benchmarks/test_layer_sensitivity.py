@@ -6,11 +6,10 @@ import pandas as pd
 import pytest
 from inverted_residual import SIDE, network
 from onnx import numpy_helper
-from synthetic import make_dataset, model_params
+from synthetic import a_system, make_dataset, model_params, recipe
 
 from benchmarks.finished_run import Run
 from benchmarks.layer_sensitivity import measure_layers, table, time_by_layer
-from stages.config.schema import Recipe
 from stages.quantization.sensitivity import layers_of
 from stages.quantization.source import load_float_model
 
@@ -39,9 +38,8 @@ def record(tmp_path_factory):
     onnx.save(model, path)
     dataset = make_dataset(200)
     run = Run(path, model_params(image_size=SIDE), dataset, dataset.splits["validation"])
-    return {**measure_layers(run, Recipe("static", "QInt8", "QUInt8", False, "minmax", False)),
-            "system": {"cpu": {"model": "A CPU", "architecture": "x86_64", "threads_used": 2,
-                               "flags": ["avx2"]}}}
+    return {**measure_layers(run, recipe(per_channel=False)),
+            "system": a_system()}
 
 
 def test_the_layer_that_rounding_spoils_has_the_noisiest_output_and_logits(record):

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from refusals import refusal
-from synthetic import random_batch
+from synthetic import a_system, random_batch
 from tiny_model import PARAMS, SIDE, tiny_body
 
 from benchmarks.peers import __main__ as command
@@ -44,9 +44,7 @@ def made_up_run(**changes):
     return {"dataset": "bands", "model": "tiny", "image_size": 16, "weights": "none",
             "activation": "keep", "trained": False, "calibration_images": 20,
             "test_images": 1234, "rounds": 2,
-            "packages": {"nncf": "3.4.0"}, "models": models,
-            "system": {"cpu": {"model": "a CPU", "flags": ["avx2"], "threads_used": 2}},
-            **changes}
+            "packages": {"nncf": "3.4.0"}, "models": models, "system": a_system(), **changes}
 
 
 def rows(text):
@@ -96,7 +94,7 @@ def test_every_row_has_as_many_cells_as_the_header():
 def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
     raw = tmp_path / "peers.json"
     raw.with_suffix(".md").write_text("top\n<!-- peers -->\n<!-- /peers -->\nend\n")
-    elsewhere = {"cpu": {"model": "another CPU", "flags": ["avx2"], "threads_used": 2}}
+    elsewhere = a_system(model="another CPU")
     for changes in ({"image_size": 16, "rounds": 2}, {"image_size": 32, "rounds": 3},
                     {"image_size": 16, "rounds": 5, "system": elsewhere},
                     {"image_size": 16, "rounds": 4}):

@@ -1,9 +1,11 @@
 """What was measured before, and what comes beside it; numbers that JSON does not have."""
 
 import json
+from functools import partial
 
 import pytest
 from refusals import refusal
+from synthetic import a_system
 
 from benchmarks import raw_data
 from benchmarks.raw_data import (
@@ -13,11 +15,6 @@ from benchmarks.raw_data import (
     publish_by_cpu,
     recorded_db,
 )
-
-
-def system(model):
-    return {"cpu": {"model": model, "flags": ["avx", "avx2", "fma"], "architecture": "x86_64",
-                    "threads_used": 2}}
 
 
 @pytest.fixture
@@ -50,7 +47,7 @@ def test_ratio_in_decibels_is_one_that_json_has(ratio, recorded):
 
 
 def test_machine_is_its_cpu_and_threads():
-    assert cpu_and_threads(system("A CPU")) == "A CPU (avx2, fma), 2 threads"
+    assert cpu_and_threads(a_system()) == "A CPU (avx2, fma), 2 threads"
 
 
 def test_raw_data_and_page_are_written_together(page):
@@ -65,11 +62,11 @@ def test_raw_data_and_page_are_written_together(page):
 def test_a_cpu_is_measured_anew_and_the_others_stay(page, monkeypatch):
     raw = page.with_suffix(".json")
     for model, rounds in (("one", 1), ("other", 2), ("one", 3)):
-        monkeypatch.setattr(raw_data, "describe_system", lambda model=model: system(model))
+        monkeypatch.setattr(raw_data, "describe_system", partial(a_system, model=model))
         block = publish_by_cpu(raw, page, "block", {"rounds": rounds}, lambda record: (
             f"{record['system']['cpu']['model']}: {record['rounds']}"))
     assert measured_before(raw) == {
-        "one (avx2, fma)": {"rounds": 3, "system": system("one")},
-        "other (avx2, fma)": {"rounds": 2, "system": system("other")}}
+        "one (avx2, fma)": {"rounds": 3, "system": a_system(model="one")},
+        "other (avx2, fma)": {"rounds": 2, "system": a_system(model="other")}}
     assert block == "one: 3\nother: 2"
     assert block in page.read_text(encoding="utf-8")

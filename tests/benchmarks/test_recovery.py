@@ -11,27 +11,26 @@ import pytest
 from import_closure import ROOT
 from inverted_residual import SIDE, network
 from refusals import refusal
-from synthetic import make_dataset, model_params
+from synthetic import a_system, make_dataset, model_params, recipe
 
 from benchmarks import finished_run, recovery
 from benchmarks.finished_run import FLOAT_FILE, Run
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.recipes import check_recipe
-from stages.config.schema import Recipe
 from stages.reporting.tables import cpu_label
 
-BASE = Recipe("static", "QInt8", "QUInt8", True, "percentile", True, reduce_range=True)
+BASE = recipe(calibration="percentile", bias_correction=True, reduce_range=True)
 PAGE = "before\n<!-- recovery -->\n<!-- /recovery -->\nafter\n"
 
 
 @pytest.mark.parametrize("name", recovery.CONFIGURATIONS)
 def test_every_configuration_is_a_recipe_that_is_accepted(name):
-    recipe = recovery.recipe_of(BASE, name)
-    check_recipe("int8_static", recipe)
-    assert (recipe.method, recipe.reduce_range) == ("static", True), "the base's own"
+    made = recovery.recipe_of(BASE, name)
+    check_recipe("int8_static", made)
+    assert (made.method, made.reduce_range) == ("static", True), "the base's own"
     keys = recovery.CONFIGURATIONS[name]
     expected = {**recovery.NEAREST, **keys}
-    assert {key: recipe[key] for key in expected} == expected
+    assert {key: made[key] for key in expected} == expected
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def test_a_configuration_is_measured_on_a_small_network(name, tmp_path):
     setup = {**run.facts_here(), "model": "small"}
     assert f"| {name} | " in recovery.table("small", {
         "setup": setup, "float_accuracy": 0.5, "results": {name: row},
-        "system": {"cpu": {"model": "a CPU"}}})
+        "system": a_system()})
 
 
 def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from import_closure import ROOT
 from refusals import refusal
+from synthetic import a_system
 
 from benchmarks import repeat_bench
 from benchmarks.repeat_bench import MEASURES, READ, overlap, run_once, told
@@ -23,8 +24,7 @@ def row(**intervals):
 
 
 def raw(*rows):
-    return {"system": {"cpu": {"model": "A CPU", "architecture": "x86_64", "flags": ["avx2"],
-                               "threads_used": 2}},
+    return {"system": a_system(flags=["avx2"]),
             "repeats": [{"runs": 100, "rounds": 5, "passes": 5,
                          "variants": {"onnx_fp32": row(every=(1, 1)), "int8_static": each},
                          "baselines": {"torch_eager": row(every=(0.1, 0.2))}} for each in rows]}

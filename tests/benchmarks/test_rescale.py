@@ -6,6 +6,7 @@ import pytest
 from inverted_residual import NARROW, SIDE, network
 from onnx import numpy_helper
 from run_onnx import run
+from synthetic import random_batch
 
 from benchmarks.rescale import factors, profile, rescale, widened
 from stages.quantization.equalization import find_groups
@@ -14,8 +15,7 @@ ACTIVATIONS = ("SiLU", "Clip", "Relu")
 
 
 def logits(model):
-    batch = np.random.default_rng(1).standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)
-    return run(model, {"input": batch})[0]
+    return run(model, {"input": random_batch(4, SIDE, seed=1)})[0]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 from refusals import refusal
-from synthetic import TINY, make_dataset
+from synthetic import TINY, a_system, make_dataset
 
 from benchmarks import cifar10_recipe, train_throughput
 from benchmarks.lite0 import PUBLISHED
@@ -32,9 +32,7 @@ def test_ratio_is_taken_round_by_round_to_the_first_loop_of_the_size():
 def test_a_run_says_what_it_was_measured_on():
     text = told({
         "dataset": "bands", "steps": 10, "loops": [result("slow", 224, 1.0, 2.0)],
-        "system": {"packages": {"torch": "9.9"}, "cpu": {
-            "model": "A CPU", "flags": ["avx", "avx2", "fma"], "architecture": "x86_64",
-            "threads_used": 3}}})
+        "system": a_system(threads_used=3)})
     assert text.startswith("bands, tf_efficientnet_lite0, 10 steps a run, 2 rounds; "
                            "A CPU (avx2, fma), 3 threads; torch 9.9.\n\n| loop |")
 

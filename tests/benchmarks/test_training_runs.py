@@ -5,20 +5,19 @@ from functools import partial
 
 import pytest
 from refusals import refusal
+from synthetic import a_system
 
 from benchmarks import training_runs
 from benchmarks.training_runs import curves, record_of, told
 from stages.train import HISTORY_DIR, TIMING_FILE, write_history
 from stages.training.loop import History
 
-CPU = {"model": "A CPU", "flags": ["avx", "avx2", "fma"], "architecture": "x86_64"}
-
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run of two epochs, a minute and half a minute, as the train stage leaves it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training_runs, "describe_system", lambda: {"cpu": CPU})
+    monkeypatch.setattr(training_runs, "describe_system", a_system)
     history = History(best_epoch=1, epochs=[
         {"train.loss": 1.0, "train.accuracy": 0.5, "val.loss": 1.0, "val.accuracy": 0.75,
          "image_size": 64},

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from refusals import refusal
+from synthetic import random_pictures
 
 from stages.config.errors import UserError
 from stages.data.splits import SPLIT_NAMES, check_copies, split
@@ -140,7 +141,7 @@ def test_a_class_that_a_given_test_split_lacks_is_refused():
 
 def pictures_with(*copies):
     """Twelve pictures of which `copies` are (position, position of the original)."""
-    images = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)
+    images = random_pictures(12, 4, 4)
     for position, original in copies:
         images[position] = images[original]
     return images

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from refusals import refusal
+from synthetic import random_pictures
 
 from stages.config.schema import Benchmark
 from stages.measurement import scenarios
@@ -26,10 +27,6 @@ from stages.measurement.scenarios import (
 SETTINGS = Benchmark(latency_runs=12, percentiles=[50], warmup_runs=1, batch_sizes=[1, 3],
                      throughput_rounds=7, providers=["CPUExecutionProvider"],
                      torch_modes=["eager"])
-
-
-def random_pictures(count, height, width):
-    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
 def prepare(pictures):

@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from run_onnx import arrays_of
 
 from stages.onnx_graph.layers import weighted_layers, weights_of, with_weights
 
@@ -19,8 +19,7 @@ def test_every_convolution_and_the_head_are_found(model):
 def test_weights_are_put_where_there_are_any(model):
     name = weighted_layers(model)[3][1]
     changed = with_weights(model, {name: weights_of(model)[name] + 1, "of another model": 0})
-    before, after = ({tensor.name: numpy_helper.to_array(tensor)
-                      for tensor in each.graph.initializer} for each in (model, changed))
+    before, after = arrays_of(model), arrays_of(changed)
     assert before.keys() == after.keys()
     np.testing.assert_array_equal(after[name], before[name] + 1)
     assert all(np.array_equal(before[other], after[other]) for other in before if other != name)

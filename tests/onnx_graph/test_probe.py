@@ -1,6 +1,6 @@
 import numpy as np
 import onnx
-from synthetic import TINY
+from synthetic import TINY, random_batch
 
 from stages.measurement.predictor import load_onnx
 from stages.onnx_graph.names import INPUT
@@ -12,7 +12,7 @@ def test_inner_tensors_lead_to_the_models_own_output(exported, tmp_path):
     before = proto.SerializeToString()
     last = proto.graph.node[-1]
     inner = [last.input[0], proto.graph.output[0].name]
-    batch = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    batch = random_batch(2, 32)
     features, logits = open_probed(proto, inner).run(inner, {INPUT: batch})
     assert features.ndim == 2
     assert proto.SerializeToString() == before

@@ -6,8 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from inverted_residual import SIDE, network
-from onnx import numpy_helper
-from run_onnx import run
+from run_onnx import arrays_of, run
 from synthetic import make_dataset, model_params
 
 from benchmarks.ablation_grid import grid
@@ -75,7 +74,7 @@ def test_types_of_weights_differ_in_their_levels(write):
 def test_activations_alone_leave_weights_whole_when_run(base, write):
     """ONNX Runtime rounds float weights between quantized tensors when it loads a model."""
     executed = executed_graph(write("float", "static"))
-    kept = [numpy_helper.to_array(tensor).ravel() for tensor in executed.graph.initializer]
+    kept = [array.ravel() for array in arrays_of(executed).values()]
     for weights in weights_of(base.model).values():
         assert any(len(values) == weights.size and np.array_equal(np.sort(values),
                                                                   np.sort(weights.ravel()))

@@ -1,10 +1,9 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
-from synthetic import TINY, lite0, model_params
+from run_onnx import arrays_of
+from synthetic import TINY, lite0, model_params, recipe
 
-from stages.config.schema import Recipe
 from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.census import operator_counts
 from stages.quantization.dynamic import quantize_dynamically
@@ -12,9 +11,9 @@ from stages.quantization.dynamic import quantize_dynamically
 
 def integer_weights(path):
     """The weight of every integer convolution of the model at `path`."""
-    graph = onnx.load(path).graph
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    return [arrays[node.input[1]] for node in graph.node if node.op_type == "ConvInteger"]
+    model = onnx.load(path)
+    arrays = arrays_of(model)
+    return [arrays[node.input[1]] for node in model.graph.node if node.op_type == "ConvInteger"]
 
 
 @pytest.fixture
@@ -23,11 +22,9 @@ def source(exported, tmp_path):
     return tmp_path / "fp32.onnx"
 
 
-def quantized(source, name="int8.onnx", weight_type="QInt8", per_channel=False):
+def quantized(source, name="int8.onnx", **changes):
     target = source.with_name(name)
-    quantize_dynamically(source, target,
-                         Recipe("dynamic", weight_type, "QUInt8", per_channel, "none",
-                                          False))
+    quantize_dynamically(source, target, recipe("dynamic", **changes))
     return target
 
 
@@ -47,9 +44,8 @@ def test_weight_type_follows_the_recipe(source, weight_type, stored):
 
 def test_per_channel_follows_the_recipe(source):
     def scales(per_channel):
-        graph = onnx.load(quantized(source, per_channel=per_channel)).graph
-        return [numpy_helper.to_array(tensor).size for tensor in graph.initializer
-                if tensor.name.endswith("_scale")]
+        arrays = arrays_of(onnx.load(quantized(source, per_channel=per_channel)))
+        return [array.size for name, array in arrays.items() if name.endswith("_scale")]
 
     assert set(scales(False)) == {1}
     assert max(scales(True)) > 1

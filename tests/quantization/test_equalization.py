@@ -5,11 +5,10 @@ import onnx
 import pytest
 from linear_bottlenecks import NARROW, SIDE, WIDE, bottlenecks
 from onnx import TensorProto, helper, numpy_helper
-from run_onnx import run
+from run_onnx import arrays_of, run
 from static_model import quantize_statically
-from synthetic import make_dataset, model_params
+from synthetic import make_dataset, model_params, random_batch, recipe
 
-from stages.config.schema import Recipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization import static
@@ -26,7 +25,7 @@ from stages.quantization.equalization import (
 from stages.quantization.ranges import LARGEST_REDUCED_WEIGHT, LARGEST_WEIGHT
 from stages.quantization.static import Calibrated
 
-PICTURES = np.random.default_rng(5).standard_normal((6, 3, SIDE, SIDE)).astype(np.float32)
+PICTURES = random_batch(6, SIDE, seed=5)
 
 
 def logits(model, pictures=PICTURES):
@@ -74,7 +73,7 @@ def test_float_function_is_the_same(per_channel):
     result = equalized(model, per_channel)
     onnx.checker.check_model(result, full_check=True)
     np.testing.assert_allclose(logits(result), logits(model), rtol=1e-5, atol=1e-6)
-    other = np.random.default_rng(9).standard_normal((3, 3, SIDE, SIDE)).astype(np.float32) * 9
+    other = 9 * random_batch(3, SIDE, seed=9)
     np.testing.assert_allclose(logits(result, other), logits(model, other), rtol=1e-5, atol=1e-5)
     assert model.SerializeToString() == before, "the argument was changed"
 
@@ -82,8 +81,7 @@ def test_float_function_is_the_same(per_channel):
 def test_dead_channels_stay_as_they_are():
     model = bottlenecks(dead=[1, 4])
     result = equalized(model)
-    arrays = [numpy_helper.to_array(tensor) for tensor in result.graph.initializer]
-    assert all(np.isfinite(array).all() for array in arrays)
+    assert all(np.isfinite(array).all() for array in arrays_of(result).values())
     assert result != model
     np.testing.assert_allclose(logits(result), logits(model), rtol=1e-5, atol=1e-6)
 
@@ -96,10 +94,9 @@ def test_a_sum_that_spreads_one_channel_over_several_is_left_alone():
         numpy_helper.from_array(np.ones((1, WIDE, 1, 1), np.float32), "narrow"),
         numpy_helper.from_array(np.ones(1, np.float32), "one")])
     result = equalized(model)
-    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
-    for tensor in model.graph.initializer:
-        if tensor.name in ("stem", "narrow", "expand"):
-            np.testing.assert_array_equal(kept[tensor.name], numpy_helper.to_array(tensor))
+    before, after = arrays_of(model), arrays_of(result)
+    for name in ("stem", "narrow", "expand"):
+        np.testing.assert_array_equal(after[name], before[name])
     np.testing.assert_allclose(logits(result), logits(model), rtol=1e-5, atol=1e-6)
 
 
@@ -138,10 +135,8 @@ def test_a_recipe_of_seven_bits_is_equalized_for_them(tmp_path, monkeypatch, red
 
     monkeypatch.setattr(static, "with_equalized_channels", equalize)
     onnx.save(bottlenecks(), tmp_path / "fp32.onnx")
-    Calibrated.of(tmp_path / "fp32.onnx", Recipe(
-        "static", "QInt8", "QUInt8", True, "minmax", False, equalization=True,
-        reduce_range=reduce_range), model_params(image_size=SIDE),
-        make_dataset().view("calibration")[:])
+    Calibrated.of(tmp_path / "fp32.onnx", recipe(equalization=True, reduce_range=reduce_range),
+                  model_params(image_size=SIDE), make_dataset().view("calibration")[:])
     assert seen == [largest]
 
 
@@ -186,9 +181,8 @@ def test_quantized_model_comes_nearer_to_the_float_one(tmp_path):
     reached = {}
     for equalization in (False, True):
         target = tmp_path / f"{equalization}.onnx"
-        quantize_statically(source, target, Recipe(
-            "static", "QInt8", "QUInt8", True, "minmax", False, equalization=equalization),
-            params, dataset.view("calibration")[:])
+        quantize_statically(source, target, recipe(equalization=equalization), params,
+                            dataset.view("calibration")[:])
         reached[equalization] = signal_to_noise_db(
             reference, predict(load_onnx(target), dataset.images, params))
     assert reached[True] > reached[False] + 3

@@ -6,6 +6,7 @@ from inverted_residual import SIDE, network
 from onnx import helper
 from run_onnx import run
 from scipy.special import expit
+from synthetic import random_batch
 
 from stages.quantization.calibration import calibrate
 from stages.quantization.flat_tails import HARD_SWISH_FLAT, SILU_FLAT, cut_flat_tails
@@ -71,8 +72,7 @@ def test_below_the_cut_silu_and_hard_swish_hardly_change():
 
 def test_silu_of_a_rounded_tensor_is_nearer_with_the_cut():
     model = network("SiLU")
-    rng = np.random.default_rng(0)
-    feeds = [{"input": 30 * rng.standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)}]
+    feeds = [{"input": 30 * random_batch(4, SIDE)}]
     ranges = calibrate(model, "minmax", iter(feeds))
     assert ranges["stem"][0] < 2 * SILU_FLAT
     values, = run(model, feeds[0], ["stem"])

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from inverted_residual import SIDE, network
 from onnx import numpy_helper
+from synthetic import random_batch
 
 from stages.measurement.noise import MOST_DB
 from stages.quantization.layer_error import output_snr_db
@@ -13,8 +14,7 @@ from stages.quantization.rounding import with_rounded_weights
 
 @pytest.fixture(scope="module")
 def batches():
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal((4, 3, 32, 32)).astype(np.float32) for _ in range(2)]
+    return np.split(random_batch(8, 32), 2)
 
 
 def test_equal_models_have_no_error(lite0_files, batches):
@@ -52,7 +52,7 @@ def test_rounded_copy_of_a_tensor_is_what_counts():
     changed.graph.node.add(op_type="Identity", input=["stem_a_DequantizeLinear_Output"],
                            output=["stem_rounded"])
     changed.graph.node.extend(nodes[index + 1:])
-    batch = np.random.default_rng(0).standard_normal((4, 3, SIDE, SIDE)).astype(np.float32)
+    batch = random_batch(4, SIDE)
     assert output_snr_db(model, changed, [batch], ["stem_a"]) == pytest.approx([20], abs=1e-3)
     assert output_snr_db(model, changed, [batch], ["stem"])[0] == MOST_DB
 

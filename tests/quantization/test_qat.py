@@ -1,24 +1,22 @@
+import copy
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
 from refusals import refusal
-from run_onnx import run
+from run_onnx import arrays_of, run
 from static_model import quantize_statically
-from synthetic import LITE0, TINY, model_params
+from synthetic import LITE0, TINY, model_params, recipe
 
-from stages.config.schema import QatRecipe, Recipe
+from stages.config.schema import QatRecipe
 from stages.measurement.predictor import load_onnx, model_input
 from stages.onnx_graph.names import INPUT
 from stages.quantization.qat import QdqNetwork, fine_tune, random_batches
 from stages.quantization.stored_weights import stored_weights
 
 RECIPE = QatRecipe(steps=12, batch_size=16, lr=1e-3, seed=0)
-
-
-def arrays_of(model):
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +26,17 @@ def files(exported, dataset, tmp_path_factory):
     source, target = folder / "fp32.onnx", folder / "int8.onnx"
     _, params, proto = exported(TINY, 32, 18)
     onnx.save(proto, source)
-    quantize_statically(source, target,
-                        Recipe("static", "QInt8", "QUInt8", False, "minmax", False),
-                        params, dataset.view("calibration")[:])
+    quantize_statically(source, target, recipe(per_channel=False), params,
+                        dataset.view("calibration")[:])
     return proto, source, onnx.load(target), params
 
 
-def tuned(files, dataset, recipe=RECIPE, teacher=None):
+def tuned(files, dataset, qat=RECIPE, teacher=None):
     source, path, quantized, params = files
-    result = onnx.ModelProto()
-    result.CopyFrom(quantized)
+    result = copy.deepcopy(quantized)
     losses = fine_tune(result, source, teacher or load_onnx(path),
-                       random_batches(dataset.images, dataset.splits["train"], recipe), recipe,
-                       params, reduce_range=False)
+                       random_batches(dataset.images, dataset.splits["train"], qat), qat, params,
+                       reduce_range=False)
     return result, losses
 
 
@@ -74,8 +70,7 @@ def test_every_node_gives_what_onnx_runtime_gives(name, files, lite0_files, data
 
 def test_writing_back_what_was_read_changes_nothing(files):
     source, _, quantized, _ = files
-    result = onnx.ModelProto()
-    result.CopyFrom(quantized)
+    result = copy.deepcopy(quantized)
     QdqNetwork(quantized, source, reduce_range=False).write_to(result)
     before, after = arrays_of(quantized), arrays_of(result)
     for name, array in before.items():
@@ -116,8 +111,7 @@ def test_only_weights_and_biases_change(files, dataset):
 def test_a_constant_that_is_no_weight_of_a_layer_stays(files, dataset, tmp_path):
     """A product with a constant before the head, which the quantizer stores in INT8 as well."""
     plain, _, _, params = files
-    source, path, target = onnx.ModelProto(), tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
-    source.CopyFrom(plain)
+    source, path, target = copy.deepcopy(plain), tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
     place, head = next((place, node) for place, node in enumerate(source.graph.node)
                        if node.op_type == "Gemm")
     source.graph.initializer.append(numpy_helper.from_array(np.float32([0.5]), "factor"))
@@ -125,9 +119,8 @@ def test_a_constant_that_is_no_weight_of_a_layer_stays(files, dataset, tmp_path)
         "Mul", [head.input[0], "factor"], ["product"], name="product"))
     source.graph.node[place + 1].input[0] = "product"
     onnx.save(source, path)
-    quantize_statically(path, target, Recipe(
-        "static", "QInt8", "QUInt8", False, "minmax", False), params,
-        dataset.view("calibration")[:])
+    quantize_statically(path, target, recipe(per_channel=False), params,
+                        dataset.view("calibration")[:])
     quantized = onnx.load(target)
     assert "factor_quantized" in arrays_of(quantized)
     before = arrays_of(quantized)["factor_quantized"].copy()
@@ -143,15 +136,14 @@ def test_weights_of_7_bits_stay_within_them(weight_type, files, dataset, tmp_pat
     """Steps so long that some weights would go beyond; 8 bits are cut off on a CPU without VNNI."""
     source, path, _, params = files
     target = tmp_path / "int8.onnx"
-    quantize_statically(path, target, Recipe(
-        "static", weight_type, "QUInt8", True, "minmax", False, reduce_range=True), params,
-        dataset.view("calibration")[:])
+    quantize_statically(path, target, recipe(weight_type=weight_type, reduce_range=True), params,
+                        dataset.view("calibration")[:])
     lowest, highest = {"QInt8": (-64, 64), "QUInt8": (0, 127)}[weight_type]
-    recipe, reached = QatRecipe(steps=4, batch_size=8, lr=3.0, seed=0), {}
+    qat, reached = QatRecipe(steps=4, batch_size=8, lr=3.0, seed=0), {}
     for reduce_range in (True, False):
         graph = onnx.load(target)
         fine_tune(graph, source, load_onnx(path),
-                  random_batches(dataset.images, dataset.splits["train"], recipe), recipe, params,
+                  random_batches(dataset.images, dataset.splits["train"], qat), qat, params,
                   reduce_range=reduce_range)
         arrays = [weight.integers for weight in stored_weights(graph).values()
                   if weight.integers.dtype != np.int32]
@@ -169,21 +161,20 @@ def test_same_seed_same_graph(files, dataset):
 
 
 def test_batches_come_from_the_split_alone(dataset):
-    recipe = QatRecipe(steps=5, batch_size=8, lr=1.0, seed=3)
+    qat = QatRecipe(steps=5, batch_size=8, lr=1.0, seed=3)
     positions = dataset.splits["train"]
     allowed = {dataset.images[position].tobytes() for position in positions}
-    batches = list(random_batches(dataset.images, positions, recipe))
+    batches = list(random_batches(dataset.images, positions, qat))
     assert [len(batch) for batch in batches] == [8] * 5
     assert {picture.tobytes() for batch in batches for picture in batch} <= allowed
     assert not np.array_equal(batches[0], batches[1])
-    few = list(random_batches(dataset.images, positions[:3], recipe))
+    few = list(random_batches(dataset.images, positions[:3], qat))
     assert [len(batch) for batch in few] == [3] * 5
 
 
 def test_operator_that_is_not_known(files, dataset):
     source, _, quantized, _ = files
-    strange = onnx.ModelProto()
-    strange.CopyFrom(quantized)
+    strange = copy.deepcopy(quantized)
     strange.graph.node[-1].op_type = "Softsign"
     assert "qat: operator Softsign can't be fine-tuned" in refusal(QdqNetwork, strange, source,
                                                                     reduce_range=False)

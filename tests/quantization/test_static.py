@@ -1,15 +1,14 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_static
 from refusals import refusal
-from run_onnx import run, session_of
+from run_onnx import arrays_of, run, session_of
 from sklearn.datasets import load_sample_images
 from static_model import quantize_statically
-from synthetic import LITE0, TINY, lite0, model_params, random_pictures
+from synthetic import LITE0, TINY, lite0, model_params, random_pictures, recipe
 
-from stages.config.schema import Recipe
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.saturation import products_saturate
 from stages.measurement.session import predictor_of
@@ -17,10 +16,6 @@ from stages.onnx_graph.layers import weights_of as onnx_weights
 from stages.onnx_graph.names import INPUT
 from stages.quantization.calibration import FeedReader
 from stages.quantization.static import CALIBRATION_BATCH, Calibrated, feeds_of
-
-
-def arrays_of(model):
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
 def weights_of(model):
@@ -39,16 +34,13 @@ def weights_of(model):
 
 @pytest.fixture(scope="module")
 def quantized(exported, dataset, tmp_path_factory):
-    """quantized(per_channel, activation): the tiny model, quantized once for each recipe."""
+    """quantized(pictures, name, **changes): path of the tiny model, by a recipe with `changes`."""
     folder = tmp_path_factory.mktemp("tiny")
     _, params, proto = exported(TINY, 32, 18)
     onnx.save(proto, folder / "fp32.onnx")
 
-    def quantize(per_channel=True, activation="QUInt8", pictures=None, name="int8.onnx",
-                 calibration="minmax", bias_correction=False):
-        recipe = Recipe("static", "QInt8", activation, per_channel, calibration,
-                                  bias_correction)
-        quantize_statically(folder / "fp32.onnx", folder / name, recipe, params,
+    def quantize(pictures=None, name="int8.onnx", **changes):
+        quantize_statically(folder / "fp32.onnx", folder / name, recipe(**changes), params,
                             dataset.view("calibration")[:] if pictures is None else pictures)
         return folder / name
     return quantize
@@ -61,9 +53,8 @@ def test_what_is_done_before_quantizing_leaves_lite0_the_same_on_photographs(lit
     photographs = np.concatenate([each[:416].reshape(13, 32, 20, 32, 3).swapaxes(1, 2).reshape(
         -1, 32, 32, 3) for each in load_sample_images().images])
     params = model_params(LITE0, weights="imagenet")
-    recipe = Recipe("static", "QInt8", "QUInt8", True, "minmax", False, equalization=True,
-                    reduce_range=reduce_range)
-    base = Calibrated.of(lite0_files["fp32"], recipe, params, photographs[::8])
+    base = Calibrated.of(lite0_files["fp32"], recipe(equalization=True, reduce_range=reduce_range),
+                         params, photographs[::8])
     inputs = {INPUT: model_input(photographs[1::8], params)}
     before, after = run(lite0_files["fp32"], inputs)[0], run(base.model, inputs)[0]
     np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())
@@ -116,12 +107,12 @@ def test_dequantized_weights_are_near_the_float_ones(lite0_files):
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_per_channel_follows_the_recipe(quantized, per_channel):
     sizes = [(scale.size, len(weight))
-             for weight, scale, *_ in weights_of(onnx.load(quantized(per_channel)))]
+             for weight, scale, *_ in weights_of(onnx.load(quantized(per_channel=per_channel)))]
     assert all(size == (channels if per_channel else 1) for size, channels in sizes)
 
 
 def test_activation_type_follows_the_recipe(quantized):
-    model = onnx.load(quantized(activation="QInt8", name="signed.onnx"))
+    model = onnx.load(quantized(activation_type="QInt8", name="signed.onnx"))
     arrays = arrays_of(model)
     assert {arrays[node.input[2]].dtype for node in model.graph.node
             if node.op_type == "QuantizeLinear"} == {np.dtype(np.int8)}
@@ -159,10 +150,8 @@ def test_input_range_is_that_of_the_calibration_pictures(quantized, dataset):
 def test_predictions_stay(lite0_files, dataset, tmp_path):
     """In weights of 7 bits where the CPU cuts off sums of products with 8."""
     pictures, (_, params), source = dataset.images, lite0(), lite0_files["fp32"]
-    recipe = Recipe("static", "QInt8", "QUInt8", True, "minmax", False,
-                              reduce_range=products_saturate())
-    quantize_statically(source, tmp_path / "int8.onnx", recipe, params,
-                        dataset.view("calibration")[:])
+    quantize_statically(source, tmp_path / "int8.onnx", recipe(reduce_range=products_saturate()),
+                        params, dataset.view("calibration")[:])
     expected, actual = (predict(load_onnx(path), pictures, params)
                         for path in (source, tmp_path / "int8.onnx"))
     assert np.corrcoef(expected.ravel(), actual.ravel())[0, 1] > 0.95

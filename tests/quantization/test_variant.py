@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 import pytest
 from linear_bottlenecks import SIDE, bottlenecks
-from onnx import numpy_helper
 from refusals import refusal
-from synthetic import model_params
+from run_onnx import arrays_of
+from synthetic import model_params, recipe
 
-from stages.config.schema import QatRecipe, Recipe
+from stages.config.schema import QatRecipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
 from stages.quantization import improvement
@@ -18,7 +18,7 @@ from stages.quantization.variant import write_variant
 
 @pytest.fixture(scope="module")
 def made(dataset, tmp_path_factory):
-    """made(name, method, **switches): path and record of a variant, and its logits' dB."""
+    """made(name, **switches): path and record of a variant, and its logits' dB."""
     folder, params = tmp_path_factory.mktemp("variant"), model_params(image_size=SIDE)
     source = folder / "fp32.onnx"
     onnx.save(bottlenecks(), source)
@@ -27,18 +27,15 @@ def made(dataset, tmp_path_factory):
 
     def make(name, **switches):
         target = folder / f"{name}.onnx"
-        recipe = Recipe(**{
-            "method": "static", "weight_type": "QInt8", "activation_type": "QUInt8",
-            "per_channel": True, "calibration": "minmax", "bias_correction": False, **switches})
-        record = write_variant(source, target, recipe, params, dataset, 100.0)
+        record = write_variant(source, target, recipe(**switches), params, dataset, 100.0)
         logits = predict(load_onnx(target), pictures, params)
         return target, record, signal_to_noise_db(reference, logits)
     return make
 
 
 def integers(path):
-    return {tensor.name: numpy_helper.to_array(tensor)
-            for tensor in onnx.load(path).graph.initializer if tensor.name.endswith("_quantized")}
+    return {name: array for name, array in arrays_of(onnx.load(path)).items()
+            if name.endswith("_quantized")}
 
 
 def test_static_records_ranges_and_pictures(made, dataset):
@@ -113,8 +110,7 @@ def test_first_layers_stay_in_float(made):
 
 def test_dynamic_needs_no_pictures(tmp_path):
     onnx.save(bottlenecks(), tmp_path / "fp32.onnx")
-    recipe = Recipe("dynamic", "QInt8", "QUInt8", False, "none", False)
-    record = write_variant(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", recipe,
+    record = write_variant(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", recipe("dynamic"),
                            model_params(image_size=SIDE), None, 1.0)
     assert (tmp_path / "int8.onnx").is_file()
     assert not record.ranges
