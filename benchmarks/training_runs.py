@@ -1,9 +1,10 @@
 """Accuracy against time of the runs that were trained on all of CIFAR-10.
 
-    python -m benchmarks.training_runs NAME [--run FOLDER]
+    python -m benchmarks.training_runs NAME [--run FOLDER] [--after EARLIER]
 
 adds the run that `dvc repro train` or `dvc exp run` left in FOLDER to docs/training_runs.json, as
-NAME, and draws all of them: docs/training_runs.png, and a table in docs/training.md.
+NAME, and draws all of them: docs/training_runs.png, and a table in docs/training.md. A run that
+began with the weights of EARLIER, one of those there, is told with the time of both.
 """
 
 from itertools import accumulate
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.arguments import run_command_line
 from benchmarks.raw_data import measured_before, publish
+from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.files.reading import read_csv, read_json
 from stages.measurement.system import describe_system
@@ -51,13 +53,29 @@ def record_of(folder: Path) -> dict[str, Any]:
             "train_accuracy": train.tolist(), "val_accuracy": validation.tolist()}
 
 
+def following(record: dict[str, Any], earlier: str, runs: dict[str, Any]) -> dict[str, Any]:
+    """`record` as that of a run which began where the run `earlier` of `runs` ended.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    if earlier not in runs:
+        raise UserError(f"--after: no run is called '{earlier}'; those there are: "
+                        f"{', '.join(runs)}")
+    start = runs[earlier]["minutes"][-1]
+    return {**record, "after": earlier,
+            "minutes": [round(start + minutes, 1) for minutes in record["minutes"]]}
+
+
 def told(runs: dict[str, dict[str, Any]]) -> str:
     """A row for each run, in Markdown."""
     lines = ["| run | CPU | epochs | minutes | training, last epoch | validation, best epoch |",
              "| --- | --- | --- | --- | --- | --- |"]
     for name, run in runs.items():
-        best = max(run["val_accuracy"])
-        lines.append(f"| {name} | {run['cpu']} | {len(run['minutes'])} | {run['minutes'][-1]:.0f} "
+        best, epochs = max(run["val_accuracy"]), len(run["minutes"])
+        if "after" in run:
+            epochs = f"{epochs} after {len(runs[run['after']]['minutes'])}"
+        lines.append(f"| {name} | {run['cpu']} | {epochs} | {run['minutes'][-1]:.0f} "
                      f"| {100 * run['train_accuracy'][-1]:.1f} % | {100 * best:.2f} % "
                      f"({run['val_accuracy'].index(best) + 1}) |")
     return "\n".join(lines)
@@ -81,8 +99,13 @@ def curves(runs: dict[str, dict[str, Any]]) -> Figure:
 
 
 def main() -> None:
-    arguments = run_command_line(__doc__).parse_args()
-    runs = {**measured_before(RAW), arguments.name: record_of(arguments.run)}
+    parser = run_command_line(__doc__)
+    parser.add_argument("--after", metavar="EARLIER", help="the run whose weights it began with")
+    arguments = parser.parse_args()
+    runs, record = measured_before(RAW), record_of(arguments.run)
+    if arguments.after:
+        record = following(record, arguments.after, runs)
+    runs = {**runs, arguments.name: record}
     save(curves(runs), FIGURE)
     publish(RAW, PAGE, "training runs", runs, told)
 

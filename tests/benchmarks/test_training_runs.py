@@ -8,7 +8,7 @@ from refusals import refusal
 from synthetic import a_system
 
 from benchmarks import training_runs
-from benchmarks.training_runs import curves, record_of, told
+from benchmarks.training_runs import curves, following, record_of, told
 from stages.train import HISTORY_DIR, TIMING_FILE, write_history
 from stages.training.loop import History
 
@@ -37,6 +37,16 @@ def test_a_run_is_read_by_epoch(run):
 def test_a_row_tells_the_last_epoch_and_the_best(run):
     assert told({"short": record_of(run)}).splitlines()[2:] == [
         "| short | A CPU (avx2, fma) | 2 | 2 | 62.5 % | 75.00 % (1) |"]
+
+
+def test_a_run_that_went_on_from_another_has_the_time_of_both(run):
+    record = record_of(run)
+    runs = {"short": record, "longer": following(record, "short", {"short": record})}
+    assert runs["longer"]["minutes"] == [2.5, 3.0]
+    assert told(runs).splitlines()[3] == (
+        "| longer | A CPU (avx2, fma) | 2 after 2 | 3 | 62.5 % | 75.00 % (1) |")
+    assert "no run is called 'absent'; those there are: short" in refusal(
+        following, record, "absent", {"short": record})
 
 
 def test_every_run_has_a_curve_of_its_own(run):
