@@ -137,11 +137,10 @@ def told(content: dict[str, Any]) -> str:
         f"{content['system']['packages']['torch']}.", "",
         "| trained on | training, last epoch | tested on JPEG | tested on lossless |",
         "| --- | --- | --- | --- |", *rows, "",
-        "Each tested on its own kind, JPEG costs "
+        "Each tested on its own kind, JPEG costs so many points, by seed (paired 95 % interval): "
         + "; ".join(f"{drop.drop_pp:.1f} ({low:.1f} to {high:.1f})" for drop in drops
                     for low, high in [drop.drop_interval_pp()])
-        + " points, by seed (paired 95 % interval). A value of a pixel is off by "
-        f"{content['grey_levels_off']:.1f} of 255 on average."])
+        + f". It changes a pixel's value by {content['grey_levels_off']:.1f} of 255 on average."])
 
 
 def main() -> None:

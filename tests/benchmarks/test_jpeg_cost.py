@@ -63,7 +63,7 @@ def test_the_cost_is_told_by_seed():
     assert ("| JPEG | 81.0 % (80.0 to 82.0) | 71.0 % (70.0 to 72.0) | 60.0 % (60.0 to 60.0) |"
             in text)
     low, high = Comparison(100, lost=8, gained=3, flipped=0).drop_interval_pp()
-    assert f"JPEG costs 5.0 ({low:.1f} to {high:.1f}); 3.0 (" in text
+    assert f"(paired 95 % interval): 5.0 ({low:.1f} to {high:.1f}); 3.0 (" in text
     assert "off by 5.7 of 255" in text
 
 
