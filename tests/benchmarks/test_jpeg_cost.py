@@ -64,7 +64,7 @@ def test_the_cost_is_told_by_seed():
             in text)
     low, high = Comparison(100, lost=8, gained=3, flipped=0).drop_interval_pp()
     assert f"(paired 95 % interval): 5.0 ({low:.1f} to {high:.1f}); 3.0 (" in text
-    assert "off by 5.7 of 255" in text
+    assert "changes a pixel's value by 5.7 of 255" in text
 
 
 @pytest.mark.parametrize("part", ["labels", "train", "validation", "images"])
