@@ -1,6 +1,6 @@
 """What it costs a classifier that the files of cifar10_jpeg are JPEG.
 
-    python -m benchmarks.jpeg_cost --jpeg FOLDER --lossless FOLDER [--seeds 3]
+    python -m benchmarks.jpeg_cost --jpeg FOLDER --lossless FOLDER [--seeds 2]
 
 In either folder `dvc repro prepare` has run, for the same pictures in the same order: those of
 cifar10_jpeg, and the same as published (benchmarks.cifar10_as_png). Short trainings by the recipe
@@ -147,7 +147,7 @@ def main() -> None:
     parser = command_line(__doc__)
     for kind in NAMES:
         parser.add_argument(f"--{kind}", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument("--seeds", type=count, default=2)
     arguments = parser.parse_args()
     pair = open_pair({kind: getattr(arguments, kind) for kind in NAMES})
     keep_freed_memory()
