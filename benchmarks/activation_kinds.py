@@ -10,6 +10,7 @@ docs/activation_kinds.json, the tables to docs/collapse.md.
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from benchmarks.finished_run import Run, heading, measure_named
+from benchmarks.finished_run import Run, heading, measure_named, told_by_name
 from benchmarks.raw_data import recorded_db
 from stages.config.stage import run_stage
 from stages.measurement.noise import signal_to_noise_db
@@ -111,9 +112,7 @@ def table(name: str, record: dict[str, Any]) -> str:
                       "| --- | --- | --- | --- | --- |", *lines])
 
 
-def told(content: dict[str, dict[str, Any]]) -> str:
-    """The page's block: a table for each model."""
-    return "\n\n".join(table(*each) for each in content.items())
+told = partial(told_by_name, table)  # the page's block
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ from stages.data.dataset import (
     evenly,
     load_dataset,
 )
+from stages.measurement.accuracy import compare
+from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.system import describe_system
 from stages.onnx_graph.names import FLOAT_FILE
@@ -77,6 +79,18 @@ class Run:
             onnx.save(model, path)
             return self.logits_at(path)
 
+    def against(self, reference: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+        """How `logits` of the pictures, (n, classes), compare with the float model's, `reference`.
+
+        Returns:
+            drop_pp and its 95 % interval in points, flipped pictures, logits_snr_db.
+        """
+        found = compare(self.labels, reference.argmax(axis=1), logits.argmax(axis=1))
+        low, high = found.drop_interval_pp()
+        return {"drop_pp": found.drop_pp, "drop_low_pp": low, "drop_high_pp": high,
+                "flipped": found.flipped,
+                "logits_snr_db": round(signal_to_noise_db(reference, logits), 2)}
+
     def accuracy(self, logits: np.ndarray) -> float:
         """Share of the pictures that are recognized by `logits`, shape (n, classes)."""
         return accuracy_of(self.labels, logits)
@@ -102,6 +116,12 @@ def heading(name: str, record: dict[str, Any]) -> str:
     return (f"{name}: {record['model']} at {record['image_size']} px, "
             f"{record['validation_images']:,} validation pictures of {record['dataset']}, "
             f"float accuracy {100 * record['float_accuracy']:.1f} %.")
+
+
+def told_by_name(table: Callable[[str, dict[str, Any]], str], content: dict[str, dict[str, Any]]
+                 ) -> str:
+    """The `table` of each run's name and record, with an empty line between them."""
+    return "\n\n".join(table(*each) for each in content.items())
 
 
 def measure_named(description: str, raw: Path, page: Path, block: str,

@@ -10,6 +10,7 @@ quantized. Raw data goes to docs/layer_sensitivity.json, the tables to docs/prec
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,14 +19,12 @@ import onnx
 import pandas as pd
 from omegaconf import OmegaConf
 
-from benchmarks.finished_run import Run, heading, measure_named
+from benchmarks.finished_run import Run, heading, measure_named, told_by_name
 from benchmarks.raw_data import cpu_and_threads, recorded_db
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Recipe
 from stages.config.stage import run_stage
-from stages.measurement.accuracy import compare
 from stages.measurement.node_time import node_times
-from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import model_input
 from stages.quantization.layer_error import output_snr_db
 from stages.quantization.padded_input import with_padded_input
@@ -64,15 +63,6 @@ def measure_layers(run: Run, recipe: Recipe) -> dict[str, Any]:
     layers = layers_of(base.model)
     outputs = {node.name: node.output[0] for node in base.model.graph.node}
     reference, batches = run.logits_at(run.source), run.batches()
-
-    def against_float(path: Path) -> dict[str, Any]:
-        logits = run.logits_at(path)
-        found = compare(run.labels, reference.argmax(axis=1), logits.argmax(axis=1))
-        low, high = found.drop_interval_pp()
-        return {"logits_snr_db": recorded_db(signal_to_noise_db(reference, logits)),
-                "drop_pp": found.drop_pp, "drop_low_pp": low, "drop_high_pp": high,
-                "flipped": found.flipped}
-
     with TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
         rows = []
@@ -81,9 +71,10 @@ def measure_layers(run: Run, recipe: Recipe) -> dict[str, Any]:
             [own] = output_snr_db(base.model, onnx.load(trial), batches,
                                   [outputs[layer.nodes[-1]]])
             rows.append({"layer": layer.name, "macs": layer.macs,
-                         "output_snr_db": recorded_db(own), **against_float(trial)})
+                         "output_snr_db": recorded_db(own),
+                         **run.against(reference, run.logits_at(trial))})
         base.write(trial)
-        everything = against_float(trial)
+        everything = run.against(reference, run.logits_at(trial))
         onnx.save(with_padded_input(with_repeated_gates(onnx.load(trial))), trial)
         picture = model_input(run.pictures[:1], run.params)
         timed = [node_times(path, picture, TIMED_RUNS) for path in (run.source, trial)]
@@ -136,9 +127,7 @@ def table(name: str, record: dict[str, Any]) -> str:
         f"{-ranks.flipped['output_snr_db']:.2f}."])
 
 
-def told(content: dict[str, dict[str, Any]]) -> str:
-    """The page's block: a table for each model."""
-    return "\n\n".join(table(*each) for each in content.items())
+told = partial(told_by_name, table)  # the page's block
 
 
 def main() -> None:

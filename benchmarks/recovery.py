@@ -27,8 +27,6 @@ from stages.config.params import PARAMS_FILE, load_params
 from stages.config.recipes import check_recipe
 from stages.config.schema import Quantize, Recipe
 from stages.config.stage import run_stage
-from stages.measurement.accuracy import compare
-from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.session import thread_count
 from stages.measurement.system import describe_system
 from stages.quantization.ranges import RANGE_OF
@@ -91,13 +89,8 @@ def measure(name: str, run: Run, quantize: Quantize, reference: np.ndarray) -> d
                                quantize.max_drop_pp)
         seconds = time.perf_counter() - began
         logits = run.logits_at(target)
-    against = compare(run.labels, reference.argmax(axis=1), logits.argmax(axis=1))
-    low, high = against.drop_interval_pp()
     return {"recipe": OmegaConf.to_container(recipe), "calibration_images": len(record.positions),
-            "accuracy": run.accuracy(logits),
-            "drop_pp": against.drop_pp, "drop_low_pp": low, "drop_high_pp": high,
-            "flipped": against.flipped,
-            "logits_snr_db": round(signal_to_noise_db(reference, logits), 2), "seconds": seconds,
+            "accuracy": run.accuracy(logits), **run.against(reference, logits), "seconds": seconds,
             "threads": thread_count(),
             "rounding": record.rounding, "qat": record.qat}
 

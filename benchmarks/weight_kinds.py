@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import torch
 
-from benchmarks.finished_run import Run, heading, measure_named
+from benchmarks.finished_run import Run, heading, measure_named, told_by_name
 from benchmarks.lite0 import PUBLISHED
 from stages.config.stage import run_stage
 from stages.model.build import build_model
@@ -141,7 +141,7 @@ def stem_table(content: dict[str, dict[str, Any]]) -> str:
 
 def told(content: dict[str, dict[str, Any]]) -> str:
     """The page's block: a table for each model, and one of their stems."""
-    return "\n\n".join([*(table(*each) for each in content.items()), stem_table(content)])
+    return f"{told_by_name(table, content)}\n\n{stem_table(content)}"
 
 
 def main() -> None:

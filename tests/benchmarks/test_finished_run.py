@@ -32,6 +32,18 @@ def test_a_model_says_the_same_from_its_file_and_from_memory(run):
                                             in zip(logits, run.labels, strict=True)])
 
 
+def test_a_class_that_is_turned_round_is_a_flip_and_a_loss(run):
+    reference = np.eye(24)[run.labels]
+    same = run.against(reference, reference)
+    assert (same["drop_pp"], same["flipped"], same["logits_snr_db"]) == (0, 0, 120)
+    turned = reference.copy()
+    turned[:5] *= -1
+    found = run.against(reference, turned)
+    assert (found["drop_pp"], found["flipped"]) == (5, 5)
+    assert found["drop_low_pp"] < 5 < found["drop_high_pp"]
+    assert found["logits_snr_db"] == round(10 * np.log10(100 / 20), 2)
+
+
 def test_calibration_pictures_come_in_batches(run):
     assert [len(batch) for batch in run.batches()] == [LAYER_BATCH, 50 - LAYER_BATCH]
 

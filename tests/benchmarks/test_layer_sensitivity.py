@@ -1,6 +1,5 @@
 """Sensitivity by layer, of a small network of which one layer is spoiled by rounding."""
 
-import numpy as np
 import onnx
 import pandas as pd
 import pytest
@@ -8,8 +7,10 @@ from inverted_residual import SIDE, network
 from onnx import numpy_helper
 from synthetic import a_system, make_dataset, model_params, recipe
 
+from benchmarks import layer_sensitivity
 from benchmarks.finished_run import Run
 from benchmarks.layer_sensitivity import measure_layers, table, time_by_layer
+from stages.measurement.node_time import node_times
 from stages.quantization.sensitivity import layers_of
 from stages.quantization.source import load_float_model
 
@@ -30,6 +31,10 @@ def named(activation, **scales):
     return model
 
 
+def a_millisecond_a_node(*arguments):
+    return node_times(*arguments).assign(ms=1.0)
+
+
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     """Weights per tensor; a channel of the second expansion is 1000 times as wide, and not read."""
@@ -38,8 +43,9 @@ def record(tmp_path_factory):
     onnx.save(model, path)
     dataset = make_dataset(200)
     run = Run(path, model_params(image_size=SIDE), dataset, dataset.splits["validation"])
-    return {**measure_layers(run, recipe(per_channel=False)),
-            "system": a_system()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer_sensitivity, "node_times", a_millisecond_a_node)
+        return {**measure_layers(run, recipe(per_channel=False)), "system": a_system()}
 
 
 def test_the_layer_that_rounding_spoils_has_the_noisiest_output_and_logits(record):
@@ -55,8 +61,8 @@ def test_the_layer_that_rounding_spoils_has_the_noisiest_output_and_logits(recor
 
 def test_every_layer_takes_a_share_of_the_time(record):
     for key in ("float_ms", "int8_ms"):
-        assert all(row[key] > 0 for row in record["layers"])
-        assert sum(row[key] for row in record["layers"]) <= record["all"][key] + 1e-3
+        assert all(row[key] >= 1 for row in record["layers"])
+        assert sum(row[key] for row in record["layers"]) < record["all"][key]  # layouts change
 
 
 def test_times_go_to_the_layer_whose_node_or_output_they_name(tmp_path):
@@ -76,6 +82,11 @@ def test_the_noisiest_layer_stands_first_and_those_not_listed_are_one_row(record
     assert rows[3:] == ["| each of the other 5", "| **all**"]
     shown = [float(line.split(" | ")[3].removesuffix(" dB")) for line in lines[4:7]]
     assert shown == sorted(shown)
-    assert lines[10].startswith("Rank correlation over all layers")
-    assert np.all([-1 <= float(part.rstrip(".,")) <= 1 for part in lines[10].split()
-                   if part[0] in "-0123456789"])
+
+
+def test_correlations_tell_which_noise_goes_with_predictions_changed(record):
+    rows = [{**row, "logits_snr_db": 40.0 - place, "output_snr_db": 40.0 + place, "flipped": place}
+            for place, row in enumerate(record["layers"])]
+    told = table("small", {**record, "layers": rows}).splitlines()[-1]
+    assert told == ("Rank correlation over all layers: of predictions changed with the noise of "
+                    "the logits 1.00, with the noise of the layer's own output -1.00.")
