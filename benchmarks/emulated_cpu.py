@@ -87,8 +87,10 @@ def choose(accuracy: Callable[[str], float]) -> dict[str, Any]:
 
 
 def require_emulator() -> None:
-    """Raises:
-        UserError: EMULATOR is not installed.
+    """Refuse to go on without EMULATOR.
+
+    Raises:
+        UserError: it is not installed.
     """
     if not shutil.which(EMULATOR):
         raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")

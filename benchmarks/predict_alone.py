@@ -92,7 +92,7 @@ def main() -> None:
                                arguments.pictures.resolve())
     found = accuracies(predictions)
     write_json(folder / "predict.json", {
-        "command": "python -m stages.predict test --json --model models/deploy.onnx",
+        "command": f"python -m stages.predict {arguments.pictures.name} --json --model {MODEL}",
         "environment": f"{', '.join(packages)} and what they need",
         "cpu": cpu_and_threads(describe_system()), "deploy": deployed, **found})
     sys.stdout.write(f"{found['right']:,} of {found['files']:,} files, "

@@ -2,9 +2,9 @@
 
     python -m benchmarks.stage_times NAME
 
-What `dvc repro` has to run is run and timed, all else keeps the time it had: docs/results/NAME/
-stage_times.json, of which `make publish NAME=...` makes a table on the run's page. A stage's time
-is from its beginning to the next one's, DVC's hashing and caching included.
+What `dvc repro` has to run is run and timed, all else keeps the time it had. The times go to
+stage_times.json in docs/results/NAME, of which `make publish NAME=...` makes a table on the run's
+page. A stage's time is from its beginning to the next one's, DVC's hashing and caching included.
 """
 
 import os

@@ -126,14 +126,14 @@ def test_every_percentile_stands_with_its_interval(pages):
             assert f"| {told} |" in pages[1], name
 
 
-@pytest.mark.parametrize("restless", [[], ["onnx_fp32", "int8_static"]])
-def test_times_that_did_not_settle_are_named(folder, monkeypatch, restless):
+@pytest.mark.parametrize("unsettled", [[], ["onnx_fp32", "int8_static"]])
+def test_times_that_did_not_settle_are_named(folder, monkeypatch, unsettled):
     edit_json(folder / "metrics" / "benchmark.json", lambda benchmark: [
-        row.update(settled=name not in restless)
+        row.update(settled=name not in unsettled)
         for rows in (benchmark["variants"], benchmark["baselines"]) for name, row in rows.items()])
     for text in write_pages(folder, monkeypatch):
-        assert ("did not settle" in text) == bool(restless)
-        assert ", ".join(restless) in text
+        assert ("did not settle" in text) == bool(unsettled)
+        assert ", ".join(unsettled) in text
 
 
 def test_answer_stands_first(pages, summary):
