@@ -16,6 +16,7 @@ mpl.use("Agg")
 DPI = 120
 PALETTE = "colorblind"
 MOST_INCHES = 14  # of the side of a confusion matrix, however many classes it has
+CLOSE_POINTS = 5  # of accuracy: variants within so many of the best share an axis
 # What is compared between experiments.
 VARIANT_NUMBERS = ("validation accuracy, %", "ms", "images/s")
 MODEL_NUMBERS = ("parameters, M", "MACs, M")
@@ -38,9 +39,16 @@ def _colours(names: list[str]) -> dict[str, Any]:
     return dict(zip(names, sns.color_palette(PALETTE, len(names)), strict=True))
 
 
+def _log_ticks(axis: Any) -> None:
+    """Ticks of a log axis at 1, 2 and 5, written as numbers."""
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    axis.set_minor_formatter(mpl.ticker.NullFormatter())
+
+
 def _legend_below(axes: Any, handles: list[Any], labels: list[str]) -> Any:
     """A legend under the axis label, so that the figure stays narrow enough for a phone."""
-    below = -0.85 / axes.figure.get_figheight()
+    below = -0.66 / (axes.figure.get_figheight() * axes.get_position().height)
     return axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, below), ncols=2,
                        frameon=False, columnspacing=1.2)
 
@@ -53,7 +61,7 @@ def latency_by_run(runs: pd.DataFrame) -> Figure:
                  hue="variant", palette=_colours(list(medians.index)), ax=axes, lw=1)
     axes.set(yscale="log", xlabel="timed run", ylabel="one picture, ms (log scale)",
              title="Latency by run, and its median; interleaved")
-    axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    _log_ticks(axes.yaxis)
     handles, labels = axes.get_legend_handles_labels()
     _legend_below(axes, handles, [f"{name}: {medians[name]:.2f} ms" for name in labels])
     return figure
@@ -94,10 +102,12 @@ def training_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     """
     figure, axes = _axes(10, 4, columns=2)
     for panel, name in zip(axes, ("loss", "accuracy"), strict=True):
+        scale, unit = (100, ", %") if name == "accuracy" else (1, "")
         for split, label in (("train", "training"), ("val", "validation")):
-            panel.plot(history.index, history[f"{split}.{name}"], marker="o", ms=4, label=label)
+            panel.plot(history.index, scale * history[f"{split}.{name}"], marker="o", ms=4,
+                       label=label)
         panel.axvline(best_epoch, color="grey", ls="--", lw=1, label=f"best epoch ({best_epoch})")
-        panel.set(xlabel="epoch", ylabel=name, title=name.capitalize())
+        panel.set(xlabel="epoch", ylabel=name + unit, title=name.capitalize())
         panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         panel.legend(frameon=False)
     return figure
@@ -143,30 +153,39 @@ def pareto_front(variants: dict[str, dict[str, float]]) -> list[str]:
 def accuracy_against_latency(variants: dict[str, dict[str, float]]) -> Figure:
     """Accuracy with its 95 % interval against latency; the area of a point is the file's size.
 
-    A dashed line joins those that no other variant beats in both.
+    Those CLOSE_POINTS or more below the best have an axis of their own underneath. A dashed line
+    joins those that no other variant beats in both.
     """
-    figure, axes = _axes(6.5, 5.8)
-    colours = _colours(list(variants))
+    enough = max(row["accuracy"] for row in variants.values()) - CLOSE_POINTS / 100
+    close = {name for name, row in variants.items() if row["accuracy"] > enough}
+    rows = 1 if len(close) == len(variants) else 2
+    sns.set_theme(style="whitegrid", palette=PALETTE, font_scale=1.1)
+    figure, panels = plt.subplots(rows, figsize=(6.5, 6.4), sharex=True, squeeze=False,
+                                  height_ratios=[3, 1][:rows])
+    upper, lower = panels[0, 0], panels[-1, 0]
+    colours, points = _colours(list(variants)), []
     for name, row in variants.items():
+        axes = upper if name in close else lower
         accuracy = 100 * row["accuracy"]
         low, high = (abs(100 * row[f"accuracy_ci95_{end}"] - accuracy) for end in ("low", "high"))
         axes.errorbar(row["latency_p50_ms"], accuracy, yerr=[[low], [high]], color=colours[name],
                       capsize=3, lw=1)
-        axes.scatter(row["latency_p50_ms"], accuracy, s=40 * row["size_mb"], color=colours[name],
-                     alpha=0.6, label=f"{name}, {row['size_mb']:.1f} MB", zorder=2,
-                     clip_on=False)  # a large circle at 100 % reaches over the edge
-    best = [variants[name] for name in pareto_front(variants)]
-    axes.plot([row["latency_p50_ms"] for row in best], [100 * row["accuracy"] for row in best],
-              color="grey", ls="--", lw=1, zorder=1)
-    axes.set(xscale="log", xlabel="latency of one picture, ms (median, log scale)",
-             ylabel="test accuracy, %", title="Accuracy against latency; area is file size")
-    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-    axes.margins(x=0.15, y=0.15)
-    axes.set_ylim(top=min(axes.get_ylim()[1], 103))
-    legend = _legend_below(axes, *axes.get_legend_handles_labels())
-    for handle in legend.legend_handles:
+        points.append(axes.scatter(row["latency_p50_ms"], accuracy, s=40 * row["size_mb"],
+                                   color=colours[name], alpha=0.6, zorder=2,
+                                   label=f"{name}, {row['size_mb']:.1f} MB"))
+    front = [variants[name] for name in pareto_front(variants) if name in close]
+    line, = upper.plot([row["latency_p50_ms"] for row in front],
+                       [100 * row["accuracy"] for row in front], color="grey", ls="--", lw=1,
+                       marker=".", zorder=3, label="none is better in both")
+    for axes in {upper, lower}:
+        axes.margins(x=0.15, y=0.3)
+    upper.set_ylim(top=min(upper.get_ylim()[1], 103))
+    lower.set(xscale="log", xlabel="latency of one picture, ms (median, log scale)")
+    _log_ticks(lower.xaxis)
+    upper.set(ylabel="test accuracy, %", title="Accuracy against latency; area is file size")
+    handles = [*points, line]
+    legend = _legend_below(lower, handles, [handle.get_label() for handle in handles])
+    for handle in legend.legend_handles[:len(points)]:
         handle.set_sizes([60])
     return figure
 
@@ -217,6 +236,6 @@ def experiments(rows: pd.DataFrame, variants: list[str], by: list[str]) -> Figur
         if number.endswith("%"):
             axes.set_xlim(right=min(axes.get_xlim()[1], 100.5))
     panels[0].set_yticklabels(rows[by].astype(str).agg(", ".join, axis=1))
-    panels[0].set_ylabel(", ".join(key.rsplit(".", 1)[-1] for key in by))
+    panels[0].set_ylabel(", ".join(key.rsplit(".", 1)[-1] for key in by), labelpad=10)
     _legend_below(panels[0], *panels[0].get_legend_handles_labels())
     return figure

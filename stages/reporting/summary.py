@@ -16,7 +16,7 @@ from stages.measurement.accuracy import (
     pictures_told,
 )
 
-# Share of speed within which accuracy decides; runs of one model have differed by up to 7 %.
+# Share of speed within which accuracy decides: runs of one model differ by 7 %, and once by 10 %.
 TIE = 0.07
 CONFUSION = Path("plots/confusion")
 PERCENTILE = re.compile(r"latency_p\d+_ms")

@@ -102,15 +102,16 @@ def test_interval_of_a_speedup_lies_across_the_end_of_its_bar():
 
 
 def test_training_and_validation_in_both_panels():
-    for axes, name in zip(figures.training_curves(HISTORY, 2).axes, ("loss", "accuracy"),
-                          strict=True):
+    for axes, name, scale, label in zip(figures.training_curves(HISTORY, 2).axes,
+                                        ("loss", "accuracy"), (1, 100),
+                                        ("loss", "accuracy, %"), strict=True):
         training, validation = curves(axes)
-        assert training.get_ydata().tolist() == HISTORY[f"train.{name}"].tolist()
-        assert validation.get_ydata().tolist() == HISTORY[f"val.{name}"].tolist()
+        assert training.get_ydata().tolist() == (scale * HISTORY[f"train.{name}"]).tolist()
+        assert validation.get_ydata().tolist() == (scale * HISTORY[f"val.{name}"]).tolist()
         assert training.get_xdata().tolist() == [1, 2, 3]
         spans = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
         assert [list(span) for span in spans] == [[2, 2]]
-        assert axes.get_ylabel() == name
+        assert axes.get_ylabel() == label
 
 
 def test_confusion_is_in_percent_of_the_actual_class():
@@ -191,8 +192,22 @@ def test_a_point_for_each_variant_with_its_interval():
     areas = [point.get_sizes()[0] for point in points]
     assert areas[0] == 2 * areas[1] == 8 * areas[3]
     assert axes.get_xscale() == "log"
-    assert all(name in text.get_text() for name, text in zip(NAMES, axes.get_legend().get_texts(),
-                                                             strict=True))
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told[-1] == "none is better in both"
+    assert all(name in text for name, text in zip(NAMES, told[:-1], strict=True))
+
+
+def test_variants_far_below_the_best_have_an_axis_of_their_own():
+    lost = {**VARIANTS, "int8_dynamic": {**VARIANTS["int8_dynamic"], "accuracy": 0.1,
+                                         "accuracy_ci95_low": 0.08, "accuracy_ci95_high": 0.12}}
+    upper, lower = figures.accuracy_against_latency(lost).axes
+    assert upper.get_ylim()[0] > 80
+    assert lower.get_ylim()[1] < 20
+    drawn = {axes: [point.get_offsets()[0, 1] for point in axes.collections
+                    if isinstance(point, PathCollection)] for axes in (upper, lower)}
+    assert drawn == {upper: pytest.approx([90, 91, 93]), lower: pytest.approx([10])}
+    assert upper.get_xlim() == lower.get_xlim()
+    assert len(lower.get_legend().get_texts()) == len(NAMES) + 1
 
 
 def experiment_rows(**changes):
