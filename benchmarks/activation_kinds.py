@@ -19,6 +19,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from benchmarks.finished_run import Run, heading, measure_named, told_by_name
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import recorded_db
 from stages.config.stage import run_stage
 from stages.measurement.noise import signal_to_noise_db
@@ -103,13 +104,12 @@ def measure(run: Run) -> dict[str, Any]:
 def table(name: str, record: dict[str, Any]) -> str:
     """One model's table in Markdown, the worst kind first."""
     rows = sorted(record["rounded"].items(), key=lambda each: each[1]["logits_snr_db"])
-    lines = [f"| {kind} | {row['tensors']} | {row['lowest']:.1f} to "
-             f"{row['highest']:.1f} | {row['logits_snr_db']:.1f} dB "
-             f"| {100 * row['accuracy']:.1f} % |" for kind, row in rows]
-    return "\n".join([heading(name, record), "",
-                      "| rounded | tensors | least to largest value | logits against float "
-                      "| accuracy |",
-                      "| --- | --- | --- | --- | --- |", *lines])
+    table = markdown_table(
+        ("rounded", "tensors", "least to largest value", "logits against float", "accuracy"),
+        [(kind, row["tensors"], f"{row['lowest']:.1f} to {row['highest']:.1f}",
+          f"{row['logits_snr_db']:.1f} dB", f"{100 * row['accuracy']:.1f} %")
+         for kind, row in rows])
+    return f"{heading(name, record)}\n\n{table}"
 
 
 told = partial(told_by_name, table)  # the page's block

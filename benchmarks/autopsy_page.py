@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from benchmarks.ablation_grid import grid, name_of
+from benchmarks.markdown import markdown_table
 from stages.quantization.ablation import Cell
 from stages.reporting.blocks import write_block
 from stages.reporting.figures import PALETTE, save
@@ -55,34 +56,32 @@ def accuracy_grid(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
 def twin_table(record: dict[str, Any]) -> str:
     """Accuracy of every twin by LAYER_CELLS, beside its spread, in Markdown."""
     floating = name_of(Cell("float", "float"))
-    lines = ["| twin | widest bottleneck, weights / activations | float | "
-             + " | ".join(LAYER_CELLS.values()) + " |",
-             "| --- | --- | --- |" + " --- |" * len(LAYER_CELLS)]
+    rows = []
     for label, twin in record["twins"].items():
         spread = " / ".join(f"{max(twin['spread'][kind], default=float('nan')):.3g}×"
                             for kind in ("weights", "activations"))
-        lines.append(f"| {label} | {spread} | " + " | ".join(
-            _percent(twin["cells"].get(name)) for name in (floating, *LAYER_CELLS)) + " |")
-    return "\n".join(lines)
+        rows.append((label, spread, *(_percent(twin["cells"].get(name))
+                                      for name in (floating, *LAYER_CELLS))))
+    return markdown_table(("twin", "widest bottleneck, weights / activations", "float",
+                           *LAYER_CELLS.values()), rows)
 
 
 def grid_table(cells: dict[str, dict[str, Any]]) -> str:
     """`accuracy_grid` in Markdown."""
     table = accuracy_grid(cells)
-    lines = [f"| {name} | " + " | ".join(
-        "" if np.isnan(value) else f"{value:.1f} %" for value in row) + " |"
-        for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    return "\n".join(["| weights | activations float | dynamic | static |",
-                      "| --- | --- | --- | --- |", *lines])
+    return markdown_table(
+        ("weights", "activations float", "dynamic", "static"),
+        [(name, *("" if np.isnan(value) else f"{value:.1f} %" for value in row))
+         for name, row in zip(table.index, table.to_numpy(), strict=True)])
 
 
 def cut_off_table(cut_off: dict[str, Any]) -> str:
     """Accuracy by cell with and without VNNI, in Markdown."""
-    lines = [f"| {name} | {100 * row['accuracy']:.1f} % | {100 * row['cut_off_accuracy']:.1f} % "
-             f"| {row['max_logit_change']:.3f} |" for name, row in cut_off["cells"].items()]
-    return "\n".join([f"| on {cut_off['images']} of these pictures | as with VNNI "
-                      f"| without ({cut_off['by']}) | largest change of a logit |",
-                      "| --- | --- | --- | --- |", *lines])
+    return markdown_table(
+        (f"on {cut_off['images']} of these pictures", "as with VNNI",
+         f"without ({cut_off['by']})", "largest change of a logit"),
+        [(name, f"{100 * row['accuracy']:.1f} %", f"{100 * row['cut_off_accuracy']:.1f} %",
+          f"{row['max_logit_change']:.3f}") for name, row in cut_off["cells"].items()])
 
 
 def markdown(content: dict[str, Any]) -> str:

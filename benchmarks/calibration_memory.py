@@ -24,6 +24,7 @@ from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
 from benchmarks.arguments import command_line, count
 from benchmarks.child import run_module
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.errors import UserError
 from stages.config.params import load_params
@@ -97,18 +98,17 @@ def told(record: dict[str, Any]) -> str:
     peaks = record["peak_memory_mb"]
     numbers = sorted({int(number) for row in peaks.values() for number in row} - {0})
     system = record["system"]
-    lines = [f"{record['model']} at {record['image_size']} px; {cpu_and_threads(system)}, "
-             f"{system['memory_gb']} GB; onnxruntime {system['packages']['onnxruntime']}.", "",
-             f"| method | {' | '.join(f'{number:,} pictures' for number in numbers)} | growth |",
-             f"| --- |{' --- |' * (len(numbers) + 1)}"]
+    rows = []
     for method, row in peaks.items():
         cells = [f"{row[str(number)]:,.0f} MB" if str(number) in row else ""
                  for number in numbers]
         if method == NOTHING:
             cells = [f"{row['0']:,.0f} MB"] * len(numbers)
-        lines.append(f"| {method} | {' | '.join(cells)} | "
-                     f"{f'{100 * growth(row):.1f} %' if len(row) > 1 else ''} |")
-    return "\n".join(lines) + "\n"
+        rows.append((method, *cells, f"{100 * growth(row):.1f} %" if len(row) > 1 else ""))
+    columns = ("method", *(f"{number:,} pictures" for number in numbers), "growth")
+    return (f"{record['model']} at {record['image_size']} px; {cpu_and_threads(system)}, "
+            f"{system['memory_gb']} GB; onnxruntime {system['packages']['onnxruntime']}.\n\n"
+            f"{markdown_table(columns, rows)}")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from onnx import numpy_helper
 
 from benchmarks.arguments import only_count
 from benchmarks.int8_layout import FLOAT, SIZE, versions
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import milliseconds, ratio_cell
 from benchmarks.untrained import preset_params
@@ -90,17 +91,18 @@ def _run(session: Any, pictures: np.ndarray, index: int) -> np.ndarray:
 def told(record: dict[str, Any]) -> str:
     """What was measured on what, and the table."""
     system = record["system"]
-    lines = [f"{PRESET} at {SIZE} px, random weights, {record['rounds']} rounds; "
-             f"{cpu_and_threads(system)}; onnxruntime {system['packages']['onnxruntime']}.", "",
-             "| pictures, px | batch | onnx_fp32, ms | int8_static, ms | times as fast | by pixel, "
-             "ms | times as fast as that |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for side, batches in record["milliseconds"].items():
         for batch, times in batches.items():
             slow, fast, before = (times[name] for name in (FLOAT, SHIPPED, BEFORE))
-            lines.append(f"| {side} | {batch} | {np.median(slow):.2f} | {np.median(fast):.2f} | "
-                         f"{ratio_cell(slow, fast)} | {np.median(before):.2f} | "
-                         f"{ratio_cell(before, fast)} |")
-    return "\n".join(lines) + "\n"
+            rows.append((side, batch, f"{np.median(slow):.2f}", f"{np.median(fast):.2f}",
+                         ratio_cell(slow, fast), f"{np.median(before):.2f}",
+                         ratio_cell(before, fast)))
+    table = markdown_table(("pictures, px", "batch", "onnx_fp32, ms", "int8_static, ms",
+                            "times as fast", "by pixel, ms", "times as fast as that"), rows)
+    return (f"{PRESET} at {SIZE} px, random weights, {record['rounds']} rounds; "
+            f"{cpu_and_threads(system)}; onnxruntime {system['packages']['onnxruntime']}.\n\n"
+            f"{table}")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.arguments import only_count
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import milliseconds
 from stages.config.stage import run_stage
@@ -56,17 +57,15 @@ def measure_layer(layer: tuple[int, int, int, int], precision: str, rounds: int
 def told(run: dict[str, Any]) -> str:
     """What was measured on what, and the table."""
     system = run["system"]
-    lines = [f"Batches of {BATCH}, {len(run['layers'][0]['milliseconds']['stage'])} rounds; "
-             f"{cpu_and_threads(system)}; torch {system['packages']['torch']}.", "",
-             "| channels | pixels | kernel, stride | precision | PyTorch, ms (least to most) "
-             "| train stage, ms (least to most) |",
-             "| --- | --- | --- | --- | --- | --- |"]
-    for layer in run["layers"]:
-        times = " | ".join(f"{median(each):.1f} ({min(each):.1f} to {max(each):.1f})"
-                           for each in layer["milliseconds"].values())
-        lines.append(f"| {layer['channels']} | {layer['pixels']} | {layer['kernel']} by "
-                     f"{layer['kernel']}, {layer['stride']} | {layer['precision']} | {times} |")
-    return "\n".join(lines) + "\n"
+    table = markdown_table(
+        ("channels", "pixels", "kernel, stride", "precision", "PyTorch, ms (least to most)",
+         "train stage, ms (least to most)"),
+        [(layer["channels"], layer["pixels"],
+          f"{layer['kernel']} by {layer['kernel']}, {layer['stride']}", layer["precision"],
+          *(f"{median(each):.1f} ({min(each):.1f} to {max(each):.1f})"
+            for each in layer["milliseconds"].values())) for layer in run["layers"]])
+    return (f"Batches of {BATCH}, {len(run['layers'][0]['milliseconds']['stage'])} rounds; "
+            f"{cpu_and_threads(system)}; torch {system['packages']['torch']}.\n\n{table}")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from benchmarks.arguments import only_count
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import publish
 from benchmarks.rounds import milliseconds, ratio_cell
 from stages.config.stage import run_stage
@@ -111,15 +112,15 @@ def measure(operation: str, shape: tuple[int, ...], rounds: int) -> dict[str, li
 
 def table(results: list[dict[str, Any]]) -> str:
     """A row for each way and shape: its median time, and how that stands to the first way's."""
-    rows = ["| | written as | shape | ns an element, median | times as fast |",
-            "| --- | --- | --- | --- | --- |"]
+    rows = []
     for result in results:
         first = next(iter(result["ns"].values()))
         for way, times in result["ns"].items():
             shape = " × ".join(map(str, result["shape"]))
-            rows.append(f"| {result['operation']} | {way} | {shape} "
-                        f"| {np.median(times):.2f} | {ratio_cell(first, times)} |")
-    return "\n".join(rows) + "\n"
+            rows.append((result["operation"], way, shape, f"{np.median(times):.2f}",
+                         ratio_cell(first, times)))
+    return markdown_table(("", "written as", "shape", "ns an element, median", "times as fast"),
+                          rows)
 
 
 def told(raw: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 from benchmarks.arguments import command_line
 from benchmarks.child import run_module
 from benchmarks.finished_run import Run, accuracy_of, open_run
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import measured_before, publish
 from stages.config.errors import UserError
 from stages.config.params import load_params
@@ -130,15 +131,16 @@ def compare(labels: np.ndarray, exact: np.ndarray, cut_off: np.ndarray) -> dict[
 
 def told(content: dict[str, Any]) -> str:
     """What was run on what, and the comparison, in Markdown; the recipe chosen in bold."""
-    lines = [f"| {f'**{name}**' if name == content['chosen']['name'] else name} "
-             f"| {100 * row['accuracy']:.2f} % | {100 * row['cut_off_accuracy']:.2f} % "
-             f"| {row['max_logit_change']:.3f} | {'yes' if row['warnings'] else 'no'} |"
-             for name, row in content["models"].items()]
-    return "\n".join([
-        f"{content['model']} at {content['image_size']} px, {content['validation_images']:,} "
-        f"validation pictures of {content['dataset']}; {content['cpu']}.", "",
-        f"| recipe | this CPU | {content['emulated_cpu']} | largest change of a logit "
-        "| warned at load |", "| --- | --- | --- | --- | --- |", *lines])
+    table = markdown_table(
+        ("recipe", "this CPU", content["emulated_cpu"], "largest change of a logit",
+         "warned at load"),
+        [(f"**{name}**" if name == content["chosen"]["name"] else name,
+          f"{100 * row['accuracy']:.2f} %", f"{100 * row['cut_off_accuracy']:.2f} %",
+          f"{row['max_logit_change']:.3f}", "yes" if row["warnings"] else "no")
+         for name, row in content["models"].items()])
+    return (f"{content['model']} at {content['image_size']} px, "
+            f"{content['validation_images']:,} validation pictures of {content['dataset']}; "
+            f"{content['cpu']}.\n\n{table}")
 
 
 def main() -> None:

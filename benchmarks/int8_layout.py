@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 
 from benchmarks.arguments import only_count
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import model_milliseconds, ratio_cell
 from benchmarks.untrained import OPSET, preset_params, untrained
@@ -94,18 +95,18 @@ def measure(preset: str, activation: str, rounds: int) -> dict[str, Any]:
 def told(run: dict[str, Any]) -> str:
     """What was measured on what, and the table."""
     system = run["system"]
-    lines = [f"Random weights, {SIZE} px, {run['rounds']} rounds; {cpu_and_threads(system)}; "
-             f"onnxruntime {system['packages']['onnxruntime']}.", "",
-             "| model | batch | written | ms, median | against as quantized | against onnx_fp32 |",
-             "| --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for result in run["models"]:
         name = result["model"] + (
             "" if result["activation"] == "keep" else f" with {result['activation']}")
         for batch, ways in result["milliseconds"].items():
             for way, times in ways.items():
-                ratios = " | ".join(ratio_cell(ways[base], times) for base in (PLAIN, FLOAT))
-                lines.append(f"| {name} | {batch} | {way} | {np.median(times):.2f} | {ratios} |")
-    return "\n".join(lines) + "\n"
+                rows.append((name, batch, way, f"{np.median(times):.2f}",
+                             *(ratio_cell(ways[base], times) for base in (PLAIN, FLOAT))))
+    table = markdown_table(("model", "batch", "written", "ms, median", "against as quantized",
+                            "against onnx_fp32"), rows)
+    return (f"Random weights, {SIZE} px, {run['rounds']} rounds; {cpu_and_threads(system)}; "
+            f"onnxruntime {system['packages']['onnxruntime']}.\n\n{table}")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.arguments import only_count
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import publish
 from stages.config.stage import run_stage
 from stages.measurement.intervals import ratio_interval
@@ -41,12 +42,13 @@ def simulate(between: float, within: float, rounds: int, cases: int) -> dict[str
 
 def told(run: dict) -> str:
     """The page's block."""
-    lines = [f"{run['cases']} simulated cases a row, {run['passes']} passes.", "",
-             "| rounds a pass | spread of passes | spread of rounds | interval holds the ratio "
-             "| lies above it |", "| --- | --- | --- | --- | --- |"]
-    lines += [f"| {row['rounds']} | {100 * row['between']:.1f} % | {100 * row['within']:.1f} % "
-              f"| {100 * row['held']:.1f} % | {100 * row['above']:.1f} % |" for row in run["rows"]]
-    return "\n".join(lines) + "\n"
+    table = markdown_table(
+        ("rounds a pass", "spread of passes", "spread of rounds", "interval holds the ratio",
+         "lies above it"),
+        [(row["rounds"], *(f"{100 * row[share]:.1f} %"
+                           for share in ("between", "within", "held", "above")))
+         for row in run["rows"]])
+    return f"{run['cases']} simulated cases a row, {run['passes']} passes.\n\n{table}"
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.arguments import command_line, count
 from benchmarks.cifar10_recipe import cifar10_params
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
@@ -125,22 +126,23 @@ def told(content: dict[str, Any]) -> str:
             np.mean(fractions), min(fractions), max(fractions)))
         return f"{mean} %" if len(fractions) == 1 else f"{mean} % ({low} to {high})"
 
-    rows = [f"| {NAMES[kind]} | {percent([seed[kind]['train_accuracy'] for seed in seeds])} | "
-            + " | ".join(percent([seed[kind]["accuracy"][tested] for seed in seeds])
-                         for tested in NAMES) + " |" for kind in NAMES]
+    table = markdown_table(
+        ("trained on", "training, last epoch", "tested on JPEG", "tested on lossless"),
+        [(NAMES[kind], percent([seed[kind]["train_accuracy"] for seed in seeds]),
+          *(percent([seed[kind]["accuracy"][tested] for seed in seeds]) for tested in NAMES))
+         for kind in NAMES])
     drops = [Comparison(images, lost=seed["lost"], gained=seed["gained"], flipped=0)
              for seed in seeds]
-    return "\n".join([
+    costs = "; ".join(f"{drop.drop_pp:.1f} ({low:.1f} to {high:.1f})" for drop in drops
+                      for low, high in [drop.drop_interval_pp()])
+    return (
         f"{content['train_images']:,} training pictures, {images:,} of validation to test on, "
         f"{content['image_size']} px, {content['epochs']} epochs, seeds: {len(seeds)}; "
         f"{cpu_and_threads(content['system'])}; torch "
-        f"{content['system']['packages']['torch']}.", "",
-        "| trained on | training, last epoch | tested on JPEG | tested on lossless |",
-        "| --- | --- | --- | --- |", *rows, "",
+        f"{content['system']['packages']['torch']}.\n\n{table}\n\n"
         "Each tested on its own kind, JPEG costs so many points, by seed (paired 95 % interval): "
-        + "; ".join(f"{drop.drop_pp:.1f} ({low:.1f} to {high:.1f})" for drop in drops
-                    for low, high in [drop.drop_interval_pp()])
-        + f". It changes a pixel's value by {content['grey_levels_off']:.1f} of 255 on average."])
+        f"{costs}. It changes a pixel's value by {content['grey_levels_off']:.1f} of 255 on "
+        "average.")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from benchmarks.finished_run import Run, heading, measure_named, told_by_name
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, recorded_db
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Recipe
@@ -94,37 +95,36 @@ def measure(run: Run) -> dict[str, Any]:
                                            path=params).quantize.variants.int8_mixed)
 
 
-def line(name: str, row: dict[str, Any]) -> str:
+def cells(name: str, row: dict[str, Any]) -> tuple[object, ...]:
     """A row of the table; without noise where layers are taken together."""
     own, logits = ("" if row.get(key) is None else f"{row[key]:.1f} dB"
                    for key in ("output_snr_db", "logits_snr_db"))
     drop = (f"{row['drop_pp']:+.2f} ({row['drop_low_pp']:+.2f} to {row['drop_high_pp']:+.2f})"
             if "drop_low_pp" in row else f"{row['drop_pp']:+.2f} on average")
-    return (f"| {name} | {row['macs'] / 1e6:.1f} | {own} | {logits} | {drop} | {row['flipped']} "
-            f"| {row['float_ms']:.2f} | {row['int8_ms']:.2f} |")
+    return (name, f"{row['macs'] / 1e6:.1f}", own, logits, drop, row["flipped"],
+            f"{row['float_ms']:.2f}", f"{row['int8_ms']:.2f}")
 
 
 def table(name: str, record: dict[str, Any]) -> str:
     """One model's table in Markdown, the layer whose logits are the noisiest first."""
     rows = pd.DataFrame(record["layers"]).sort_values("logits_snr_db", kind="stable")
     listed, others = rows[:LISTED], rows[LISTED:]
-    lines = [line(f"`{row['layer']}`", row) for row in listed.to_dict("records")]
+    lines = [cells(f"`{row['layer']}`", row) for row in listed.to_dict("records")]
     if len(others):
-        lines.append(line(f"each of the other {len(others)}", {
+        lines.append(cells(f"each of the other {len(others)}", {
             "macs": others.macs.mean(), "drop_pp": others.drop_pp.mean(),
             "flipped": f"{others.flipped.min()} to {others.flipped.max()}",
             "float_ms": others.float_ms.mean(), "int8_ms": others.int8_ms.mean()}))
-    lines.append(line("**all**", {"macs": rows.macs.sum(), **record["all"]}))
+    lines.append(cells("**all**", {"macs": rows.macs.sum(), **record["all"]}))
+    columns = ("quantized", "MACs, M", "its output", "logits", "drop, points (95 %)",
+               "predictions changed", "float, ms", "INT8, ms")
     ranks = rows.corr("spearman", numeric_only=True)
-    return "\n".join([
-        f"{heading(name, record)} Times by the profiler, {record['timed_runs']} runs of one "
-        f"picture; {cpu_and_threads(record['system'])}.", "",
-        "| quantized | MACs, M | its output | logits | drop, points (95 %) | predictions changed "
-        "| float, ms | INT8, ms |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |", *lines, "",
-        "Rank correlation over all layers: of predictions changed with the noise of the logits "
-        f"{-ranks.flipped['logits_snr_db']:.2f}, with the noise of the layer's own output "
-        f"{-ranks.flipped['output_snr_db']:.2f}."])
+    return (f"{heading(name, record)} Times by the profiler, {record['timed_runs']} runs of one "
+            f"picture; {cpu_and_threads(record['system'])}.\n\n"
+            f"{markdown_table(columns, lines)}\n\n"
+            "Rank correlation over all layers: of predictions changed with the noise of the "
+            f"logits {-ranks.flipped['logits_snr_db']:.2f}, with the noise of the layer's own "
+            f"output {-ranks.flipped['output_snr_db']:.2f}.")
 
 
 told = partial(told_by_name, table)  # the page's block

@@ -36,8 +36,8 @@ def cpu_and_threads(system: dict[str, Any]) -> str:
 
 
 def told_each(told: Told, records: dict[str, dict[str, Any]]) -> str:
-    """What `told` makes of each of `records`, one below the other."""
-    return "\n".join(map(told, records.values()))
+    """What `told` makes of each of `records`, with an empty line between them."""
+    return "\n\n".join(map(told, records.values()))
 
 
 def publish(raw: Path, page: Path, block: str, content: dict[str, Any], told: Told) -> str:

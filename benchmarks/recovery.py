@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,8 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from benchmarks.arguments import count, run_command_line
-from benchmarks.finished_run import Run, open_run
+from benchmarks.finished_run import Run, open_run, told_by_name
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import measured_before, publish
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.recipes import check_recipe
@@ -115,18 +117,18 @@ def earlier_results(name: str, setup: dict[str, Any], content: dict[str, Any],
 def table(model: str, record: dict[str, Any]) -> str:
     """The results of one model in Markdown, in the order of CONFIGURATIONS."""
     setup = record["setup"]
-    rows = "".join(
-        f"| {name} | {row['calibration_images']} | {100 * row['accuracy']:.2f} % "
-        f"| {row['drop_pp']:+.2f} ({row['drop_low_pp']:+.2f} to {row['drop_high_pp']:+.2f}) "
-        f"| {row['logits_snr_db']:.2f} dB | {row['flipped']} "
-        f"| {row['seconds']:.0f} ({row['threads']}) |\n"
-        for name in CONFIGURATIONS if (row := record["results"].get(name)))
+    rows = markdown_table(
+        ("int8_static with", "calibration pictures", "accuracy", "drop, points (95 %)",
+         "logits against float", "predictions changed", "seconds (threads)"),
+        [(name, row["calibration_images"], f"{100 * row['accuracy']:.2f} %",
+          f"{row['drop_pp']:+.2f} ({row['drop_low_pp']:+.2f} to {row['drop_high_pp']:+.2f})",
+          f"{row['logits_snr_db']:.2f} dB", row["flipped"],
+          f"{row['seconds']:.0f} ({row['threads']})")
+         for name in CONFIGURATIONS if (row := record["results"].get(name))])
     return (f"{model}: {setup['dataset']}, {setup['model']} at {setup['image_size']} px, "
             f"{setup['validation_images']:,} validation pictures, float accuracy "
             f"{100 * record['float_accuracy']:.2f} %; {record['system']['cpu']['model']}.\n\n"
-            "| int8_static with | calibration pictures | accuracy | drop, points (95 %) "
-            "| logits against float | predictions changed | seconds (threads) |\n"
-            f"| --- | --- | --- | --- | --- | --- | --- |\n{rows}")
+            f"{rows}")
 
 
 def measure_missing(model: str, folder: Path, names: Sequence[str], pictures: int) -> None:
@@ -155,9 +157,7 @@ def measure_missing(model: str, folder: Path, names: Sequence[str], pictures: in
         publish(RAW, PAGE, "recovery", content, told)
 
 
-def told(content: dict[str, dict[str, Any]]) -> str:
-    """The page's block: a table for each model."""
-    return "\n".join(table(*each) for each in content.items())
+told = partial(told_by_name, table)  # the page's block
 
 
 def main() -> None:

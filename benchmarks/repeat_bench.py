@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.arguments import only_count
 from benchmarks.child import run_module
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.params import PARAMS_FILE
 from stages.config.schema import REFERENCE
@@ -54,17 +55,16 @@ def overlap(rows: list[dict[str, Any]], measure: str) -> bool:
 
 def table(repeats: list[Rows]) -> str:
     """Speed-ups of each time, beside each other, and whether they agree."""
-    lines = ["| variant | against " + REFERENCE + " | "
-             + " | ".join(f"run {number + 1}" for number in range(len(repeats)))
-             + " | overlap |", "| --- | --- |" + " --- |" * (len(repeats) + 1)]
+    lines = []
     for name in repeats[0]:
         if name == REFERENCE:
             continue
         rows = [repeat[name] for repeat in repeats]
-        lines += [f"| {name} | {label} | " + " | ".join(speedup(row, measure) for row in rows)
-                  + f" | {'yes' if overlap(rows, measure) else 'NO'} |"
+        lines += [(name, label, *(speedup(row, measure) for row in rows),
+                   "yes" if overlap(rows, measure) else "NO")
                   for measure, label in MEASURES.items()]
-    return "\n".join(lines) + "\n"
+    runs = (f"run {number + 1}" for number in range(len(repeats)))
+    return markdown_table(("variant", f"against {REFERENCE}", *runs, "overlap"), lines)
 
 
 def told(raw: dict[str, Any]) -> str:

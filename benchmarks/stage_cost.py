@@ -28,6 +28,7 @@ from PIL import Image
 
 from benchmarks.arguments import command_line, count
 from benchmarks.child import failure
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.errors import UserError
 from stages.config.params import load_params
@@ -133,8 +134,7 @@ def line(counts: list[int], values: list[float]) -> tuple[float, float]:
 
 def table(counts: list[int], results: list[dict[str, dict[str, float]]]) -> str:
     """A row for each stage: fixed cost, cost of a picture, and both for PLAN pictures."""
-    rows = ["| stage | fixed | by picture | 1,000,000 pictures | memory: fixed, then "
-            "| on disk then |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = []
     total = 0.0
     for stage in results[0]:
         (fixed, slope), (memory, growth), (disk, bytes_each) = (
@@ -143,10 +143,12 @@ def table(counts: list[int], results: list[dict[str, dict[str, float]]]) -> str:
         plan = PLAN_AT_MOST.get(stage, PLAN)
         hours = (fixed + plan * slope) / 3600
         total += hours
-        rows.append(f"| {stage} | {fixed:.1f} s | {1e3 * slope:.3f} ms | {hours:.2f} h "
-                    f"| {memory / 1e3:.2f} GB, {(memory + plan * growth) / 1e3:.1f} GB "
-                    f"| {(disk + PLAN * bytes_each) / 1e3:.1f} GB |")
-    return "\n".join([*rows, f"| all, one epoch | | | {total:.1f} h | | |"]) + "\n"
+        rows.append((stage, f"{fixed:.1f} s", f"{1e3 * slope:.3f} ms", f"{hours:.2f} h",
+                     f"{memory / 1e3:.2f} GB, {(memory + plan * growth) / 1e3:.1f} GB",
+                     f"{(disk + PLAN * bytes_each) / 1e3:.1f} GB"))
+    rows.append(("all, one epoch", "", "", f"{total:.1f} h", "", ""))
+    return markdown_table(("stage", "fixed", "by picture", "1,000,000 pictures",
+                           "memory: fixed, then", "on disk then"), rows)
 
 
 def told(raw: dict[str, Any]) -> str:

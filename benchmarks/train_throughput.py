@@ -33,6 +33,7 @@ from benchmarks.arguments import command_line, count
 from benchmarks.child import run_module
 from benchmarks.cifar10_recipe import RECIPE, cifar10_params
 from benchmarks.lite0 import PUBLISHED
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
@@ -128,16 +129,16 @@ def measure_all(rounds: int) -> list[dict]:
 
 def table(results: list[dict]) -> str:
     """The median of every loop, with its range, and its ratio to the first of the same size."""
-    lines = ["| loop | pixels | batch | images/s, median (least to most) | ratio by round |",
-             "| --- | --- | --- | --- | --- |"]
+    rows = []
     for result in results:
         base = next(each for each in results if each["image_size"] == result["image_size"])
         speeds = np.array(result["images_per_second"])
         ratios = speeds / np.array(base["images_per_second"])
-        lines.append(f"| {result['loop']} | {result['image_size']} | {result['batch_size']} "
-                     f"| {median(speeds):.1f} ({speeds.min():.1f} to {speeds.max():.1f}) "
-                     f"| {median(ratios):.2f}× ({ratios.min():.2f} to {ratios.max():.2f}) |")
-    return "\n".join(lines) + "\n"
+        rows.append((result["loop"], result["image_size"], result["batch_size"],
+                     f"{median(speeds):.1f} ({speeds.min():.1f} to {speeds.max():.1f})",
+                     f"{median(ratios):.2f}× ({ratios.min():.2f} to {ratios.max():.2f})"))
+    return markdown_table(("loop", "pixels", "batch", "images/s, median (least to most)",
+                           "ratio by round"), rows)
 
 
 def told(run: dict[str, Any]) -> str:

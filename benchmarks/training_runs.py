@@ -18,6 +18,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from benchmarks.arguments import run_command_line
+from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import measured_before, publish
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
@@ -69,16 +70,16 @@ def following(record: dict[str, Any], earlier: str, runs: dict[str, Any]) -> dic
 
 def told(runs: dict[str, dict[str, Any]]) -> str:
     """A row for each run, in Markdown."""
-    lines = ["| run | CPU | epochs | minutes | training, last epoch | validation, best epoch |",
-             "| --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for name, run in runs.items():
         best, epochs = max(run["val_accuracy"]), len(run["minutes"])
         if "after" in run:
             epochs = f"{epochs} after {len(runs[run['after']]['minutes'])}"
-        lines.append(f"| {name} | {run['cpu']} | {epochs} | {run['minutes'][-1]:.0f} "
-                     f"| {100 * run['train_accuracy'][-1]:.1f} % | {100 * best:.2f} % "
-                     f"({run['val_accuracy'].index(best) + 1}) |")
-    return "\n".join(lines)
+        rows.append((name, run["cpu"], epochs, f"{run['minutes'][-1]:.0f}",
+                     f"{100 * run['train_accuracy'][-1]:.1f} %",
+                     f"{100 * best:.2f} % ({run['val_accuracy'].index(best) + 1})"))
+    return markdown_table(("run", "CPU", "epochs", "minutes", "training, last epoch",
+                           "validation, best epoch"), rows)
 
 
 def curves(runs: dict[str, dict[str, Any]]) -> Figure:

@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.finished_run import Run, heading, measure_named, told_by_name
 from benchmarks.lite0 import PUBLISHED
+from benchmarks.markdown import markdown_table
 from stages.config.stage import run_stage
 from stages.model.build import build_model
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
@@ -117,26 +118,23 @@ def measure_stem(run: Run) -> dict[str, float] | None:
 
 def table(name: str, record: dict[str, Any]) -> str:
     """One model's table in Markdown."""
-    rows = [f"| {kind} | {row['layers']} | {row['widest_channel_spread']:.1f}× "
-            f"| {100 * row['alone']:.1f} % | {100 * row['others']:.1f} % |"
+    rows = [(kind, row["layers"], f"{row['widest_channel_spread']:.1f}×",
+             f"{100 * row['alone']:.1f} %", f"{100 * row['others']:.1f} %")
             for kind, row in record["kinds"].items()]
-    return "\n".join([f"{heading(name, record)} All weights rounded: "
-                      f"{100 * record['all']:.1f} %.", "",
-                      "| layers | number | widest channel | these alone rounded "
-                      "| all others rounded |",
-                      "| --- | --- | --- | --- | --- |", *rows])
+    columns = ("layers", "number", "widest channel", "these alone rounded", "all others rounded")
+    return (f"{heading(name, record)} All weights rounded: {100 * record['all']:.1f} %.\n\n"
+            f"{markdown_table(columns, rows)}")
 
 
 def stem_table(content: dict[str, dict[str, Any]]) -> str:
     """The stem's widest filter of every model that has one, in Markdown."""
-    rows = [f"| {name} | {stem['widest_published']:.1f}× | {stem['widest_trained']:.1f}× "
-            f"| {100 * stem['variance']:.1f} % | {100 * stem['variance_of_median']:.0f} % "
-            f"| {100 * stem['grey']:.0f} % | {100 * stem['flat']:.1f} % |"
-            for name, record in content.items() if (stem := record["stem"])]
-    return "\n".join(["| stem of | widest filter, published | trained | its variance, of the "
-                      "published one | that of the median filter | what a grey picture leaves of "
-                      "it | a flat one |",
-                      "| --- | --- | --- | --- | --- | --- | --- |", *rows])
+    return markdown_table(
+        ("stem of", "widest filter, published", "trained", "its variance, of the published one",
+         "that of the median filter", "what a grey picture leaves of it", "a flat one"),
+        [(name, f"{stem['widest_published']:.1f}×", f"{stem['widest_trained']:.1f}×",
+          f"{100 * stem['variance']:.1f} %", f"{100 * stem['variance_of_median']:.0f} %",
+          f"{100 * stem['grey']:.0f} %", f"{100 * stem['flat']:.1f} %")
+         for name, record in content.items() if (stem := record["stem"])])
 
 
 def told(content: dict[str, dict[str, Any]]) -> str:

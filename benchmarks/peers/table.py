@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.markdown import markdown_table
 from benchmarks.peers.subject import FLOAT
 from benchmarks.rounds import ratio, ratio_cell
 from stages.reporting.tables import cpu_label
@@ -11,9 +12,8 @@ from stages.reporting.tables import cpu_label
 # Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
 SINGLE, SEVERAL = "single_ms", "batch_ms"
 BATCH_SIZE = 16
-HEADER = ("| model | run by | accuracy (95 %) | drop | size | one picture: p50 / p90 "
-          f"| batch of {BATCH_SIZE} | against {FLOAT}: one picture | batch |\n"
-          "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+COLUMNS = ("model", "run by", "accuracy (95 %)", "drop", "size", "one picture: p50 / p90",
+           f"batch of {BATCH_SIZE}", f"against {FLOAT}: one picture", "batch")
 
 Run = dict[str, Any]
 
@@ -51,30 +51,29 @@ def section(run: Run) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run["packages"].items())
     what = f"{run['test_images']:,} test pictures" if run["trained"] else \
         f"Not trained on these pictures (weights: {run['weights']})"
-    rows = "".join(_row(name, model, models[FLOAT]) for name, model in models.items())
-    sentences = "".join(f"- {comparison(name, models)}\n" for name, model in models.items()
-                        if model["kind"] == "ours")
+    rows = (_row(name, model, models[FLOAT]) for name, model in models.items())
+    sentences = "\n".join(f"- {comparison(name, models)}" for name, model in models.items()
+                          if model["kind"] == "ours")
     return (f"### {title(run)}\n\n{what}; {run['calibration_images']:,} calibration pictures; "
             f"{cpu['threads_used']} threads, {run['rounds']} rounds; {versions}.\n\n"
-            f"{HEADER}{rows}\n{sentences}")
+            f"{markdown_table(COLUMNS, rows)}\n\n{sentences}")
 
 
-def _row(name: str, model: dict[str, Any], reference: dict[str, Any]) -> str:
+def _row(name: str, model: dict[str, Any], reference: dict[str, Any]) -> tuple[str, ...]:
     if "failed" in model:
-        return f"| {name} | failed: {model['failed'].replace('|', '/')} | | | | | | | |\n"
+        return name, f"failed: {model['failed'].replace('|', '/')}", *[""] * (len(COLUMNS) - 2)
     label = f"**{name}**" if model["kind"] == "ours" else name
     single, several = model[SINGLE], model[SEVERAL]
-    ratios = " | ".join(ratio_cell(reference[series], model[series])
-                        for series in (SINGLE, SEVERAL))
-    return (f"| {label} | {model['run_by']} | {_accuracy(model)} | {model['size_mb']:.2f} MB "
-            f"| {np.median(single):.2f} / {np.percentile(single, 90):.2f} ms "
-            f"| {1e3 * BATCH_SIZE / np.median(several):.0f} images/s | {ratios} |\n")
+    return (label, model["run_by"], *_accuracy(model), f"{model['size_mb']:.2f} MB",
+            f"{np.median(single):.2f} / {np.percentile(single, 90):.2f} ms",
+            f"{1e3 * BATCH_SIZE / np.median(several):.0f} images/s",
+            *(ratio_cell(reference[series], model[series]) for series in (SINGLE, SEVERAL)))
 
 
-def _accuracy(model: dict[str, Any]) -> str:
-    """Two cells; both empty for a model that was not trained."""
+def _accuracy(model: dict[str, Any]) -> tuple[str, str]:
+    """Accuracy and drop; both empty for a model that was not trained."""
     if "accuracy" not in model:
-        return "|"
+        return "", ""
     low, high = (100 * model[f"accuracy_ci95_{end}"] for end in ("low", "high"))
-    return (f"{100 * model['accuracy']:.2f} % ({low:.2f} to {high:.2f}) "
-            f"| {model['accuracy_drop_pp']:+.2f} pp")
+    return (f"{100 * model['accuracy']:.2f} % ({low:.2f} to {high:.2f})",
+            f"{model['accuracy_drop_pp']:+.2f} pp")

@@ -58,7 +58,7 @@ def test_growth_is_told_and_too_much_of_it_is_a_failure(run):
     run(PEAKS)
     page = calibration_memory.PAGE.read_text()
     assert "| method | 64 pictures | 512 pictures | growth |" in page
-    assert f"| {NOTHING} | 90 MB | 90 MB |  |" in page
+    assert f"| {NOTHING} | 90 MB | 90 MB | |" in page
     assert "| minmax | 101 MB | 105 MB | 4.5 % |" in page
     assert set(raw_peaks()) == {NOTHING, *calibration_memory.METHODS, *calibration_memory.THEIRS}
     run({**PEAKS, ("onnxruntime-entropy", 512): 900.0})

@@ -103,7 +103,7 @@ def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
     assert [(run["image_size"], run["rounds"]) for run in runs.values()] == [
         (16, 4), (32, 3), (16, 5)]
     page = raw.with_suffix(".md").read_text()
-    assert "\n".join(map(section, runs.values())) in page
+    assert "\n\n".join(map(section, runs.values())) in page
     assert page.startswith("top\n")
     assert page.endswith("end\n")
 

@@ -68,5 +68,5 @@ def test_a_cpu_is_measured_anew_and_the_others_stay(page, monkeypatch):
     assert measured_before(raw) == {
         "one (avx2, fma)": {"rounds": 3, "system": a_system(model="one")},
         "other (avx2, fma)": {"rounds": 2, "system": a_system(model="other")}}
-    assert block == "one: 3\nother: 2"
+    assert block == "one: 3\n\nother: 2"
     assert block in page.read_text(encoding="utf-8")
