@@ -8,6 +8,7 @@
 # make help    this list
 
 SHELL := /bin/bash
+PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -23,7 +24,9 @@ setup: $(VENV)/.installed
 
 # torch and torchvision are installed first and together: alone, pip takes other builds of them.
 $(VENV)/.installed: requirements.txt constraints.txt
-	python3 -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("$(PYTHON) is Python " \
+		+ sys.version.split()[0] + ", needed is 3.11 or newer: make repro PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
 	pip install --quiet $(shell grep -E '^(torch|torchvision)==' requirements.txt) -c constraints.txt
 	pip install --quiet -r requirements.txt
 	touch $@
@@ -52,7 +55,7 @@ bench: setup
 	python -m stages.page
 
 $(PEERS)/.installed: requirements-peers.txt requirements.txt constraints.txt
-	python3 -m venv $(PEERS)
+	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet $(shell grep -E '^(torch|torchvision)==' requirements.txt) \
 		-c constraints.txt
 	$(PEERS)/bin/pip install --quiet -r requirements-peers.txt

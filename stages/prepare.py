@@ -40,15 +40,15 @@ def main() -> None:
                        validation_fraction=params.validation_fraction,
                        test_fraction=params.test_fraction,
                        calibration_size=params.calibration_size, seed=params.seed)
+        with replacing(IMAGES_FILE) as partial:
+            write_images(listing, params.resolution, partial)
+            check_copies(np.load(partial, mmap_mode="r"), splits, listing.names)
     except UserError as error:
         raise UserError(f"{error} (a source that was changed is read again by 'dvc repro --force "
-                        "download')") from None
+                        "download', or 'dvc exp run --force download' with your options)") from None
     if len(splits["calibration"]) > len(splits["train"]):
         log.warning("data.calibration_size: %d pictures are held out of train, which leaves it %d; "
                     "lower it", len(splits["calibration"]), len(splits["train"]))
-    with replacing(IMAGES_FILE) as partial:
-        write_images(listing, params.resolution, partial)
-        check_copies(np.load(partial, mmap_mode="r"), splits, listing.names)
     write_splits(params.name, listing, splits)
     log.info("%s: %d classes, %s", params.name, len(listing.classes),
              ", ".join(f"{len(part)} {name}" for name, part in splits.items()))

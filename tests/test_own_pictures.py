@@ -35,7 +35,8 @@ def test_own_pictures_and_an_own_model_go_all_the_way(tmp_path):
     files = {f"train/{path}": content for path, content in flowers(60, 0).items()} | {
         f"test/{path}": content for path, content in flowers(20, 1).items()}
     write_zip(tmp_path / f"{name}.zip", files)
-    (folder / ".env").write_text(f"DATA_SOURCE_PICTURES={tmp_path / name}.zip\n")
+    variable = re.search(rf"echo '(DATA_SOURCE_\w+)=/data/{name}\.zip'", PAGE)[1]
+    (folder / ".env").write_text(f"{variable}={tmp_path / name}.zip\n")
     run(folder, "git", "add", str(preset))
     small = [part for override in (*SMALL, "data.resolution=32", "train.crop_padding=2",
                                    "train.frozen=[conv_stem]", "train.batch_size=16")

@@ -35,7 +35,7 @@ def archive(tmp_path, monkeypatch, caplog):
     return tmp_path / "data" / "archive"
 
 
-AGAIN = "'dvc repro --force download'"
+AGAIN = "'dvc repro --force download', or 'dvc exp run --force download' with your options)"
 
 
 def assert_refused(archive, *told):
@@ -91,7 +91,7 @@ def test_a_copy_of_a_test_picture_among_those_for_calibration_is_refused(archive
     write_zip(archive, {**{f"train/{name}": content for name, content in PETS.items()},
                         **{f"test/{name}": content for name, content in PETS.items()}})
     assert_refused(archive, "4 of 4 calibration pictures are in the test split too (the first, ",
-                   "decodes to the same as test/", "remove the copies from the archive", AGAIN)
+                   "decodes to the same as test/", "remove the copies from the source", AGAIN)
 
 
 def test_a_truncated_archive_is_refused(archive):

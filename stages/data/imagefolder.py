@@ -114,10 +114,7 @@ def _check_classes(pictures: dict[tuple[str, ...], list[str]], depth: int, path:
 def _decoded(archive: Archive, wanted: dict[str, int], resolution: int
              ) -> Iterator[tuple[int, np.ndarray]]:
     for position, name, content in archive.read(wanted):
-        try:
-            yield position, decode(content, f"{archive.path}: {name}", resolution)
-        except UserError as error:
-            raise UserError(f"{error}, then 'dvc repro --force download'") from None
+        yield position, decode(content, f"{archive.path}: {name}", resolution)
 
 
 def decode(content: bytes, name: str, resolution: int) -> np.ndarray:

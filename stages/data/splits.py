@@ -12,6 +12,9 @@ from stages.data.dataset import SPLIT_NAMES
 
 log = logging.getLogger(__name__)
 
+SIZE_KEYS = {"test": "data.test_fraction", "validation": "data.validation_fraction",
+             "calibration": "data.calibration_size"}
+
 
 def split(labels: np.ndarray, is_test: np.ndarray | None, classes: list[str], *,
           validation_fraction: float, test_fraction: float, calibration_size: int, seed: int
@@ -23,13 +26,14 @@ def split(labels: np.ndarray, is_test: np.ndarray | None, classes: list[str], *,
         is_test: bool, shape (N,), when the data set brings its test split; with None a share
             `test_fraction` of all is taken.
         validation_fraction: share of what is not test.
-        calibration_size: pictures held out of train, which the model is never trained on.
+        calibration_size: pictures held out of train, which the model is never trained on. Their
+            labels are not used, so that rare classes may be absent.
 
     Returns:
         Sorted int64 positions by split name.
 
     Raises:
-        UserError: a class has too few pictures to stand in every split.
+        UserError: a class has too few pictures to stand in every other split.
     """
     positions = np.arange(len(labels))
     if is_test is None:
@@ -71,8 +75,7 @@ def check_copies(images: np.ndarray, splits: dict[str, np.ndarray], names: Seque
         told = (f"{len(copies)} of {len(splits[split_name])} {split_name} pictures are in the "
                 f"test split too (the first, {one}, decodes to the same as {other})")
         if split_name == "calibration":
-            raise UserError(f"{told}; remove the copies from the archive and run "
-                            "'dvc repro --force download', or change data.seed")
+            raise UserError(f"{told}; remove the copies from the source, or change data.seed")
         log.warning("%s: accuracy on it is flattered", told)
 
 
@@ -88,18 +91,21 @@ def _draw(pool: np.ndarray, labels: np.ndarray, size: int, name: str, classes: l
         raise UserError(f"class '{classes[counts.argmin()]}' has {counts.min()} pictures left for "
                         f"train and {name}; it needs 2 or more: add pictures or take smaller "
                         "splits")
-    if size < len(classes):
+    key, enough = SIZE_KEYS[name], size >= len(classes)
+    if not enough and name != "calibration":
         raise UserError(f"split '{name}' would have {size} pictures for {len(classes)} classes; "
-                        "raise its share or add pictures")
+                        f"raise {key} or add pictures")
     if len(pool) - size < len(classes):
         raise UserError(f"split '{name}' wants {size} of {len(pool)} pictures, which leaves too "
-                        f"few to train on; lower its share or add pictures")
-    rest, drawn = train_test_split(pool, test_size=size, stratify=labels[pool], random_state=seed)
-    for part, where in ((rest, "what is left to train on"), (drawn, f"split '{name}'")):
+                        f"few to train on; lower {key} or add pictures")
+    rest, drawn = train_test_split(pool, test_size=size, random_state=seed,
+                                   stratify=labels[pool] if enough else None)
+    needed = [(rest, "what is left to train on", "lower"), (drawn, f"split '{name}'", "raise")]
+    for part, where, change in needed[:1] if name == "calibration" else needed:
         if absent := _absent(labels[part], classes):
             raise UserError(f"class '{classes[absent[0]]}' has too few pictures "
-                            f"({counts[absent[0]]}) to stand in {where}; add pictures or change "
-                            "the shares")
+                            f"({counts[absent[0]]}) to stand in {where}; add pictures or "
+                            f"{change} {key}")
     return rest, drawn
 
 

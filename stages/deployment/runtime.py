@@ -10,7 +10,7 @@ import onnxruntime
 
 from stages.config.errors import UserError
 from stages.measurement.saturation import warn_if_saturating
-from stages.measurement.session import metadata_of, open_session
+from stages.measurement.session import metadata_of, open_session, thread_count
 
 PICTURES = "pictures"
 LOGITS, PROBABILITIES, CLASS_INDEX = OUTPUTS = ("logits", "probabilities", "class_index")
@@ -58,7 +58,7 @@ def load_deployed(path: Path) -> DeployedModel:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    session = open_session(path)
+    session = open_session(path, thread_count())
     model = DeployedModel(session, decoded(metadata_of(session, path), path))
     if ([(value.name, value.type) for value in session.get_inputs()]
             != [(PICTURES, "tensor(uint8)")]

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from stages.model.weights import (
     load_state,
     packaged_state,
 )
+
+log = logging.getLogger(__name__)
 
 # What the libraries' HTTP clients and file readers raise.
 FETCH_ERRORS = (*LOAD_ERRORS, HTTPException, httpx2.HTTPError, SafetensorError)
@@ -51,6 +54,7 @@ def build_model(params: Model, num_classes: int, *, pretrained: bool = True) -> 
     if params.weights != "imagenet":
         load_backbone(model, load_state(Path(params.weights)), params.weights)
         return model
+    _warn_of_other_normalization(params)
     if params.library == "timm" and params.name in PACKAGED:
         full = timm.create_model(params.name)
         state = packaged_state(PACKAGED[params.name], full)
@@ -60,9 +64,25 @@ def build_model(params: Model, num_classes: int, *, pretrained: bool = True) -> 
     return model
 
 
+def _known_names(library: str) -> list[str]:
+    """The classifiers of a library; timm's also by the tag of their weights, as in name.tag."""
+    if library == "timm":
+        return [*timm.list_models(), *timm.list_pretrained()]
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def _warn_of_other_normalization(params: Model) -> None:
+    """ImageNet weights see other colours than those they learned where mean or std are others."""
+    learned = (timm.models.get_pretrained_cfg(params.name) if params.library == "timm"
+               else torchvision.models.get_model_weights(params.name).DEFAULT.transforms())
+    for key in ("mean", "std"):
+        if (expected := [*getattr(learned, key)]) != [*getattr(params, key)]:
+            log.warning("model.%s: the ImageNet weights of %s were trained with %s", key,
+                        params.name, expected)
+
+
 def _create(params: Model, num_classes: int) -> nn.Module:
-    known = timm.list_models() if params.library == "timm" else torchvision.models.list_models(
-        module=torchvision.models)
+    known = _known_names(params.library)
     if params.name not in known:
         near = difflib.get_close_matches(params.name, known, n=1)
         raise UserError(f"model.name: {params.library} has no classifier '{params.name}'"
@@ -87,7 +107,7 @@ def size_options(params: Model) -> dict[str, int]:
     """
     if params.library == "timm":
         config = (timm.models.get_pretrained_cfg(params.name)
-                  if params.name in timm.list_models() else None)
+                  if params.name in _known_names("timm") else None)
         return {"img_size": params.image_size} if config and config.fixed_input_size else {}
     return {"image_size": params.image_size} if params.name.startswith("vit_") else {}
 

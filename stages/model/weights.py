@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 LOAD_ERRORS = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, OSError,
                LookupError, AssertionError, AttributeError, TypeError, ArithmeticError, ImportError)
 
+# Keys that hold the state dict in a file of more, and what wrappers put before every name:
+# Lightning and torchvision's references; DistributedDataParallel, Lightning and torch.compile.
+STATE_KEYS, PREFIXES = ("state_dict", "model"), ("module.", "model.", "_orig_mod.")
+
 
 @dataclass(frozen=True)
 class PackagedWeights:
@@ -70,6 +74,8 @@ def packaged_state(packaged: PackagedWeights, model: nn.Module) -> dict[str, tor
 def load_state(path: Path) -> dict[str, torch.Tensor]:
     """Read a state dict; only tensors and plain containers are admitted, no code is run.
 
+    It may stand under one of STATE_KEYS, and all its names may begin with PREFIXES.
+
     Raises:
         UserError: no such file, or not such a state dict.
     """
@@ -79,11 +85,17 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except LOAD_ERRORS as error:
-        raise UserError(f"{path}: not a PyTorch state dict, damaged or unsafe "
-                        f"({type(error).__name__})") from None
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise UserError(f"{path}: not a PyTorch state dict, damaged or unsafe, as a whole model "
+                        f"is ({type(error).__name__}); write the file by "
+                        "torch.save(model.state_dict(), ...)") from None
+    held = content if isinstance(content, dict) else {}
+    state = next((held[key] for key in STATE_KEYS if isinstance(held.get(key), dict)), held)
+    if not state or not all(isinstance(name, str) and isinstance(value, torch.Tensor)
+                            for name, value in state.items()):
         raise UserError(f"{path}: holds no state dict of tensors")
+    while prefix := next((each for each in PREFIXES
+                          if all(name.startswith(each) for name in state)), ""):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state
 
 

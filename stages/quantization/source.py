@@ -9,6 +9,7 @@ from onnx import TensorProto, numpy_helper
 
 from stages.config.errors import UserError
 from stages.onnx_graph.layers import WEIGHTED
+from stages.onnx_graph.names import INPUT
 
 # Before 13, DequantizeLinear knows no axis, and so no scale by channel.
 OLDEST_OPSET = 13
@@ -35,7 +36,12 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     if opset < OLDEST_OPSET:
         raise UserError(f"{path}: opset {opset} is too old to be quantized; set export.opset to "
                         f"{OLDEST_OPSET} or more")
-    for value in model.graph.input:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if [value.name for value in inputs] != [INPUT]:
+        raise UserError(f"{path}: its inputs are called {', '.join(v.name for v in inputs)}; "
+                        f"expected is one, '{INPUT}', of pictures")
+    for value in inputs:
         sides = value.type.tensor_type.shape.dim[2:]
         if not all(side.HasField("dim_value") and side.dim_value > 0 for side in sides):
             raise UserError(f"{path}: input '{value.name}' leaves its height or width open; "

@@ -137,7 +137,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         seeds = np.random.SeedSequence((settings.seed, epoch)).generate_state(3).tolist()
         for drawn, source in zip(seeds, (torch, shuffle, augmentation), strict=True):
             source.manual_seed(drawn)
-        model.train()
+        model.train(settings.lr > 0)  # batch norm keeps its statistics where nothing is learned
         for part in frozen:
             part.eval()
         losses, correct, seen = 0.0, 0, 0

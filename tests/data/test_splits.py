@@ -66,10 +66,11 @@ def test_splits_are_disjoint_complete_stratified_sorted_and_repeatable(case):
     assert tuple(parts) == SPLIT_NAMES
     everything = np.concatenate(list(parts.values()))
     np.testing.assert_array_equal(np.sort(everything), np.arange(len(labels)))
-    for part in parts.values():
+    for name, part in parts.items():
         assert part.dtype == np.int64
         assert (np.diff(part) > 0).all()
-        assert set(labels[part]) == set(range(len(classes)))
+        if name != "calibration":
+            assert set(labels[part]) == set(range(len(classes)))
 
     pool = np.arange(len(labels))
     if is_test is None:
@@ -80,7 +81,10 @@ def test_splits_are_disjoint_complete_stratified_sorted_and_repeatable(case):
     assert_stratified(labels, parts["validation"], pool,
                       round(options["validation_fraction"] * len(pool)))
     pool = np.setdiff1d(pool, parts["validation"])
-    assert_stratified(labels, parts["calibration"], pool, options["calibration_size"])
+    if (size := options["calibration_size"]) >= len(classes):
+        assert_stratified(labels, parts["calibration"], pool, size)
+    else:
+        assert len(parts["calibration"]) == size
 
     again = split(labels, is_test, classes, **options)
     for name, part in parts.items():
@@ -114,16 +118,30 @@ def test_fractions_are_of_all_and_then_of_what_is_left():
     ((3, 50), {"test_fraction": 0.5, "validation_fraction": 0.5}, "class 'class 0'"),
     ((5, 5), {"test_fraction": 0.05}, "split 'test' would have 0 pictures for 2 classes"),
     ((9, 9, 9), {"validation_fraction": 0.1}, "split 'validation' would have 2 pictures for 3"),
-    ((50, 50, 50), {"calibration_size": 2}, "split 'calibration' would have 2 pictures for 3"),
+    ((9, 9, 9), {"validation_fraction": 0.1}, "raise data.validation_fraction or add pictures"),
     ((20, 20), {"calibration_size": 100}, "split 'calibration' wants 100 of 24 pictures"),
+    ((20, 20), {"calibration_size": 100}, "lower data.calibration_size or add pictures"),
     ((20, 20), {"calibration_size": 23}, "split 'calibration' wants 23 of 24 pictures"),
     ((500, 3), {"test_fraction": 0.01}, "class 'class 1' has too few pictures (3) to stand in "
                                         "split 'test'"),
-    ((500, 20), {"calibration_size": 2}, "to stand in split 'calibration'"),
+    ((500, 3), {"test_fraction": 0.01}, "add pictures or raise data.test_fraction"),
     ((400, 4), {"calibration_size": 240}, "to stand in what is left to train on"),
+    ((400, 4), {"calibration_size": 240}, "add pictures or lower data.calibration_size"),
 ])
 def test_fewer_pictures_than_a_split_needs_are_refused(counts, changed, told):
     assert told in refusal(split_counts, *counts, **changed)
+
+
+@pytest.mark.parametrize("counts", [(500, 20), (10,) * 200], ids=["a rare class", "many classes"])
+def test_calibration_does_without_classes_it_has_no_room_for(counts):
+    parts = split_counts(*counts, calibration_size=5)
+    labels = labels_of(*counts)
+    assert len(parts["calibration"]) == 5
+    assert len(set(labels[parts["calibration"]])) < len(counts)
+    for name in ("train", "validation", "test"):
+        assert len(set(labels[parts[name]])) == len(counts)
+    everything = np.concatenate(list(parts.values()))
+    np.testing.assert_array_equal(np.sort(everything), np.arange(len(labels)))
 
 
 def test_a_class_that_a_given_split_lacks_in_train_is_refused():

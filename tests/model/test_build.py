@@ -38,6 +38,36 @@ def test_builds_a_model_of_either_library_with_its_own_head(library, name):
     assert logits_of(model, random_batch(2, 64)).shape == (2, 7)
 
 
+def test_a_model_is_known_by_the_tag_of_its_weights_too(monkeypatch):
+    fetched = []
+
+    def fetch(*args, **kwargs):
+        fetched.append(args)
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(*hub_of("timm"), fetch)
+    tagged = "mobilenetv3_small_050.lamb_in1k"
+    build_model(model_params(tagged), 3)
+    assert not fetched
+    with pytest.raises(UserError, match=re.escape(tagged)):
+        build_model(model_params(tagged, weights="imagenet"), 3)
+    assert "mobilenetv3_small_050.lamb_in1k" in str(fetched)
+
+
+@pytest.mark.parametrize(("library", "name"), [
+    ("timm", TINY), ("torchvision", "mobilenet_v3_small")])
+def test_other_colours_than_those_of_the_weights_are_warned_of(monkeypatch, caplog, library, name):
+    params = model_params(name, library=library, weights="imagenet")
+    published = random_model(params, classes=1000).state_dict()
+    monkeypatch.setattr(*hub_of(library), lambda *args, **kwargs: dict(published))
+    build_model(OmegaConf.merge(params, {"mean": [0.485, 0.456, 0.406],
+                                         "std": [0.229, 0.224, 0.225]}), 4)
+    assert "were trained with" not in caplog.text
+    build_model(OmegaConf.merge(params, {"std": [0.5, 0.5, 0.5]}), 4)
+    assert (f"model.std: the ImageNet weights of {name} were trained with [0.229, 0.224, 0.225]"
+            in caplog.text)
+
+
 @pytest.mark.parametrize(("library", "name"), [
     ("timm", "tf_efficientnet_lit0"), ("timm", "vgg"), ("torchvision", LITE0),
     ("torchvision", "fcn_resnet50"), ("torchvision", "../resnet18")])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 from synthetic import LITE0, TINY, Malicious
 from torch import nn
@@ -86,10 +87,12 @@ def test_packaged_file_of_another_model():
         packaged_state(PACKAGED[LITE0], timm.create_model(TINY))
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_load_state_reads_tensors(tmp_path, wrapped):
-    state = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.tensor(4)}
-    torch.save({"state_dict": state} if wrapped else state, tmp_path / "state.pth")
+@pytest.mark.parametrize("key", [None, "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "module._orig_mod."])
+def test_load_state_reads_tensors_as_trainers_keep_them(tmp_path, key, prefix):
+    state = {"a.weight": torch.arange(6.0).view(2, 3), "model.b": torch.tensor(4)}
+    kept = {prefix + name: tensor for name, tensor in state.items()}
+    torch.save({key: kept, "epoch": 3} if key else kept, tmp_path / "state.pth")
     loaded = load_state(tmp_path / "state.pth")
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
@@ -141,8 +144,20 @@ def test_load_state_refuses_a_truncated_or_damaged_file(tmp_path, new_format):
     assert refused > 20
 
 
-@pytest.mark.parametrize("content", [[torch.ones(1)], {"a": 1.0}, {"state_dict": [1]},
-                                     torch.ones(1)], ids=["list", "number", "wrapped", "tensor"])
+def test_load_state_reads_safetensors(tmp_path):
+    save_file({"a.weight": torch.arange(6.0)}, tmp_path / "state.safetensors")
+    assert torch.equal(load_state(tmp_path / "state.safetensors")["a.weight"], torch.arange(6.0))
+
+
+def test_a_whole_model_is_refused_with_what_to_write_instead(tmp_path):
+    torch.save(network(), tmp_path / "model.pth")
+    with pytest.raises(UserError, match=r"write the file by torch\.save\(model\.state_dict\(\)"):
+        load_state(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize("content", [[torch.ones(1)], {"a": 1.0}, {"state_dict": [1]}, {},
+                                     {3: torch.ones(1)}, torch.ones(1)],
+                         ids=["list", "number", "wrapped", "empty", "numbered", "tensor"])
 def test_load_state_refuses_what_is_no_state_dict(tmp_path, content):
     torch.save(content, tmp_path / "state.pth")
     with pytest.raises(UserError, match="holds no state dict of tensors"):

@@ -13,22 +13,23 @@ from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.source import load_float_model
 
 
-def layer(opset=18, sides=(8, 8), weight=1.0, operator="Conv"):
-    node = (helper.make_node("Conv", ["x", "w"], ["y"]) if operator == "Conv"
-            else helper.make_node(operator, ["x"], ["y"]))
+def layer(opset=18, sides=(8, 8), weight=1.0, operator="Conv", name="input"):
+    node = (helper.make_node("Conv", [name, "w"], ["y"]) if operator == "Conv"
+            else helper.make_node(operator, [name], ["y"]))
     weights = np.full((2, 3, 1, 1), 0.5, dtype=np.float32)
     weights[1, 2] = weight
-    return model_of([node], {"x": ["batch", 3, *sides]}, {"y": None},
+    return model_of([node], {name: ["batch", 3, *sides]}, {"y": None},
                     {"w": weights} if operator == "Conv" else {}, opset)
 
 
 BAD = {
     "empty": (ModelProto(), "not an ONNX model, or an empty one"),
     "opset": (layer(opset=12), "opset 12 is too old"),
-    "open height": (layer(sides=("height", 8)), "input 'x' leaves its height or width open"),
-    "open width": (layer(sides=(8, None)), "input 'x' leaves its height or width open"),
+    "open height": (layer(sides=("height", 8)), "input 'input' leaves its height or width open"),
+    "open width": (layer(sides=(8, None)), "input 'input' leaves its height or width open"),
     "nan": (layer(weight=np.nan), "weight 'w' holds NaN or infinity"),
     "infinity": (layer(weight=-np.inf), "weight 'w' holds NaN or infinity"),
+    "other input": (layer(name="x"), "its inputs are called x; expected is one, 'input'"),
     "nothing": (layer(operator="Relu"), "nothing to quantize"),
 }
 

@@ -361,9 +361,7 @@ def test_frozen_parts_end_as_they_began_batch_norm_included(dataset):
     assert not torch.equal(before["4.running_mean"], after["4.running_mean"])
 
 
-def test_a_rate_of_zero_leaves_a_model_as_it_came(dataset):
-    everything_but_the_classifier = [str(part) for part in range(len(Net()) - 1)]
-    model = finished(dataset, training_params(frozen=everything_but_the_classifier, lr=0.0,
-                                              epochs=1)).model
-    after = model.state_dict()
+def test_a_rate_of_zero_leaves_a_model_as_it_came_batch_norm_included(dataset):
+    after = finished(dataset, training_params(lr=0.0, epochs=1)).model.state_dict()
+    assert any(name.endswith("running_mean") for name in after)
     assert all(torch.equal(value, after[name]) for name, value in Net().state_dict().items())
