@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 SPLITS = {"train", "test"}
 MAX_PIXELS = 100_000_000
+WHITE = 255
 
 
 def read_imagefolder(path: Path, resolution: int) -> Listing:
@@ -146,8 +147,13 @@ def decode(content: bytes, name: str, resolution: int) -> np.ndarray:
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
+    clear = picture.info.get("transparency")  # the one colour that is, in a PNG of such
     if picture.mode.startswith("I"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+        values = np.asarray(picture)
+        grey = np.where(values == clear, WHITE, values >> 8)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if picture.mode == "RGB" and clear and max(clear) > WHITE:  # of 16 bits, as the file was
+        picture.info["transparency"] = tuple(value >> 8 for value in clear)
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")

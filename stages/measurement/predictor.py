@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +21,18 @@ from stages.model.preprocess import preprocess
 EVALUATION_BATCH = 64
 
 
-def load_onnx(path: Path) -> Predictor:
+def load_onnx(path: Path, **more: Any) -> Predictor:
     """Load an ONNX model to run on the CPU with all its cores.
 
     A quantized model that loses accuracy on this CPU is warned of.
 
+    Args:
+        more: options of the session, by name.
+
     Raises:
         UserError: the file is missing or no such model.
     """
-    session = open_session(path, thread_count())
+    session = open_session(path, thread_count(), **more)
     warn_if_saturating(path, recipe_in(metadata_of(session, path)))
     return predictor_of(session)
 

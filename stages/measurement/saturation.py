@@ -40,6 +40,11 @@ def products_saturate() -> bool:
     return not np.array_equal(product, left.astype(np.int32) @ right.astype(np.int32))
 
 
+def cuts_off(*, weight_type: str, reduce_range: bool) -> bool:
+    """Whether this CPU cuts off sums with such weights, of a model with static ranges."""
+    return weight_type == "QInt8" and not reduce_range and products_saturate()
+
+
 def recipe_in(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     """The recipe that quantization left in the metadata of a model; None of a float model."""
     return json.loads(metadata.get(RECIPE_KEY, "null"))
@@ -54,7 +59,7 @@ def warn_if_saturating(path: Path, recipe: Mapping[str, Any] | None) -> None:
     Args:
         recipe: that the model was quantized by, None of a float model.
     """
-    if (recipe and recipe.get("method") in ("static", "mixed") and not recipe.get("reduce_range")
-            and recipe.get("weight_type") == "QInt8" and products_saturate()):
+    if recipe and recipe.get("method") in ("static", "mixed") and cuts_off(
+            weight_type=recipe.get("weight_type"), reduce_range=recipe.get("reduce_range")):
         log.warning("%s: on this CPU, which has no VNNI, sums with its INT8 weights are cut off, "
                     "and accuracy is lost; quantize it with reduce_range: true", path)

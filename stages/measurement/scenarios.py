@@ -207,7 +207,8 @@ def run_streams(pools: list[Executor], predictors: list[Predictor], inputs: np.n
 
 @contextmanager
 def _stream_threads() -> Iterator[list[Executor]]:
-    """A pool of one thread for each core, pinned to it."""
+    """A pool of one thread for each core that a container leaves to this process, pinned to it."""
+    threads = thread_count()
     with ExitStack() as stack:
         yield [stack.enter_context(ThreadPoolExecutor(1, initializer=lambda core=core: pin(
-            get_native_id(), [core]))) for core in cores() or range(thread_count())]
+            get_native_id(), [core]))) for core in cores()[:threads] or range(threads)]

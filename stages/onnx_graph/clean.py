@@ -1,13 +1,16 @@
 """What an exporter leaves behind is removed; the function of the graph stays the same."""
 
 import copy
+from collections import Counter
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnxruntime import GraphOptimizationLevel
 
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.census import executed_graph
+from stages.onnx_graph.readers import reads
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -15,11 +18,14 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants, padding and batch-norm; pool by GlobalAveragePool; drop debug records.
 
+    Padding of convolutions is ONNX Runtime's to fold as well.
+
     Constants and batch-norm are ONNX Runtime's to fold. Applying it twice gives the same model as
     applying it once.
     """
     model = executed_graph(_pool_globally(model).SerializeToString(),
                            GraphOptimizationLevel.ORT_ENABLE_BASIC)
+    _pad_in_pools(model.graph)
     for node in model.graph.node:
         del node.metadata_props[:]
         node.ClearField("doc_string")
@@ -33,6 +39,42 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(kept)
     return model
+
+
+def _pad_in_pools(graph: onnx.GraphProto) -> None:
+    """Fold a Pad by minus infinity, constant, into the MaxPool behind it, which pads by that."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    made = {node.output[0]: node for node in graph.node}
+    uses = Counter(name for node in graph.node for name in reads(node))
+    uses.update(value.name for value in graph.output)
+    for pool in [*graph.node]:
+        pad = made.get(pool.input[0]) if pool.op_type == "MaxPool" else None
+        if pad is None or uses[pad.output[0]] > 1 or not _pads_by_infinity(pad, constants):
+            continue
+        sides = constants[pad.input[1]].reshape(2, -1)  # before and after, by axis
+        options = attributes(pool)
+        inner = np.array(options.get("pads", [0] * 4)).reshape(2, -1)
+        if (sides[:, :2].any() or inner.shape != sides[:, 2:].shape
+                or options.get("auto_pad", b"NOTSET") != b"NOTSET"):
+            continue
+        kept = [entry for entry in pool.attribute if entry.name != "pads"]
+        pads = (sides[:, 2:] + inner).reshape(-1).tolist()
+        del pool.attribute[:]
+        pool.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
+        pool.input[0] = pad.input[0]
+        graph.node.remove(pad)
+        uses.subtract(pad.input)
+        for tensor in [each for each in graph.initializer
+                       if each.name in pad.input and not uses[each.name]]:
+            graph.initializer.remove(tensor)
+
+
+def _pads_by_infinity(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> bool:
+    """Whether a node is a Pad of all axes by minus infinity, as many as a constant says."""
+    return (node.op_type == "Pad" and len(node.input) == 3
+            and attributes(node).get("mode", b"constant") == b"constant"
+            and node.input[1] in constants and node.input[2] in constants
+            and bool(np.all(constants[node.input[2]] == -np.inf)))
 
 
 def _pool_globally(model: onnx.ModelProto) -> onnx.ModelProto:

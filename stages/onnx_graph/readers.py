@@ -1,8 +1,16 @@
-"""Which nodes read a tensor, and whether they are a SiLU."""
+"""What nodes read, which nodes read a tensor, and whether they are a SiLU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
+
+
+def reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The tensors that a node reads, those in the branches of an If or a Loop too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from reads(inner)
 
 
 def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:

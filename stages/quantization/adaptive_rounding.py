@@ -59,13 +59,14 @@ class Problem:
         return np.square(outputs - self.targets[:, rows]).mean(axis=1)
 
 
-def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds: Feeds
-                     ) -> list[dict[str, Any]]:
+def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds: Feeds,
+                     **more: Any) -> list[dict[str, Any]]:
     """Choose the rounding of the weights of the QDQ graph `quantized`, in place.
 
     Args:
         source: the float graph that was quantized.
         feeds: gives the calibration pictures; called once for each layer and twice more.
+        more: options of the sessions that the quantized layers run in, by name.
 
     Returns:
         For each quantized layer its error on held-out rows over that of rounding to the nearest,
@@ -79,7 +80,7 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
     record = []
     for layer in layers:
         node = _reader(quantized, layer.name)
-        inputs = rows_of_input(quantized, layer, node.input[0], feeds, pictures)
+        inputs = rows_of_input(quantized, layer, node.input[0], feeds, pictures, **more)
         problem = make_problem(layer, node, quantized, source, inputs, outputs.pop(layer.number))
         chosen, ratio = choose(problem)
         changed = float(np.mean(chosen != problem.nearest()))

@@ -33,7 +33,8 @@ def with_channel_floor(model: onnx.ModelProto, ranges: dict[str, Range]) -> onnx
     for node, name in weighted_layers(result):
         bias = node.input[2] if len(node.input) > 2 else ""
         if bias in constants and node.input[0] in ranges:
-            floor = _floor(numpy_helper.to_array(constants[bias]), ranges[node.input[0]])
+            floor = _floor(numpy_helper.to_array(constants[bias]).reshape(-1),
+                           ranges[node.input[0]])
             raised = _raise(numpy_helper.to_array(constants[name]), floor)
             constants[name].CopyFrom(numpy_helper.from_array(raised, name))
     return result

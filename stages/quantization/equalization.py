@@ -23,6 +23,7 @@ from onnx import numpy_helper
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import BY_OUTPUT
 from stages.onnx_graph.probe import open_probed
+from stages.onnx_graph.readers import reads
 from stages.quantization.ranges import ACTIVATION_LEVELS
 
 # f(factor * x) = factor * f(x), channel by channel, for a factor above zero.
@@ -87,7 +88,7 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
     """The groups of `model` whose channels can be scaled, in the order of the graph."""
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
-    uses = Counter(name for node in graph.node for name in node.input)
+    uses = Counter(name for node in graph.node for name in reads(node))
     root: dict[str, str] = {}
     fixed = {value.name for value in (*graph.input, *graph.output)}
     pooled = set()
@@ -110,7 +111,7 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
         elif _is_layer(node, constants, uses):
             layers.append(node)
         else:
-            fixed |= {*node.input, *node.output}
+            fixed |= {*reads(node), *node.output}
     blocked, groups = {find(name) for name in fixed}, {}
     for node in layers:
         groups.setdefault(find(node.output[0]), Group()).writers.append(node)
@@ -155,7 +156,7 @@ def divide(group: Group, weights: dict[str, np.ndarray], factors: np.ndarray) ->
 
 def set_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
     """Put `weights` in the place of the model's constants of these names; drop unused ones."""
-    used = {name for node in model.graph.node for name in node.input}
+    used = {name for node in model.graph.node for name in reads(node)}
     constants = [tensor for tensor in model.graph.initializer
                  if tensor.name in used and tensor.name not in weights]
     del model.graph.initializer[:]

@@ -8,6 +8,7 @@ pictures are looked at in the same places.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -123,16 +124,20 @@ def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[MatrixLayer], feeds
 
 
 def rows_of_input(model: onnx.ModelProto, layer: MatrixLayer, name: str, feeds: Feeds,
-                  pictures: int) -> np.ndarray:
-    """What goes into `layer`: the tensor `name` of `model`, a quantized one."""
+                  pictures: int, **more: Any) -> np.ndarray:
+    """What goes into `layer`: the tensor `name` of `model`, a quantized one.
+
+    Args:
+        more: options of the session that it runs in, by name.
+    """
     return np.concatenate([layer.input_rows(values[name], places)
-                           for places, values in _run(model, [name], feeds, pictures)])
+                           for places, values in _run(model, [name], feeds, pictures, **more)])
 
 
-def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, pictures: int
+def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, pictures: int, **more: Any
          ) -> Iterator[tuple[Places, dict[str, np.ndarray]]]:
     """The tensors `names` batch by batch."""
-    session = open_probed(model, names)
+    session = open_probed(model, names, **more)
     for batch, feed in enumerate(feeds()):
         yield (Places(batch, pictures),
                dict(zip(names, session.run(list(names), feed), strict=True)))

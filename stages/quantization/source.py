@@ -49,8 +49,9 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
         raise UserError(f"{path}: nothing to quantize; it has no "
                         f"{', '.join(WEIGHTED)}")
+    read = {name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input}
     for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and not np.isfinite(
+        if tensor.name in read and tensor.data_type == TensorProto.FLOAT and not np.isfinite(
                 numpy_helper.to_array(tensor)).all():
             raise UserError(f"{path}: weight '{tensor.name}' holds NaN or infinity; train the "
                             "model again, or with a lower train.lr")

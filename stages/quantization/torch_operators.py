@@ -71,9 +71,12 @@ OPERATORS: dict[str, Callable[[list, dict], torch.Tensor]] = {
 
 
 def not_tunable(quantized: onnx.ModelProto) -> list[str]:
-    """The operators of a QDQ graph that fine-tuning does not know, in order."""
+    """What of a QDQ graph fine-tuning does not know, in order."""
     unknown = ({node.op_type for node in quantized.graph.node} - OPERATORS.keys()
                - {"QuantizeLinear", "DequantizeLinear"})
-    sides = {len(attributes(node).get("kernel_shape", (1, 1))) for node in quantized.graph.node
-             if node.op_type in ("Conv", "MaxPool")}
-    return sorted(unknown | {f"Conv or MaxPool over {count} sides" for count in sides - {2}})
+    windows = [attributes(node) for node in quantized.graph.node
+               if node.op_type in ("Conv", "MaxPool")]
+    sides = {len(window.get("kernel_shape", (1, 1))) for window in windows}
+    padded = {window.get("auto_pad", b"NOTSET").decode() for window in windows}
+    return sorted(unknown | {f"Conv or MaxPool over {count} sides" for count in sides - {2}}
+                  | {f"Conv or MaxPool of auto_pad {way}" for way in padded - {"NOTSET"}})

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnxruntime import GraphOptimizationLevel
 
 from stages.config.errors import UserError
 from stages.config.schema import Model, Recipe
 from stages.data.dataset import Dataset, PictureView
 from stages.measurement.predictor import load_onnx, predict
+from stages.measurement.saturation import cuts_off
 from stages.quantization.adaptive_rounding import round_adaptively
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.improvement import held_out, keep_if_better
@@ -27,6 +29,9 @@ from stages.quantization.torch_operators import not_tunable
 from stages.training.process import keep_freed_memory
 
 log = logging.getLogger(__name__)
+
+# Up to this level nothing is fused into integer operators: what is dequantized multiplies in float.
+EXACT_SUMS = {"graph_optimization_level": GraphOptimizationLevel.ORT_ENABLE_BASIC}
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,9 @@ def _first_nodes(model: onnx.ModelProto, count: int) -> list[str]:
 class Learning:
     """What quantized models learn from the float one, kept where it helps.
 
+    On a CPU that cuts off sums of the recipe's weights they run in float meanwhile: what is
+    learned is not to make up for this CPU, on which the model should not run anyhow.
+
     taught: calibration pictures to learn from; judges: those to judge by.
     reference: the float model's logits of the judges, (n, classes).
     """
@@ -112,6 +120,13 @@ class Learning:
     taught: PictureView
     judges: PictureView
     reference: np.ndarray
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """Options of the sessions that quantized models run in, by name."""
+        recipe = self.base.recipe
+        return EXACT_SUMS if cuts_off(weight_type=recipe.weight_type,
+                                      reduce_range=recipe.reduce_range) else {}
 
     @classmethod
     def of(cls, base: Calibrated, dataset: Dataset) -> "Learning":
@@ -126,7 +141,8 @@ class Learning:
         """Round the weights of the model at `target` adaptively; what came of it."""
         graph = onnx.load(target)
         layers = round_adaptively(graph, self.base.model,
-                                  lambda: feeds_of(self.taught, self.base.params))
+                                  lambda: feeds_of(self.taught, self.base.params),
+                                  **self.session)
         # Method mixed may have left all in float.
         return {**self._keep_if_better(target, graph, "rounding"), "layers": layers} \
             if layers else {}
@@ -146,6 +162,6 @@ class Learning:
 
     def _keep_if_better(self, target: Path, graph: onnx.ModelProto, what: str) -> dict[str, Any]:
         def logits(path: Path) -> np.ndarray:
-            return predict(load_onnx(path), self.judges, self.base.params)
+            return predict(load_onnx(path, **self.session), self.judges, self.base.params)
 
         return keep_if_better(target, graph, what, logits, self.reference)

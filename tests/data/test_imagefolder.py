@@ -2,6 +2,7 @@
 
 import logging
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -283,6 +284,34 @@ def test_one_colour_marked_as_transparent_is_white():
     shown = decode(encode(image, transparency=(0, 255, 0)), "x", SIDE)
     assert (shown[:6] == 255).all()
     assert (shown[6:] == 10).all()
+
+
+def test_one_grey_of_sixteen_bits_marked_as_transparent_is_white():
+    image = np.full((SIDE, SIDE), 10 << 8, np.uint16)
+    image[:6] = (10 << 8) + 1
+    shown = decode(encode(Image.fromarray(image), transparency=(10 << 8) + 1), "x", SIDE)
+    assert (shown[:6] == 255).all()
+    assert (shown[6:] == 10).all()
+
+
+def test_one_colour_of_sixteen_bits_marked_as_transparent_is_white():
+    colour = (3 << 8, 7 << 8, 234 << 8)
+    content = sixteen_bit_png(SIDE, colour, transparent=colour)
+    assert (decode(content, "x", SIDE) == 255).all()
+    assert (decode(sixteen_bit_png(SIDE, colour, transparent=(1, 2, 3)), "x", SIDE)
+            == [3, 7, 234]).all()
+
+
+def sixteen_bit_png(side, colour, transparent):
+    """A PNG of one colour in 16 bits a channel, which Pillow reads and can't write."""
+    def chunk(kind, content):
+        return (struct.pack(">I", len(content)) + kind + content
+                + struct.pack(">I", zlib.crc32(kind + content)))
+
+    rows = (b"\0" + struct.pack(">3H", *colour) * side) * side
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", side, side, 16, 2, 0, 0, 0))
+            + chunk(b"tRNS", struct.pack(">3H", *transparent))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 @pytest.mark.parametrize(("ink", "colour"), [

@@ -109,6 +109,13 @@ def test_streams_run_side_by_side_on_batches_of_their_own(two_threads):
     assert seen == {0: [4, 5], 1: [6, 7]}
 
 
+def test_streams_are_as_many_as_a_container_leaves_cores(monkeypatch):
+    monkeypatch.setattr(scenarios, "cores", lambda: [0] * 4)
+    monkeypatch.setattr(scenarios, "thread_count", lambda: 2)
+    with scenarios._stream_threads() as pools:
+        assert len(pools) == 2
+
+
 def test_every_pass_loads_anew_and_has_its_share_of_rounds(pictures, two_threads):
     session, torch_like = Recorder(), Recorder()
     result = measure({"a": Contender(session, True), "b": Contender(torch_like, False)}, pictures,

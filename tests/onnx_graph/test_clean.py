@@ -2,9 +2,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from run_onnx import model_of, run
+from run_onnx import arrays_of, model_of, run
 from synthetic import LITE0, TINY
 
+from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.census import operator_counts
 from stages.onnx_graph.clean import clean
 
@@ -52,6 +53,34 @@ def test_another_mean_is_left_alone(axes, keepdims, shape, opset):
     batch = batch_of(shape)
     expected = np.maximum(batch, 0).mean(tuple(axes), keepdims=bool(keepdims))
     np.testing.assert_allclose(run(cleaned, {"x": batch})[0], expected, atol=1e-6)
+
+
+def padded_pool(value, pads=(0, 0, 0, 1, 0, 0, 1, 2), read_twice=False, **options):
+    nodes = [helper.make_node("Relu", ["x"], ["r"]),
+             helper.make_node("Pad", ["r", "pads", "value"], ["p"]),
+             helper.make_node("MaxPool", ["p"], ["m"], kernel_shape=[3, 3], strides=[2, 2],
+                              **options),
+             helper.make_node("ReduceMax", ["p" if read_twice else "m"], ["z"], keepdims=1),
+             helper.make_node("Add", ["m", "z"], ["y"])]
+    return graph_of(nodes, (2, 3, 8, 8), {
+        "pads": np.array(pads), "value": np.array(value, np.float32)})
+
+
+@pytest.mark.parametrize(("model", "pads"), [
+    (padded_pool(-np.inf), [0, 1, 1, 2]), (padded_pool(-np.inf, pads=(0, 1, 0, 1, 0, 0, 1, 2)), None),
+    (padded_pool(-np.inf, pads=(0, 0, 0, 1, 0, 0, 0, 0), read_twice=True), None),
+    (padded_pool(0.0), None)], ids=["folded", "of channels", "read twice", "of zeros"])
+def test_padding_by_minus_infinity_is_the_pools_own(model, pads):
+    feed = {"x": batch_of((2, 3, 8, 8))}
+    expected = run(model, feed)[0]
+    cleaned = clean(model)
+    np.testing.assert_array_equal(run(cleaned, feed)[0], expected)
+    [pool] = [node for node in cleaned.graph.node if node.op_type == "MaxPool"]
+    assert ("Pad" in operator_counts(cleaned)) is (pads is None)
+    if pads:
+        assert attributes(pool)["pads"] == pads
+        assert not any(np.isinf(array).any() for array in arrays_of(cleaned).values())
+    onnx.checker.check_model(cleaned, full_check=True)
 
 
 def untidy():

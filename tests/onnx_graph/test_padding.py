@@ -3,6 +3,7 @@ import pytest
 import torch
 from synthetic import LITE0, logits_of, model_params, random_batch, random_model
 from timm.layers import Conv2dSame
+from timm.layers.pool2d_same import MaxPool2dSame
 from torch import nn
 
 from stages.onnx_graph.padding import fix_same_padding
@@ -35,6 +36,17 @@ def test_one_convolution_of_any_shape(kernel, stride, dilation, size, groups, bi
     expected = logits_of(model, batch)
     fix_same_padding(model, size)
     np.testing.assert_allclose(logits_of(model, batch), expected, atol=1e-5)
+    assert type(model[1]) is nn.Sequential
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 2, 1), (2, 2, 1), (3, 1, 2)])
+@pytest.mark.parametrize("size", [11, 12])
+def test_pooling_by_the_largest_is_padded_by_less_than_any_value(kernel, stride, dilation, size):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), MaxPool2dSame(kernel, stride, dilation=dilation))
+    batch = random_batch(2, size) - 100  # zeros would be the largest
+    expected = logits_of(model, batch)
+    fix_same_padding(model, size)
+    np.testing.assert_array_equal(logits_of(model, batch), expected)
     assert type(model[1]) is nn.Sequential
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from run_onnx import arrays_of, model_of, run
 from synthetic import TINY, recipe
 
@@ -43,6 +43,14 @@ def stored_bias(model, tmp_path, weight_type="QInt8", per_channel=True):
     quantized = onnx.load(path)
     return (arrays_of(quantized)["b_quantized"].astype(np.int64),
             dequantized_weights(quantized)["b"])
+
+
+def test_a_bias_of_one_row_is_a_bias():
+    flat, row = layer("Gemm"), layer("Gemm")
+    [bias] = [tensor for tensor in row.graph.initializer if tensor.name == "b"]
+    bias.CopyFrom(numpy_helper.from_array(BIAS[None], "b"))
+    weights = [arrays_of(with_channel_floor(model, SPANS))["w"] for model in (flat, row)]
+    np.testing.assert_array_equal(*weights)
 
 
 @pytest.mark.parametrize("kind", ["Conv", "Gemm"])

@@ -66,6 +66,23 @@ def test_a_tensor_that_something_else_depends_on_is_left_alone(change):
     assert all("d" not in group.quantized for group in find_groups(model))
 
 
+def test_a_tensor_and_a_constant_that_a_branch_reads_are_left_alone():
+    model = bottlenecks()
+
+    def branch(name, operator):
+        node = helper.make_node(operator, ["d", "seen"], [name])
+        return helper.make_graph([node], name, [], [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None)])
+
+    model.graph.initializer.extend([numpy_helper.from_array(np.array(True), "which"),
+                                    numpy_helper.from_array(np.float32([2]), "seen")])
+    model.graph.node.append(helper.make_node(
+        "If", ["which"], ["chosen"], then_branch=branch("sum", "Add"),
+        else_branch=branch("product", "Mul")))
+    assert all("d" not in group.quantized for group in find_groups(model))
+    assert "seen" in arrays_of(equalized(model))
+
+
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_float_function_is_the_same(per_channel):
     model = bottlenecks()

@@ -8,14 +8,20 @@ from stages.onnx_graph.attributes import attributes
 from stages.quantization.torch_operators import OPERATORS, not_tunable
 
 
-def conv_over(*kernel):
-    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=kernel)
+def conv_over(*kernel, **options):
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=kernel, **options)
     return onnx.helper.make_model(onnx.helper.make_graph([node], "one", [], []))
 
 
 def test_convolution_over_one_side_is_not_known():
     assert not_tunable(conv_over(3, 3)) == []
     assert not_tunable(conv_over(3)) == ["Conv or MaxPool over 1 sides"]
+
+
+def test_convolution_whose_padding_is_not_in_numbers_is_not_known():
+    assert not_tunable(conv_over(3, 3, auto_pad="NOTSET")) == []
+    assert not_tunable(conv_over(3, 3, auto_pad="SAME_UPPER")) == [
+        "Conv or MaxPool of auto_pad SAME_UPPER"]
 
 
 @pytest.mark.parametrize(("options", "side"), [

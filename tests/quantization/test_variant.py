@@ -4,16 +4,19 @@ import numpy as np
 import onnx
 import pytest
 from linear_bottlenecks import SIDE, bottlenecks
+from onnx import helper
 from refusals import refusal
-from run_onnx import arrays_of
+from run_onnx import arrays_of, model_of
 from synthetic import model_params, recipe
 
 from stages.config.schema import QatRecipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, predict
-from stages.quantization import improvement
+from stages.measurement.saturation import products_saturate
+from stages.onnx_graph.probe import open_probed
+from stages.quantization import improvement, variant
 from stages.quantization.mixed import Bound
-from stages.quantization.variant import write_variant
+from stages.quantization.variant import EXACT_SUMS, write_variant
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,45 @@ def test_rounding_changes_weights_if_it_is_kept(made, kept, monkeypatch):
         is kept
     assert record.rounding["kept"] is kept
     assert record.rounding["layers"]
+
+
+def test_exact_sums_are_those_of_a_cpu_that_cuts_nothing_off():
+    step = {name: np.float32(size) for name, size in (("xs", 1 / 255), ("ws", 1 / 127), ("ys", 1))}
+    nodes = [helper.make_node("QuantizeLinear", ["x", "xs", "zero"], ["xq"]),
+             helper.make_node("DequantizeLinear", ["xq", "xs", "zero"], ["xd"]),
+             helper.make_node("DequantizeLinear", ["w", "ws"], ["wd"]),
+             helper.make_node("Conv", ["xd", "wd"], ["c"]),
+             helper.make_node("QuantizeLinear", ["c", "ys", "zero"], ["cq"]),
+             helper.make_node("DequantizeLinear", ["cq", "ys", "zero"], ["y"])]
+    shape = (1, 64, 4, 4)
+    model = model_of(nodes, {"x": shape}, {"y": None}, {
+        **step, "zero": np.uint8(0), "w": np.full((16, 64, 1, 1), 127, np.int8)})
+    feed = {"x": np.ones(shape, np.float32)}
+    exact, here = (open_probed(model, ["y"], **more).run(["y"], feed)[0]
+                   for more in (EXACT_SUMS, {}))
+    assert (exact == 64).all()
+    assert (here == 64).all() != products_saturate()
+
+
+@pytest.mark.parametrize(("cut_off", "session"), [(True, EXACT_SUMS), (False, {})])
+def test_what_is_learned_does_not_make_up_for_a_cpu_that_cuts_sums_off(made, monkeypatch, cut_off,
+                                                                       session):
+    """Quantized models that are learned from and judged run in float there; the float one does
+    not care.
+    """
+    used = []
+
+    def spied(function):
+        def call(*arguments, **more):
+            used.append(more)
+            return function(*arguments, **more)
+        return call
+
+    monkeypatch.setattr(variant, "cuts_off", lambda **_: cut_off)
+    for name in ("round_adaptively", "load_onnx"):
+        monkeypatch.setattr(variant, name, spied(getattr(variant, name)))
+    made("learned", adaptive_rounding=True)
+    assert used == [{}, session, session, session]  # float, rounding, before and after
 
 
 def test_rounding_leaves_layers_in_float_alone(made, monkeypatch):
