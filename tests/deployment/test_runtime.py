@@ -7,6 +7,7 @@ from refusals import refusal
 from synthetic import random_pictures
 from tiny_model import CLASSES, RESOLUTION, facts, tiny_body, write_deployed
 
+from stages.deployment import runtime
 from stages.deployment.runtime import load_deployed
 from stages.measurement import saturation
 
@@ -35,6 +36,11 @@ def test_runs_pictures_of_any_size(path):
         logits, probabilities, index = model.run(random_pictures(3, *size))
         assert logits.shape == probabilities.shape == (3, len(CLASSES))
         np.testing.assert_array_equal(index, probabilities.argmax(axis=1))
+
+
+def test_threads_are_those_that_a_container_leaves_it(path, monkeypatch):
+    monkeypatch.setattr(runtime, "thread_count", lambda: 3)
+    assert load_deployed(path).session.get_session_options().intra_op_num_threads == 3
 
 
 @pytest.mark.parametrize(("saturates", "recipe", "warned"), [
