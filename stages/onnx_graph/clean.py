@@ -51,16 +51,16 @@ def _pad_in_pools(graph: onnx.GraphProto) -> None:
         pad = made.get(pool.input[0]) if pool.op_type == "MaxPool" else None
         if pad is None or uses[pad.output[0]] > 1 or not _pads_by_infinity(pad, constants):
             continue
-        sides = constants[pad.input[1]].reshape(2, -1)  # before and after, by axis
-        options = attributes(pool)
-        inner = np.array(options.get("pads", [0] * 4)).reshape(2, -1)
-        if (sides[:, :2].any() or inner.shape != sides[:, 2:].shape
+        options, outer = attributes(pool), constants[pad.input[1]].reshape(2, -1)
+        kernel = options["kernel_shape"]
+        # Before and after, by axis; a pool pads by less than its kernel.
+        pads = outer[:, 2:] + np.array(options.get("pads", [0] * 2 * len(kernel))).reshape(2, -1)
+        if (outer[:, :2].any() or (pads < 0).any() or (pads >= kernel).any()
                 or options.get("auto_pad", b"NOTSET") != b"NOTSET"):
             continue
         kept = [entry for entry in pool.attribute if entry.name != "pads"]
-        pads = (sides[:, 2:] + inner).reshape(-1).tolist()
         del pool.attribute[:]
-        pool.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
+        pool.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads.ravel().tolist())])
         pool.input[0] = pad.input[0]
         graph.node.remove(pad)
         uses.subtract(pad.input)

@@ -19,8 +19,9 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     """Read the float model at `path`.
 
     Raises:
-        UserError: no such file or no ONNX model, an opset too old, an input whose height or width
-            is left open, nothing that can be quantized, a weight that is not finite.
+        UserError: no such file or no ONNX model, an opset too old, other inputs than one of
+            pictures, a height or width left open, nothing that can be quantized, a weight that is
+            not finite.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; run 'dvc repro export'")

@@ -70,7 +70,10 @@ def padded_pool(value, pads=(0, 0, 0, 1, 0, 0, 1, 2), read_twice=False, **option
     (padded_pool(-np.inf), [0, 1, 1, 2]),
     (padded_pool(-np.inf, pads=(0, 1, 0, 1, 0, 0, 1, 2)), None),
     (padded_pool(-np.inf, pads=(0, 0, 0, 1, 0, 0, 0, 0), read_twice=True), None),
-    (padded_pool(0.0), None)], ids=["folded", "of channels", "read twice", "of zeros"])
+    (padded_pool(-np.inf, pads=(0, 0, 0, -1, 0, 0, 1, 1)), None),
+    (padded_pool(-np.inf, pads=(0, 0, 0, 3, 0, 0, 1, 1)), None),
+    (padded_pool(0.0), None)],
+    ids=["folded", "of channels", "read twice", "a crop", "more than the kernel", "of zeros"])
 def test_padding_by_minus_infinity_is_the_pools_own(model, pads):
     feed = {"x": batch_of((2, 3, 8, 8))}
     expected = run(model, feed)[0]
