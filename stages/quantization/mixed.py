@@ -12,7 +12,7 @@ to show one of 0.1 at 95 % confidence on 5,000 pictures, no more than eight of t
 differently, which asks for next to all layers in float. What is shown at that confidence is the
 wider bound that selection asks for. Several models may be tried on the same pictures, each at that
 confidence, so that what the search returns is over the bound more often than one model in twenty
-would be; the record tells how many were tried, and the test split has no part in it.
+would be. The record has each of them, and the test split has no part in it.
 """
 
 import logging
@@ -148,8 +148,7 @@ def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, referenc
 
     kept = order[:fewest(len(layers), enough)]
     macs = sum(layer.macs for layer in layers)
-    tried = f"; {len(steps)} were tried on these pictures" if kept else ""
-    reason = f"{'the fewest with which' if kept else 'all quantized,'} {bound}{tried}"
+    reason = f"{'the fewest with which' if kept else 'all quantized,'} {bound}"
     return [layers[index] for index in kept], {
         "max_drop_pp": bound.seen_pp, "max_drop_upper_pp": bound.tested_pp,
         "validation_images": len(validation.labels),
