@@ -86,11 +86,13 @@ def train_short(dataset: Dataset, seed: int, tested: dict[str, Dataset]
     model = build_model(params.model, len(dataset.classes))
     with TemporaryDirectory() as folder, chdir(folder):  # where training keeps its state
         history = train(model, dataset, params, run="jpeg_cost")
-    model.eval()
+    # Another one: where training was in bfloat16, accelerate has left that in the first.
+    tested_model = build_model(params.model, len(dataset.classes), pretrained=False).eval()
+    tested_model.load_state_dict(model.state_dict())
 
     def predictor(batch: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return model(torch.from_numpy(batch)).numpy()
+            return tested_model(torch.from_numpy(batch)).numpy()
 
     return history.epochs[-1]["train.accuracy"], {
         kind: predict(predictor, other.view(JUDGED), params.model).argmax(axis=1)

@@ -156,6 +156,8 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help="folder below docs/results for the present run")
     parser.add_argument("--command", help="the command that made the run, for its page")
     arguments = parser.parse_args()
+    if arguments.command and not arguments.name:
+        parser.error("--command needs NAME")
     require_reproduced()
     if arguments.name:
         keep_run(arguments.name, arguments.command)

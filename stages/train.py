@@ -16,7 +16,7 @@ from stages.files.atomic import write_json
 from stages.model.build import build_model, check_sizes, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from stages.model.weights import head_is_zero
-from stages.training.loop import History, train
+from stages.training.loop import History, image_size_of, train
 from stages.training.process import compute_deterministically, keep_freed_memory
 from stages.training.resume import discard_state, fingerprint, loaded_code
 
@@ -52,8 +52,9 @@ def main() -> None:
     compute_deterministically()
     torch.manual_seed(params.train.seed)
     model = build_model(params.model, len(dataset.classes))
-    check_sizes(model, params.model, len(dataset.classes), params.train.start_image_size,
-                params.model.image_size)
+    sizes = {image_size_of(epoch, params.train.epochs, params.train.start_image_size,
+                           params.model.image_size) for epoch in range(1, params.train.epochs + 1)}
+    check_sizes(model, params.model, len(dataset.classes), *sorted(sizes))
     if not params.train.lr and head_is_zero(model):
         raise UserError(f"train.lr: got 0, but the classifier in model.weights is not one of the "
                         f"{len(dataset.classes)} classes of the data, and would stay zero")

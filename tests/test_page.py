@@ -13,6 +13,7 @@ from refusals import refusal
 from report_files import add_pictures, copy_metrics, edit_json, selected_in, write_pages
 
 from stages import page
+from stages.reporting.pages import changed_parameters
 
 LOADING = {"src", "srcset", "href", "data", "action", "poster", "background"}
 
@@ -54,6 +55,15 @@ def elements(pages):
 @pytest.fixture(scope="module")
 def summary():
     return json.loads((ROOT / "metrics" / "summary.json").read_text())
+
+
+def test_parameters_that_did_not_make_the_metrics_are_told(folder):
+    params = folder / "params.yaml"
+    assert changed_parameters(folder / "dvc.lock", params) == []
+    shutil.copyfile(ROOT / "dvc.lock", folder / "dvc.lock")
+    assert changed_parameters(folder / "dvc.lock", params) == []
+    params.write_text(params.read_text().replace("weight_decay: 0.02", "weight_decay: 0.5"))
+    assert changed_parameters(folder / "dvc.lock", params) == ["train"]
 
 
 def test_markdown_page_is_made_from_the_metrics(pages):

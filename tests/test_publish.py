@@ -170,6 +170,14 @@ def test_a_run_that_was_not_made_by_what_is_beside_it_is_not_published(copy, mon
     assert said.endswith("ran; run 'dvc repro'")
 
 
+def test_a_command_without_a_run_to_keep_is_refused(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["publish", "--command", "dvc exp run"])
+    with pytest.raises(SystemExit) as ended:
+        publish.main()
+    assert ended.value.code == 2
+    assert "--command needs NAME" in capsys.readouterr().err
+
+
 def test_a_run_is_shown_in_the_pages_that_have_its_markers_and_in_no_other(folder, monkeypatch):
     publish.COLLAPSE.parent.mkdir(exist_ok=True)
     publish.COLLAPSE.write_text("<!-- collapse -->\n<!-- /collapse -->\n")

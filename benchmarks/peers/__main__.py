@@ -66,6 +66,9 @@ def main() -> None:
         parser.error("--image-size and --weights need --model")
     if options.rounds < 2 or options.pictures < 1:
         parser.error("at least 2 rounds and 1 picture are needed")
+    if not (page := options.output.with_suffix(".md")).is_file():
+        parser.error(f"{page}: no such file; the table goes between its markers, "
+                     "<!-- peers --> and <!-- /peers -->")
     logging.getLogger("benchmarks").setLevel(logging.INFO)
     dataset = load_dataset()
     with TemporaryDirectory() as folder:

@@ -24,10 +24,11 @@ def swap_activations(model: nn.Module, name: str) -> int:
     """
     if name == "keep":
         return 0
-    found = [(parent, key) for parent in model.modules()
+    found = [(parent, key, child) for parent in model.modules()
              for key, child in parent.named_children() if isinstance(child, SMOOTH)]
-    for parent, key in found:
-        setattr(parent, key, BY_NAME[name](inplace=True))
+    for parent, key, child in found:
+        # In place where the old one was: elsewhere what it reads is still needed.
+        setattr(parent, key, BY_NAME[name](inplace=getattr(child, "inplace", False)))
     if not found:
         log.warning("model.activation=%s: this model has no smooth activation to replace", name)
     return len(found)

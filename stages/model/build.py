@@ -124,8 +124,9 @@ def check_sizes(model: nn.Module, params: Model, num_classes: int, *sizes: int) 
             with torch.no_grad():
                 logits = trial(torch.zeros(2, 3, size, size))
         except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(f"model.name: {params.name} can't be trained on pictures of {size} "
-                            f"pixels ({str(error).splitlines()[0]})") from None
+                            f"pixels ({reason})") from None
         if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
             raise UserError(f"model.name: {params.name} does not give one tensor of logits in "
                             "training; choose a classifier that does")

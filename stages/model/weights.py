@@ -99,8 +99,18 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+def head_of(model: nn.Module) -> set[str]:
+    """The tensors of the classifier, or of several: timm's models tell, elsewhere the last two."""
+    last = {*[*model.state_dict()][-2:]}
+    heads = model.get_classifier() if hasattr(model, "get_classifier") else ()
+    heads = heads if isinstance(heads, tuple | list) else (heads,)
+    found = {f"{name}.{tensor}" for name, module in model.named_modules()
+             if any(module is head for head in heads) for tensor in module.state_dict()}
+    return found or last
+
+
 def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Load `state`; tensors of the head (the last two) whose shape differs are set to zero.
+    """Load `state`; tensors of the head whose shape differs are set to zero.
 
     From a zero head the first gradients reach the head alone and leave the backbone as it was.
 
@@ -115,7 +125,7 @@ def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str)
         raise UserError(f"{source}: lacks tensor '{missing[0]}' and {len(missing) - 1} more; "
                         "it belongs to another model")
     fresh = [name for name in own if own[name].shape != state[name].shape]
-    if set(fresh) - set([*own][-2:]):
+    if set(fresh) - head_of(model):
         raise UserError(f"{source}: {len(fresh)} tensors have another shape, '{fresh[0]}' first; "
                         "it belongs to another model, or to one for another model.image_size")
     model.load_state_dict({name: torch.zeros_like(own[name]) if name in fresh else state[name]
@@ -125,4 +135,5 @@ def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str)
 
 def head_is_zero(model: nn.Module) -> bool:
     """Whether nothing has been learned by the head: `load_backbone` set it to zero."""
-    return not any(tensor.any() for tensor in [*model.state_dict().values()][-2:])
+    state = model.state_dict()
+    return not any(state[name].any() for name in head_of(model))

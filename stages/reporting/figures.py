@@ -131,7 +131,7 @@ def confusion(tables: dict[str, pd.DataFrame]) -> Figure:
         text = share.map(lambda value: f"{value:.1f}".removesuffix(".0") if value else "")
         sns.heatmap(share, ax=panel, cmap="Blues", vmin=0, vmax=100, square=True, cbar=False,
                     annot=text if annotate else False, fmt="", annot_kws={"fontsize": 9},
-                    linewidths=0.5)
+                    linewidths=0.5 if annotate else 0)
         accuracy = (table.actual == table.predicted).mean()
         panel.set(title=f"{name}: {100 * accuracy:.2f} % right", xlabel="predicted",
                   ylabel="actual, % of the class")

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
     if settings.start_image_size > params.model.image_size:
         log.warning("train.start_image_size: %d is above model.image_size, which is %d: pictures "
                     "do not grow", settings.start_image_size, params.model.image_size)
-    averaged = AveragedModel(model, use_buffers=True,
-                             multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
+    averaged = AveragedModel(model, use_buffers=True, multi_avg_fn=averaging(settings.ema_decay))
     raw = model.to(memory_format=torch.channels_last)
     frozen = freeze(raw, settings.frozen)
     shuffle, augmentation = torch.Generator(), torch.Generator()
@@ -105,7 +105,7 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
     model, optimizer, loader, validation = accelerator.prepare(
         raw, optimizer, make_loader(dataset, "train", settings.batch_size, shuffle),
         make_loader(dataset, "validation", EVALUATION_BATCH * accelerator.num_processes))
-    steps = settings.epochs * len(loader)
+    steps = max(2, settings.epochs * len(loader))  # a cycle of one step would be its end alone
     # OneCycleLR divides by the steps of its warm-up less one.
     scheduler = OneCycleLR(optimizer, settings.lr, total_steps=steps,
                            pct_start=WARMUP_SHARE if steps * WARMUP_SHARE != 1 else 2 / steps)
@@ -185,7 +185,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         history.images.append(int(seen))
         if stopping.update(epoch, accuracy, loss):
             best = _copy(averaged.module.state_dict())
-        history.best_epoch, history.stopped_early = stopping.best_epoch, stopping.should_stop
+        history.best_epoch = stopping.best_epoch
+        history.stopped_early = stopping.should_stop and epoch < settings.epochs
         if accelerator.is_main_process:
             log.info("epoch %d/%d at %d px: loss %.4f, validation loss %.4f, accuracy %.4f, "
                      "%.0f images/s", epoch, settings.epochs, size, row["train.loss"], loss,
@@ -198,6 +199,23 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
     bar.close()
     raw.load_state_dict(best)
     return history
+
+
+def averaging(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], Any], None]:
+    """The exponential moving average, by which tables of whole numbers stay what they are.
+
+    Indices are copied, since averages of them are cut to the number below. Batch norm's counters,
+    which have no axes, are averaged like all else: nothing reads them.
+    """
+    average = get_ema_multi_avg_fn(decay)
+
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: Any) -> None:
+        average(averaged, current, count)
+        for kept, new in zip(averaged, current, strict=True):
+            if not kept.is_floating_point() and kept.dim():
+                kept.copy_(new)
+
+    return update
 
 
 def check_settings(settings: Train, dataset: Dataset, processes: int) -> None:

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import accelerate
+import timm
 import torch
+import torchvision
 
 import stages
 from stages.model.checkpoint import save_torch
@@ -20,8 +23,9 @@ STATE_KEYS = {"epoch", "model", "best", "averaged", "optimizer", "scheduler", "s
 
 
 def fingerprint(params: str, *files: Path) -> str:
-    """Names a run: its parameters, as text, PyTorch's version, and the files of data and code."""
-    name = hashlib.sha256(f"{params}{torch.__version__}".encode())
+    """Names a run: its parameters, as text, the libraries' versions, and files of data and code."""
+    libraries = [library.__version__ for library in (torch, torchvision, timm, accelerate)]
+    name = hashlib.sha256(f"{params}{libraries}".encode())
     for path in files:
         with path.open("rb") as file:
             name.update(hashlib.file_digest(file, "sha256").digest())

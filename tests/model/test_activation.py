@@ -32,6 +32,22 @@ def test_gelu_of_timm_is_replaced(name):
     assert not smooth & after
 
 
+def test_what_is_read_once_more_is_not_overwritten():
+    class Shortcut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.SiLU(), nn.SiLU(inplace=True)
+
+        def forward(self, x):
+            return x + self.second(self.first(x) + 0)
+
+    model = Shortcut()
+    assert swap_activations(model, "relu6") == 2
+    assert (model.first.inplace, model.second.inplace) == (False, True)
+    x = torch.tensor([-3.0, 1.0])
+    assert model(x).tolist() == [-3.0, 2.0]
+
+
 def test_gates_stay():
     kept = random_model(model_params("efficientnet_b0", library="torchvision"))
     swapped = random_model(model_params("efficientnet_b0", library="torchvision",

@@ -168,6 +168,16 @@ def test_tampered_file_in_the_cache_of_the_hub_runs_no_code(hub, tmp_path):
     assert (tmp_path / "witness").exists(), "the file would not have run anything anyhow"
 
 
+def test_all_heads_of_a_model_are_zero(tmp_path):
+    name = "deit_tiny_distilled_patch16_224"
+    torch.save(random_model(model_params(name, 32), classes=1000).state_dict(), tmp_path / "d.pth")
+    state = build_model(model_params(name, 32, weights=str(tmp_path / "d.pth")), 5).state_dict()
+    for head in ("head", "head_dist"):
+        assert state[f"{head}.weight"].shape == (5, 192)
+        assert not state[f"{head}.weight"].any()
+    assert state["blocks.0.mlp.fc1.weight"].any()
+
+
 def test_file_with_as_many_classes_keeps_its_head(tmp_path):
     trained = random_model(model_params(), classes=3)
     torch.save({"state_dict": trained.state_dict()}, tmp_path / "trained.pth")
@@ -195,6 +205,15 @@ def test_missing_file_names_the_options(tmp_path):
 def test_a_name_that_is_nearly_one_brings_it_up():
     with pytest.raises(UserError, match=r"did you mean 'resnet18'\?"):
         build_model(model_params("resnet188", library="torchvision"), 3)
+
+
+def test_a_refusal_without_words_is_told_by_its_kind():
+    class Refuses(torch.nn.Module):
+        def forward(self, x):
+            raise AssertionError
+
+    told = refusal(check_sizes, Refuses(), model_params(), 3, 64)
+    assert told.endswith("can't be trained on pictures of 64 pixels (AssertionError)")
 
 
 @pytest.mark.parametrize(("library", "name", "size", "told"), [

@@ -130,6 +130,9 @@ def test_confusion_writes_numbers_where_there_is_room(classes):
     table = pd.DataFrame({"actual": names, "predicted": names})
     axes, = figures.confusion({"onnx_fp32": table}).axes
     assert bool([text for text in axes.texts if text.get_text()]) == (classes == 3)
+    [cells] = [entry for entry in axes.collections if isinstance(entry, QuadMesh)]
+    # Lines between the smallest of cells would leave nothing of them.
+    assert bool(cells.get_linewidths()[0]) == (classes == 3)
 
 
 def test_confusion_shows_names_with_dollar_signs(tmp_path):

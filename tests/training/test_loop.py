@@ -351,6 +351,38 @@ def test_mirroring_is_taken_from_the_data_section(dataset, reference):
     assert reference.history.epochs[-1]["train.accuracy"] > 0.9
 
 
+class Indexed(nn.Module):
+    """Picks its logits by a table of indices, as Swin does its biases."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+        self.register_buffer("table", torch.arange(400).flip(0))
+
+    def forward(self, x):
+        return self.net(x)[:, self.table[-len(CLASSES):]]
+
+
+def test_tables_of_indices_are_not_averaged(dataset):
+    model = Indexed()
+    train(model, dataset, training_params(epochs=2, ema_decay=0.95), "run")
+    assert torch.equal(model.table, torch.arange(400).flip(0))
+
+
+def test_the_last_epoch_ends_no_run_early(dataset):
+    history = finished(dataset, training_params(epochs=3, patience=1, min_delta=1.0)).history
+    assert (len(history.epochs), history.stopped_early) == (2, True)
+    params = training_params(epochs=2, patience=1, min_delta=1.0)
+    history = finished(dataset, params, run="shorter").history
+    assert (len(history.epochs), history.stopped_early) == (2, False)
+
+
+def test_a_single_step_teaches(dataset):
+    params = training_params(epochs=1, batch_size=len(dataset.splits["train"]), lr=0.1)
+    model = finished(dataset, params).model
+    assert (model[-1].weight - Net()[-1].weight).abs().max() > 1e-3
+
+
 def test_frozen_parts_end_as_they_began_batch_norm_included(dataset):
     model = finished(dataset, training_params(frozen=["0", "1"], epochs=2)).model
     before, after = Net().state_dict(), model.state_dict()
