@@ -1,6 +1,6 @@
 """What padding the input and repeating gates gain: the same INT8 model, written each way.
 
-    python -m benchmarks.int8_layout [--rounds 40]
+    python -m benchmarks.int8_layout [--rounds 80]
 
 Models of conf/model with random weights, at 224 pixels, quantized as int8_static is before what is
 learned, but with weights of 7 bits, so that logits can be compared on any CPU: their speed does not

@@ -1,6 +1,6 @@
 """How often the 95 % interval of a speed-up holds the true ratio.
 
-    python -m benchmarks.interval_coverage [--cases 300]
+    python -m benchmarks.interval_coverage [--cases 500]
 
 Logarithms of times are normal, the true ratio is 1; passes differ, or don't. Raw data goes to
 docs/interval_coverage.json, the table to docs/measuring.md.

@@ -19,7 +19,14 @@ import onnx
 import pandas as pd
 from omegaconf import OmegaConf
 
-from benchmarks.finished_run import Run, heading, measure_named, told_by_name
+from benchmarks.finished_run import (
+    LAYER_BATCH,
+    LAYER_BATCHES,
+    Run,
+    heading,
+    measure_named,
+    told_by_name,
+)
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, recorded_db
 from stages.config.params import PARAMS_FILE, load_params
@@ -119,8 +126,9 @@ def table(name: str, record: dict[str, Any]) -> str:
     columns = ("quantized", "MACs, M", "its output", "logits", "drop, points (95 %)",
                "predictions changed", "float, ms", "INT8, ms")
     ranks = rows.corr("spearman", numeric_only=True)
-    return (f"{heading(name, record)} Times by the profiler, {record['timed_runs']} runs of one "
-            f"picture; {cpu_and_threads(record['system'])}.\n\n"
+    return (f"{heading(name, record)} The noise of a layer's own output is on "
+            f"{LAYER_BATCH * LAYER_BATCHES} calibration pictures. Times by the profiler, "
+            f"{record['timed_runs']} runs of one picture; {cpu_and_threads(record['system'])}.\n\n"
             f"{markdown_table(columns, lines)}\n\n"
             "Rank correlation over all layers: of predictions changed with the noise of the "
             f"logits {-ranks.flipped['logits_snr_db']:.2f}, with the noise of the layer's own "

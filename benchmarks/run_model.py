@@ -14,13 +14,13 @@ from stages.measurement.session import metadata_of, open_session, predictor_of
 BATCH = 10
 
 
-def logits_of(path: Path, inputs: np.ndarray) -> np.ndarray:
-    """Float32 (n, classes) of inputs (n, 3, S, S), on one thread."""
+def logits_of(path: Path, inputs: np.ndarray) -> tuple[np.ndarray, float]:
+    """Float32 (n, classes) of inputs (n, 3, S, S), on one thread, and its seconds of the CPU."""
     session = open_session(path, threads=1)
     saturation.warn_if_saturating(path, saturation.recipe_in(metadata_of(session, path)))
-    predictor = predictor_of(session)
-    return np.concatenate([predictor(inputs[start:start + BATCH])
-                           for start in range(0, len(inputs), BATCH)])
+    predictor, start = predictor_of(session), time.process_time()
+    logits = [predictor(inputs[first:first + BATCH]) for first in range(0, len(inputs), BATCH)]
+    return np.concatenate(logits), time.process_time() - start
 
 
 class Kept(logging.Handler):
@@ -38,9 +38,8 @@ def main() -> None:
     """`python -m benchmarks.run_model MODEL INPUTS LOGITS`: what is told of it goes to stdout."""
     path, inputs, kept = Path(sys.argv[1]), np.load(sys.argv[2]), Kept()
     saturation.log.addHandler(kept)
-    start = time.process_time()
-    np.save(sys.argv[3], logits_of(path, inputs))
-    seconds = time.process_time() - start
+    logits, seconds = logits_of(path, inputs)
+    np.save(sys.argv[3], logits)
     sys.stdout.write(json.dumps({
         "cpu_ms_a_picture": 1e3 * seconds / len(inputs),
         "saturates": saturation.products_saturate(),

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from benchmarks.arguments import command_line
 from benchmarks.raw_data import measured_before
@@ -55,11 +54,15 @@ def main() -> None:
     with subprocess.Popen(["dvc", "repro"], stdout=subprocess.PIPE, text=True,
                           env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
         found = seconds_by_stage(shown(process.stdout))
-    before: dict[str, Any] = measured_before(path)
-    write_json(path, {"stages": {**before.get("stages", {}), **found},
-                      "system": describe_system()})
+    before, system = measured_before(path), describe_system()
+    if process.returncode and found:
+        found.popitem()  # the stage that failed
+    if before.get("system", {}).get("cpu") != system["cpu"]:
+        before = {}  # of another machine
+    write_json(path, {"stages": {**before.get("stages", {}), **found}, "system": system})
     if process.returncode:
-        raise UserError(f"dvc repro: exit status {process.returncode}; times until then are kept")
+        raise UserError(f"dvc repro: exit status {process.returncode}; times of the stages before "
+                        "are kept")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,15 @@ def folders(tmp_path):
     return found
 
 
+def test_pictures_to_test_on_chose_no_epoch(folders):
+    for dataset in jpeg_cost.open_pair(folders).values():
+        chose, judged = (set(dataset.splits[name].tolist())
+                         for name in ("validation", jpeg_cost.JUDGED))
+        assert chose
+        assert judged
+        assert not chose & judged
+
+
 def test_pictures_that_say_nothing_cost_accuracy(folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jpeg_cost, "keep_freed_memory", lambda: None)

@@ -62,7 +62,8 @@ def test_the_layer_that_rounding_spoils_has_the_noisiest_output_and_logits(recor
 def test_every_layer_takes_a_share_of_the_time(record):
     for key in ("float_ms", "int8_ms"):
         assert all(row[key] >= 1 for row in record["layers"])
-        assert sum(row[key] for row in record["layers"]) < record["all"][key]  # layouts change
+        # Where ONNX Runtime has layouts of its own, changing them is no layer's.
+        assert sum(row[key] for row in record["layers"]) <= record["all"][key] * (1 + 1e-9)
 
 
 def test_times_go_to_the_layer_whose_node_or_output_they_name(tmp_path):

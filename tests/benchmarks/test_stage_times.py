@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from refusals import refusal
+from synthetic import a_system
 
 from benchmarks import stage_times
 
@@ -29,7 +30,8 @@ def path(tmp_path, monkeypatch):
     monkeypatch.setattr(stage_times, "time", clock)
     path = Path("docs/results/small/stage_times.json")
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"stages": {"train": 100.0, "export": 50.0}, "system": {}}))
+    path.write_text(json.dumps({"stages": {"train": 100.0, "export": 50.0},
+                                "system": stage_times.describe_system()}))
     return path
 
 
@@ -46,6 +48,14 @@ def test_what_was_run_is_timed_and_the_rest_keeps_its_time(path, capsys, status)
     else:
         stage_times.main()
     found = json.loads(path.read_text())
-    assert found["stages"] == {"train": 100, "export": 2.5, "evaluate@onnx_fp32": 3}
+    evaluated = {} if status else {"evaluate@onnx_fp32": 3}
+    assert found["stages"] == {"train": 100, "export": 2.5, **evaluated}
     assert found["system"]["cpu"]
     assert "> python -m stages.export\n" in capsys.readouterr().out
+
+
+def test_times_of_another_machine_are_not_kept(path):
+    path.write_text(json.dumps({"stages": {"train": 100.0}, "system": a_system()}))
+    write_dvc(0)
+    stage_times.main()
+    assert "train" not in json.loads(path.read_text())["stages"]

@@ -1,12 +1,16 @@
 """Time by node."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
 from run_onnx import model_of
 
-from stages.measurement.node_time import node_times
+from stages.measurement import node_time
+from stages.measurement.node_time import KERNEL, node_times
 
 
 @pytest.fixture
@@ -20,6 +24,18 @@ def model(tmp_path):
         {"x": ["n", 256]}, {"y": ["n", 256]},
         {"w": np.ones((256, 256), np.float32), "one": np.ones(256, np.float32)}, opset=13), path)
     return path
+
+
+def test_a_time_is_the_median_of_the_runs_after_the_first(tmp_path, monkeypatch):
+    events = [{"cat": "Node", "name": f"product{KERNEL}", "args": {"op_name": "MatMul"},
+               "dur": 1000 * ms} for ms in (100, 1, 2, 9)]
+    profile, ran = tmp_path / "profile.json", []
+    profile.write_text(json.dumps([*events, {"cat": "Session", "name": "run", "dur": 5}]))
+    session = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(name="x")],
+                              run=lambda *_: ran.append(1), end_profiling=lambda: str(profile))
+    monkeypatch.setattr(node_time, "open_session", lambda *_, **__: session)
+    assert node_times(tmp_path / "x.onnx", np.ones(1), 3).ms.tolist() == [2]
+    assert len(ran) == 4
 
 
 @pytest.mark.parametrize("runs", [1, 4])

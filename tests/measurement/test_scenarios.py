@@ -116,6 +116,16 @@ def test_streams_are_as_many_as_a_container_leaves_cores(monkeypatch):
         assert len(pools) == 2
 
 
+def test_every_stream_is_pinned_to_a_core_of_its_own(monkeypatch):
+    pinned = []
+    monkeypatch.setattr(scenarios, "cores", lambda: [3, 5])
+    monkeypatch.setattr(scenarios, "thread_count", lambda: 2)
+    monkeypatch.setattr(scenarios, "pin", lambda thread, allowed: pinned.append((thread, allowed)))
+    with scenarios._stream_threads() as pools:
+        threads = [pool.submit(threading.get_native_id).result() for pool in pools]
+    assert pinned == [(threads[0], [3]), (threads[1], [5])]
+
+
 def test_every_pass_loads_anew_and_has_its_share_of_rounds(pictures, two_threads):
     session, torch_like = Recorder(), Recorder()
     result = measure({"a": Contender(session, True), "b": Contender(torch_like, False)}, pictures,

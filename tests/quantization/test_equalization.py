@@ -64,6 +64,9 @@ def test_a_tensor_that_something_else_depends_on_is_left_alone(change):
     assert all("a" not in group.quantized or change == "constant sum"
                for group in find_groups(model))
     assert all("d" not in group.quantized for group in find_groups(model))
+    # What lies elsewhere is scaled still: but for the last layer's, whose weight is another's here.
+    kept = [group.quantized for group in find_groups(model) if "p" in group.quantized]
+    assert kept == ([] if change == "shared weight" else [["r", "p", "f"]])
 
 
 def test_a_tensor_and_a_constant_that_a_branch_reads_are_left_alone():

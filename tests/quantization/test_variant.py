@@ -116,6 +116,24 @@ def test_what_is_learned_does_not_make_up_for_a_cpu_that_cuts_sums_off(made, mon
     assert used == [{}, session, session, session]  # float, rounding, before and after
 
 
+def test_pictures_that_judge_are_not_learned_from(made, dataset, monkeypatch):
+    taught, judged = set(), set()
+
+    def spied(function, index, seen):
+        def call(*arguments):
+            seen.update(arguments[index].positions.tolist())
+            return function(*arguments)
+        return call
+
+    monkeypatch.setattr(variant, "feeds_of", spied(variant.feeds_of, 0, taught))
+    monkeypatch.setattr(variant, "predict", spied(variant.predict, 1, judged))
+    made("apart", adaptive_rounding=True)
+    assert taught | judged == set(dataset.splits["calibration"].tolist())
+    assert taught
+    assert judged
+    assert not taught & judged
+
+
 def test_rounding_leaves_layers_in_float_alone(made, monkeypatch):
     """Two layers in float are enough by the search, and without any the bound is broken."""
     within = iter([False, False, True, False, True])
