@@ -24,12 +24,8 @@ from stages.reporting.confusions import (
     png_uri,
     with_examples,
 )
-from stages.reporting.pages import (
-    changed_parameters,
-    other_machine,
-    require_one_run,
-    write_page,
-)
+from stages.reporting.pages import other_machine, require_one_run, write_page
+from stages.reporting.reproduced import what_changed
 from stages.reporting.summary import read_confusion
 from stages.reporting.tables import (
     float_nodes_told,
@@ -41,7 +37,6 @@ from stages.reporting.tables import (
 log = logging.getLogger(__name__)
 
 HTML, MARKDOWN = Path("report.html"), Path("docs/report.md")
-LOCK = Path("dvc.lock")
 METRICS, PLOTS, PREDICTIONS = Path("metrics"), Path("plots"), Path("data/predictions")
 FIGURES = ("accuracy_latency", "speedups", "latency_by_run", "confusion", "training", "collapse")
 PREDICTED = {"split", "position", "label", "predicted", "confidence"}  # as evaluate writes
@@ -104,9 +99,8 @@ def main() -> None:
     write_page(MARKDOWN, "report.md", facts)
     if warning:
         log.warning("%s", warning)
-    if changed := changed_parameters(LOCK):
-        log.warning("%s: %s changed since the metrics were made, which the pages show beside them; "
-                    "run 'dvc repro'", PARAMS_FILE, ", ".join(changed))
+    if change := what_changed():
+        log.warning("The pages may show what did not make their numbers. %s", change)
     log.info("%s, and for a browser %s", MARKDOWN, HTML.resolve().as_uri())
 
 

@@ -11,12 +11,9 @@ What is to be said of a run beside its numbers stands in docs/results/NAME/NOTE.
 import argparse
 import logging
 import re
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
 from dvc.utils.hydra import compose_and_dump
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -27,6 +24,7 @@ from stages.config.stage import run_stage
 from stages.files.atomic import replacing
 from stages.files.reading import read_bytes, read_json
 from stages.reporting.blocks import write_block
+from stages.reporting.reproduced import what_changed
 from stages.reporting.results import RESULTS, read_note, results_folder, stage_times
 from stages.reporting.tables import recipe_table, result_table, training_sentence
 
@@ -100,28 +98,6 @@ def keep_run(name: str, command: str | None) -> None:
             old.unlink()
 
 
-def require_reproduced() -> None:
-    """Hold the run to its parameters, code, inputs and outputs, as `dvc status` does.
-
-    Raises:
-        UserError: one has changed since a stage ran, or DVC can't tell.
-    """
-    try:
-        with Repo() as repo:
-            status = repo.status()
-    except DvcException as error:
-        raise UserError(f"DVC can't tell whether the run is up to date: {error}") from None
-    for stage, changes in status.items():
-        for change in changes:
-            # Changed deps, outs or both by path; or a plain string, "changed command".
-            found = (chain.from_iterable(part.items() for part in change.values())
-                     if isinstance(change, dict) else [(change, "modified")])
-            for what, how in found:
-                if how not in ("deleted", "not in cache"):  # a fresh clone has no models or data
-                    where = f"{what}: {', '.join(how)}" if isinstance(how, dict) else what
-                    raise UserError(f"{where}: not as when stage {stage} ran; run 'dvc repro'")
-
-
 def is_default() -> bool:
     """Whether params.yaml is what conf/ composes with nothing overridden.
 
@@ -158,7 +134,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command and not arguments.name:
         parser.error("--command needs NAME")
-    require_reproduced()
+    if change := what_changed():
+        raise UserError(change)
     if arguments.name:
         keep_run(arguments.name, arguments.command)
         log.info("%s: kept", RESULTS / arguments.name)

@@ -13,7 +13,6 @@ from refusals import refusal
 from report_files import add_pictures, copy_metrics, edit_json, selected_in, write_pages
 
 from stages import page
-from stages.reporting.pages import changed_parameters
 
 LOADING = {"src", "srcset", "href", "data", "action", "poster", "background"}
 
@@ -55,15 +54,6 @@ def elements(pages):
 @pytest.fixture(scope="module")
 def summary():
     return json.loads((ROOT / "metrics" / "summary.json").read_text())
-
-
-def test_parameters_that_did_not_make_the_metrics_are_told(folder):
-    params = folder / "params.yaml"
-    assert changed_parameters(folder / "dvc.lock", params) == []
-    shutil.copyfile(ROOT / "dvc.lock", folder / "dvc.lock")
-    assert changed_parameters(folder / "dvc.lock", params) == []
-    params.write_text(params.read_text().replace("weight_decay: 0.02", "weight_decay: 0.5"))
-    assert changed_parameters(folder / "dvc.lock", params) == ["train"]
 
 
 def test_markdown_page_is_made_from_the_metrics(pages):
@@ -203,6 +193,16 @@ def test_warning_when_the_timings_are_of_another_machine(folder, monkeypatch, ca
     assert "Other &lt;CPU&gt;" in html
     assert "make bench" in next(record.getMessage() for record in caplog.records
                                 if record.levelname == "WARNING")
+
+
+def test_a_change_since_the_run_is_told(folder, monkeypatch, caplog):
+    write_pages(folder, monkeypatch)
+    monkeypatch.setattr(page, "what_changed", lambda: "params.yaml: train: not as it was")
+    caplog.clear()
+    page.main()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["The pages may show what did not make their numbers. params.yaml: train: not "
+                    "as it was"]
 
 
 def test_names_of_classes_are_no_markup(folder, monkeypatch):

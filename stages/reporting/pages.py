@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from jinja2.exceptions import UndefinedError
-from omegaconf import OmegaConf
 
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE
@@ -67,21 +65,6 @@ def require_one_run(summary: dict[str, Any], params: Params) -> None:
     if told != wanted:
         raise UserError(f"metrics/summary.json: is of {told}, {PARAMS_FILE} is of {wanted}; "
                         "run 'dvc repro'")
-
-
-def changed_parameters(lock: Path, present: Path = PARAMS_FILE) -> list[str]:
-    """Keys of the file `present` whose values are not those that stages ran with by `lock`.
-
-    None are told where there is no such lock, as after a copy of the metrics alone.
-    """
-    if not lock.is_file():
-        return []
-    values = OmegaConf.load(present)
-    ran = [stage.get("params", {}).get(PARAMS_FILE.name, {})
-           for stage in yaml.load(lock.read_bytes(), yaml.CSafeLoader)["stages"].values()]
-    used = {key: value for part in ran for key, value in part.items()}
-    return sorted(key for key, value in used.items()
-                  if OmegaConf.create({"it": value}).it != OmegaConf.select(values, key))
 
 
 def other_machine(measured: dict[str, Any], here: dict[str, Any]) -> str | None:
