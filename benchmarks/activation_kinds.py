@@ -104,12 +104,12 @@ def measure(run: Run) -> dict[str, Any]:
 def table(name: str, record: dict[str, Any]) -> str:
     """One model's table in Markdown, the worst kind first."""
     rows = sorted(record["rounded"].items(), key=lambda each: each[1]["logits_snr_db"])
-    table = markdown_table(
+    shown = markdown_table(
         ("rounded", "tensors", "least to largest value", "logits against float", "accuracy"),
         [(kind, row["tensors"], f"{row['lowest']:.1f} to {row['highest']:.1f}",
           f"{row['logits_snr_db']:.1f} dB", f"{100 * row['accuracy']:.1f} %")
          for kind, row in rows])
-    return f"{heading(name, record)}\n\n{table}"
+    return f"{heading(name, record)}\n\n{shown}"
 
 
 told = partial(told_by_name, table)  # the page's block

@@ -31,7 +31,7 @@ from stages.measurement.system import describe_system
 from stages.onnx_graph.names import FLOAT_FILE
 from stages.reporting.tables import cpu_label
 
-LAYER_BATCH, LAYER_BATCHES = 32, 2
+LAYER_BATCH, LAYER_PICTURES = 32, 64  # calibration pictures that layers are looked at with
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Run:
 
     def batches(self) -> list[np.ndarray]:
         """Some calibration pictures, as the model takes them."""
-        pictures = evenly(self.dataset.view("calibration")[:], LAYER_BATCH * LAYER_BATCHES)
+        pictures = evenly(self.dataset.view("calibration")[:], LAYER_PICTURES)
         return [model_input(pictures[start:start + LAYER_BATCH], self.params)
                 for start in range(0, len(pictures), LAYER_BATCH)]
 

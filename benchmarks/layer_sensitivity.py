@@ -20,8 +20,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from benchmarks.finished_run import (
-    LAYER_BATCH,
-    LAYER_BATCHES,
+    LAYER_PICTURES,
     Run,
     heading,
     measure_named,
@@ -127,7 +126,7 @@ def table(name: str, record: dict[str, Any]) -> str:
                "predictions changed", "float, ms", "INT8, ms")
     ranks = rows.corr("spearman", numeric_only=True)
     return (f"{heading(name, record)} The noise of a layer's own output is on "
-            f"{LAYER_BATCH * LAYER_BATCHES} calibration pictures. Times by the profiler, "
+            f"{LAYER_PICTURES} calibration pictures. Times by the profiler, "
             f"{record['timed_runs']} runs of one picture; {cpu_and_threads(record['system'])}.\n\n"
             f"{markdown_table(columns, lines)}\n\n"
             "Rank correlation over all layers: of predictions changed with the noise of the "

@@ -117,7 +117,7 @@ def earlier_results(name: str, setup: dict[str, Any], content: dict[str, Any],
 def table(model: str, record: dict[str, Any]) -> str:
     """The results of one model in Markdown, in the order of CONFIGURATIONS."""
     setup = record["setup"]
-    rows = markdown_table(
+    shown = markdown_table(
         ("int8_static with", "calibration pictures", "accuracy", "drop, points (95 %)",
          "logits against float", "predictions changed", "seconds (threads)"),
         [(name, row["calibration_images"], f"{100 * row['accuracy']:.2f} %",
@@ -128,7 +128,7 @@ def table(model: str, record: dict[str, Any]) -> str:
     return (f"{model}: {setup['dataset']}, {setup['model']} at {setup['image_size']} px, "
             f"{setup['validation_images']:,} validation pictures, float accuracy "
             f"{100 * record['float_accuracy']:.2f} %; {record['system']['cpu']['model']}.\n\n"
-            f"{rows}")
+            f"{shown}")
 
 
 def measure_missing(model: str, folder: Path, names: Sequence[str], pictures: int) -> None:

@@ -91,8 +91,9 @@ def _draw(pool: np.ndarray, labels: np.ndarray, size: int, name: str, classes: l
         raise UserError(f"class '{classes[counts.argmin()]}' has {counts.min()} pictures left for "
                         f"train and {name}; it needs 2 or more: add pictures or take smaller "
                         "splits")
-    key, enough = SIZE_KEYS[name], size >= len(classes)
-    if not enough and name != "calibration":
+    key, reads_labels = SIZE_KEYS[name], name != "calibration"
+    enough = size >= len(classes)
+    if reads_labels and not enough:
         raise UserError(f"split '{name}' would have {size} pictures for {len(classes)} classes; "
                         f"raise {key} or add pictures")
     if len(pool) - size < len(classes):
@@ -100,8 +101,10 @@ def _draw(pool: np.ndarray, labels: np.ndarray, size: int, name: str, classes: l
                         f"few to train on; lower {key} or add pictures")
     rest, drawn = train_test_split(pool, test_size=size, random_state=seed,
                                    stratify=labels[pool] if enough else None)
-    needed = [(rest, "what is left to train on", "lower"), (drawn, f"split '{name}'", "raise")]
-    for part, where, change in needed[:1] if name == "calibration" else needed:
+    complete = [(rest, "what is left to train on", "lower")]
+    if reads_labels:
+        complete.append((drawn, f"split '{name}'", "raise"))
+    for part, where, change in complete:
         if absent := _absent(labels[part], classes):
             raise UserError(f"class '{classes[absent[0]]}' has too few pictures "
                             f"({counts[absent[0]]}) to stand in {where}; add pictures or "

@@ -18,10 +18,8 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants, padding and batch-norm; pool by GlobalAveragePool; drop debug records.
 
-    Padding of convolutions is ONNX Runtime's to fold as well.
-
-    Constants and batch-norm are ONNX Runtime's to fold. Applying it twice gives the same model as
-    applying it once.
+    Constants, batch-norm and the padding of convolutions are ONNX Runtime's to fold, that of
+    pooling is folded here. Applying it twice gives the same model as applying it once.
     """
     model = executed_graph(_pool_globally(model).SerializeToString(),
                            GraphOptimizationLevel.ORT_ENABLE_BASIC)

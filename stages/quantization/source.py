@@ -37,8 +37,8 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     if opset < OLDEST_OPSET:
         raise UserError(f"{path}: opset {opset} is too old to be quantized; set export.opset to "
                         f"{OLDEST_OPSET} or more")
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
     if [value.name for value in inputs] != [INPUT]:
         raise UserError(f"{path}: its inputs are called {', '.join(v.name for v in inputs)}; "
                         f"expected is one, '{INPUT}', of pictures")
@@ -50,9 +50,9 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
         raise UserError(f"{path}: nothing to quantize; it has no "
                         f"{', '.join(WEIGHTED)}")
-    read = {name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input}
+    weights = {name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input}
     for tensor in model.graph.initializer:
-        if tensor.name in read and tensor.data_type == TensorProto.FLOAT and not np.isfinite(
+        if tensor.name in weights and tensor.data_type == TensorProto.FLOAT and not np.isfinite(
                 numpy_helper.to_array(tensor)).all():
             raise UserError(f"{path}: weight '{tensor.name}' holds NaN or infinity; train the "
                             "model again, or with a lower train.lr")

@@ -30,9 +30,10 @@ def save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
+def _axes(width: float, height: float, columns: int = 1, rows: int = 1, **more: Any
+          ) -> tuple[Figure, Any]:
     sns.set_theme(style="whitegrid", palette=PALETTE, font_scale=1.1)
-    return plt.subplots(1, columns, figsize=(width, height))
+    return plt.subplots(rows, columns, figsize=(width, height), **more)
 
 
 def _colours(names: list[str]) -> dict[str, Any]:
@@ -159,10 +160,8 @@ def accuracy_against_latency(variants: dict[str, dict[str, float]]) -> Figure:
     enough = max(row["accuracy"] for row in variants.values()) - CLOSE_POINTS / 100
     close = {name for name, row in variants.items() if row["accuracy"] > enough}
     rows = 1 if len(close) == len(variants) else 2
-    sns.set_theme(style="whitegrid", palette=PALETTE, font_scale=1.1)
-    figure, panels = plt.subplots(rows, figsize=(6.5, 6.4), sharex=True, squeeze=False,
-                                  height_ratios=[3, 1][:rows])
-    upper, lower = panels[0, 0], panels[-1, 0]
+    figure, panels = _axes(6.5, 6.4, rows=rows, sharex=True, height_ratios=[3, 1][:rows])
+    upper, lower = np.atleast_1d(panels)[[0, -1]]
     colours, points = _colours(list(variants)), []
     for name, row in variants.items():
         axes = upper if name in close else lower
