@@ -13,6 +13,7 @@ from synthetic import model_params, random_model, training_params
 from working_copy import SMALL, compose, make_working_copy, run
 
 from stages import report, train
+from stages.config.errors import UserError
 from stages.files.reading import read_csv
 from stages.training.loop import History
 
@@ -107,6 +108,24 @@ def test_a_classifier_of_other_classes_can_not_stay_as_it_is(prepared, monkeypat
         monkeypatch.setattr(train, name, lambda: None)
     assert refusal(train.main).startswith(
         "train.lr: got 0, but the classifier in model.weights is not one of the 10 classes")
+
+
+def test_every_size_that_training_comes_to_is_tried_before(prepared, monkeypatch):
+    seen = []
+
+    def check_sizes(model, params, classes, *sizes):
+        seen.extend(sizes)
+        raise UserError("no further")
+
+    monkeypatch.chdir(prepared[0])
+    params = training_params(start_image_size=64, epochs=4)
+    params.model.image_size = 160
+    monkeypatch.setattr(train, "load_params", lambda *keys: params)
+    for name in ("keep_freed_memory", "compute_deterministically"):
+        monkeypatch.setattr(train, name, lambda: None)
+    monkeypatch.setattr(train, "check_sizes", check_sizes)
+    assert refusal(train.main) == "no further"
+    assert seen == [64, 128, 160]
 
 
 def test_the_launcher_starts_two_processes_that_leave_the_files_of_one_run(prepared):

@@ -109,16 +109,9 @@ def test_streams_run_side_by_side_on_batches_of_their_own(two_threads):
     assert seen == {0: [4, 5], 1: [6, 7]}
 
 
-def test_streams_are_as_many_as_a_container_leaves_cores(monkeypatch):
-    monkeypatch.setattr(scenarios, "cores", lambda: [0] * 4)
-    monkeypatch.setattr(scenarios, "thread_count", lambda: 2)
-    with scenarios._stream_threads() as pools:
-        assert len(pools) == 2
-
-
-def test_every_stream_is_pinned_to_a_core_of_its_own(monkeypatch):
+def test_streams_are_as_many_as_a_container_leaves_cores_each_pinned_to_its_own(monkeypatch):
     pinned = []
-    monkeypatch.setattr(scenarios, "cores", lambda: [3, 5])
+    monkeypatch.setattr(scenarios, "cores", lambda: [3, 5, 7])
     monkeypatch.setattr(scenarios, "thread_count", lambda: 2)
     monkeypatch.setattr(scenarios, "pin", lambda thread, allowed: pinned.append((thread, allowed)))
     with scenarios._stream_threads() as pools:

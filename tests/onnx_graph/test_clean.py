@@ -55,11 +55,10 @@ def test_another_mean_is_left_alone(axes, keepdims, shape, opset):
     np.testing.assert_allclose(run(cleaned, {"x": batch})[0], expected, atol=1e-6)
 
 
-def padded_pool(value, pads=(0, 0, 0, 1, 0, 0, 1, 2), read_twice=False, **options):
+def padded_pool(value, pads=(0, 0, 0, 1, 0, 0, 1, 2), read_twice=False):
     nodes = [helper.make_node("Relu", ["x"], ["r"]),
              helper.make_node("Pad", ["r", "pads", "value"], ["p"]),
-             helper.make_node("MaxPool", ["p"], ["m"], kernel_shape=[3, 3], strides=[2, 2],
-                              **options),
+             helper.make_node("MaxPool", ["p"], ["m"], kernel_shape=[3, 3], strides=[2, 2]),
              helper.make_node("ReduceMax", ["p" if read_twice else "m"], ["z"], keepdims=1),
              helper.make_node("Add", ["m", "z"], ["y"])]
     return graph_of(nodes, (2, 3, 8, 8), {

@@ -83,6 +83,13 @@ def test_fingerprint_follows_parameters_and_every_file(tmp_path):
     assert fingerprint("lr: 1", files["splits"], files["images"]) == names[0]
 
 
+@pytest.mark.parametrize("library", ["torch", "torchvision", "timm", "accelerate"])
+def test_another_version_of_a_library_names_another_run(monkeypatch, library):
+    before = fingerprint("lr: 1")
+    monkeypatch.setattr(f"{library}.__version__", "0.0")
+    assert fingerprint("lr: 1") != before
+
+
 def test_code_that_runs_is_part_of_what_names_a_run():
     names = {path.relative_to(ROOT).as_posix() for path in loaded_code()}
     assert {"stages/training/resume.py", "stages/config/errors.py"} <= names
