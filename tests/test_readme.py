@@ -51,7 +51,8 @@ def test_published_cifar10_run_is_there():
     ("int8_mine", "int8_static", ["int8_static", "int8_mine"]), ("int8_qat/d", "int8_qat", [])])
 def test_a_variant_is_added_and_removed_by_the_commands_told(tmp_path, changed, old, new):
     """Each file of the variant `old` becomes those of `new`, and so does its name in lists."""
-    command = next(found for found in re.findall(r"sed -i\.before -E '.+' dvc\.yaml", PAGE)
+    page = (ROOT / "docs" / "recovery.md").read_text(encoding="utf-8")
+    command = next(found for found in re.findall(r"sed -i\.before -E '.+' dvc\.yaml", page)
                    if changed.partition("/")[0] in found)
     before = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     (tmp_path / "dvc.yaml").write_text(before, encoding="utf-8")
