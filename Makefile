@@ -64,5 +64,7 @@ $(PEERS)/.installed: requirements-peers.txt requirements.txt constraints.txt
 peers: $(PEERS)/.installed
 	$(PEERS)/bin/python -m benchmarks.peers $(ARGS)
 
+# The command as it was typed, whatever it quotes and whatever make would put in for $(...).
+publish: export TOLD := $(value COMMAND)
 publish: setup
-	python -m stages.publish $(NAME) $(if $(COMMAND),--command "$(COMMAND)")
+	python -m stages.publish $(NAME) $(if $(TOLD),--command "$$TOLD")

@@ -2,7 +2,7 @@
 
 import onnx
 
-from stages.onnx_graph.readers import readers_of, silu_output
+from stages.onnx_graph.readers import gate_and_product, readers_of
 from stages.quantization.ablation import Cell
 from stages.quantization.layer_error import layer_outputs
 
@@ -43,6 +43,7 @@ def activated_outputs(model: onnx.ModelProto) -> list[str]:
         nodes = readers.get(name, [])
         if len(nodes) == 1 and nodes[0].op_type in ACTIVATIONS:
             return nodes[0].output[0]
-        return silu_output(nodes) or name
+        gated = gate_and_product(nodes)
+        return gated[1].output[0] if gated else name
 
     return [behind(name) for name in layer_outputs(model)]

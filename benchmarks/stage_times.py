@@ -2,7 +2,8 @@
 
     python -m benchmarks.stage_times NAME
 
-What `dvc repro` has to run is run and timed, all else keeps the time it had. The times go to
+What `dvc repro` has to run is run and timed, all else keeps the time it had on this CPU and by
+these parameters. The times go to
 stage_times.json in docs/results/NAME, of which `make publish NAME=...` makes a table on the run's
 page. A stage's time is from its beginning to the next one's, DVC's hashing and caching included.
 """
@@ -20,7 +21,7 @@ from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.measurement.system import describe_system
-from stages.reporting.results import STAGE_TIMES, results_folder
+from stages.reporting.results import STAGE_TIMES, parameters_sha256, results_folder
 
 BEGINS = re.compile(r"Running stage '(.+)':")
 
@@ -57,9 +58,12 @@ def main() -> None:
     before, system = measured_before(path), describe_system()
     if process.returncode and found:
         found.popitem()  # the stage that failed
-    if before.get("system", {}).get("cpu") != system["cpu"]:
-        before = {}  # of another machine
-    write_json(path, {"stages": {**before.get("stages", {}), **found}, "system": system})
+    parameters = parameters_sha256()
+    if (before.get("system", {}).get("cpu") != system["cpu"]
+            or before.get("parameters_sha256") != parameters):
+        before = {}  # of another machine or run
+    write_json(path, {"stages": {**before.get("stages", {}), **found},
+                      "parameters_sha256": parameters, "system": system})
     if process.returncode:
         raise UserError(f"dvc repro: exit status {process.returncode}; times of the stages before "
                         "are kept")

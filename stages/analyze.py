@@ -16,7 +16,7 @@ from stages.files.atomic import write_csv, write_json
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import in_batches, load_onnx, model_input, predict
 from stages.measurement.saturation import products_saturate
-from stages.onnx_graph.layers import weighted_layers, weights_of
+from stages.onnx_graph.layers import COUNTED, weighted_layers, weights_of
 from stages.onnx_graph.names import FLOAT_FILE
 from stages.quantization.ablation import BASE_RECIPE, Cell, write_cell
 from stages.quantization.layer_error import output_snr_db
@@ -64,13 +64,16 @@ def layer_table(model: onnx.ModelProto, dataset: Dataset, params: Model) -> pd.D
 
 
 def layers_left_out(model: onnx.ModelProto) -> dict[str, int]:
-    """The number of MatMul layers, which rows of one factor leave out; empty where there are none.
+    """The number of layers that rows of one factor leave out: MatMul, and a Gemm without transB.
+
+    Empty where there are none.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
-    left = sum(node.op_type == "MatMul" and node.input[1] in constants
-               for node in model.graph.node)
+    left = sum(node.op_type in COUNTED and node.input[1] in constants
+               for node in model.graph.node) - len(weighted_layers(model))
     if left:
-        log.warning("MatMul layers (%d) are not taken apart: see docs/report.md", left)
+        log.warning("%d layers (MatMul, or Gemm without transB) are not taken apart: see "
+                    "docs/report.md", left)
     return {"layers_left_out": left} if left else {}
 
 

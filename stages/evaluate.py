@@ -21,12 +21,12 @@ from stages.measurement.session import Predictor, is_onnx
 log = logging.getLogger(__name__)
 
 
-def _load(path: Path, model: Model) -> Predictor:
+def _load(path: Path, model: Model, classes: list[str]) -> Predictor:
     if is_onnx(path):
         return load_onnx(path)
     from stages.measurement.torch_predictor import load_torch  # seconds that ONNX does without
 
-    return load_torch(path, model)
+    return load_torch(path, model, classes=classes)
 
 
 def check_classes(logits: np.ndarray, classes: list[str], path: Path) -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     params = load_params("model", f"variants.{variant}")
     dataset = load_dataset()
     path = Path(params.variants[variant])
-    predictor = _load(path, params.model)
+    predictor = _load(path, params.model, dataset.classes)
     parts = []
     for split in ("validation", "test"):
         logits = predict(predictor, dataset.view(split), params.model)

@@ -25,8 +25,9 @@ METRICS_FILE = Path("metrics/export.json")
 
 def main() -> None:
     params = load_params("model", "export")
-    pictures = load_dataset().view("validation")
-    model, classes = load_checkpoint(CHECKPOINT_FILE, params.model)
+    dataset = load_dataset()
+    pictures = dataset.view("validation")
+    model, classes = load_checkpoint(CHECKPOINT_FILE, params.model, dataset.classes)
     proto = export_onnx(model, params.model, classes, params.export.opset)
     with replacing(FLOAT_FILE) as partial:
         onnx.save(proto, partial)

@@ -9,7 +9,7 @@ import platform
 import sys
 
 from stages.config.stage import run_stage
-from stages.measurement.cpu import cpu_fields, cpu_flags, integer_unit
+from stages.measurement.cpu import cpu_flags, cpu_model, integer_unit
 from stages.measurement.saturation import products_saturate
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     if arguments.recipes:
         sys.stdout.write(f"{preset}\n")
         return
-    sys.stdout.write(f"CPU                 {cpu_fields().get('model name') or machine}\n"
+    sys.stdout.write(f"CPU                 {cpu_model()}\n"
                      f"instruction sets    {', '.join(flags) or 'not told by this system'}\n"
                      f"INT8 unit           {unit}\n"
                      f"sums of products    {sums}\n"

@@ -59,12 +59,16 @@ def keep_run(name: str, command: str | None) -> None:
         command: that made the run; None keeps what the page says, "dvc repro" on a new one.
 
     Raises:
-        UserError: a file of the run is missing, or the name is not that of a folder; nothing is
-            copied then.
+        UserError: a file of the run is missing, the name is not that of a folder, or the page says
+            what made a run of other parameters; nothing is copied then.
     """
     folder = results_folder(name)
     page = folder / "README.md"
     told = page.is_file() and MADE_BY.search(page.read_text(encoding="utf-8"))
+    before = folder / PARAMS_FILE
+    if not command and told and read_bytes(before) != read_bytes(Path(PARAMS_FILE)):
+        raise UserError(f"{before}: {PARAMS_FILE} is another now than when `{told[1]}` made the "
+                        "run; tell the command that made this one, by COMMAND='...'")
     command = command or (told[1] if told else "dvc repro")
     kept = {"training.json" if path.parent.name == "training" else path.name: path
             for path in map(Path, (*KEPT, *(f"plots/{name}" for name in CAPTIONS)))}

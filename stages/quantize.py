@@ -8,6 +8,7 @@ from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import replacing, write_json
+from stages.measurement.saturation import warn_if_saturating
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.names import FLOAT_FILE
@@ -28,6 +29,7 @@ def main() -> None:
         record = write_variant(FLOAT_FILE, partial, recipe, params.model, load_dataset(),
                                params.quantize.max_drop_pp)
         executed = executed_graph(partial)
+    warn_if_saturating(target, recipe)
     write_json(Path(f"metrics/calibration/{variant}.json"),
                calibration_record(recipe.calibration, record.positions, record.ranges))
     counts = operator_counts(executed)

@@ -7,15 +7,18 @@ import torch
 from accelerate import PartialState
 from dvclive import Live
 from omegaconf import OmegaConf
+from torch import nn
 
 from stages.config.errors import UserError
 from stages.config.params import load_params
+from stages.config.schema import Train
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
 from stages.files.atomic import write_json
+from stages.measurement.cpu import thread_count
 from stages.model.build import build_model, check_sizes, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
-from stages.model.weights import head_is_zero
+from stages.model.weights import head_is_zero, head_of
 from stages.training.loop import History, image_size_of, train
 from stages.training.process import compute_deterministically, keep_freed_memory
 from stages.training.resume import discard_state, fingerprint, loaded_code
@@ -41,6 +44,14 @@ def write_history(history: History, parameters: int) -> None:
                                   "val_accuracy": best["val.accuracy"]})
 
 
+def what_fixes_the_head(model: nn.Module, settings: Train) -> str:
+    """Which setting leaves the classifier as it is, to be told; empty where it is trained."""
+    if not settings.lr:
+        return "train.lr: got 0"
+    return next((f"train.frozen: holds {name}" for name in settings.frozen
+                 if any(tensor.startswith(f"{name}.") for tensor in head_of(model))), "")
+
+
 def main() -> None:
     params = load_params("data.horizontal_flip", "model", "train")
     if size_options(params.model) and params.train.start_image_size != params.model.image_size:
@@ -50,13 +61,15 @@ def main() -> None:
     dataset = load_dataset()
     keep_freed_memory()
     compute_deterministically()
+    if thread_count() < torch.get_num_threads():  # PyTorch does not see a container's share
+        torch.set_num_threads(thread_count())
     torch.manual_seed(params.train.seed)
     model = build_model(params.model, len(dataset.classes))
     sizes = {image_size_of(epoch, params.train.epochs, params.train.start_image_size,
                            params.model.image_size) for epoch in range(1, params.train.epochs + 1)}
     check_sizes(model, params.model, len(dataset.classes), *sorted(sizes))
-    if not params.train.lr and head_is_zero(model):
-        raise UserError(f"train.lr: got 0, but the classifier in model.weights is not one of the "
+    if head_is_zero(model) and (fixed := what_fixes_the_head(model, params.train)):
+        raise UserError(f"{fixed}, but the classifier in model.weights is not one of the "
                         f"{len(dataset.classes)} classes of the data, and would stay zero")
     weights = Path(params.model.weights)
     run = fingerprint(OmegaConf.to_yaml(params), SPLITS_FILE, IMAGES_FILE, *loaded_code(),
@@ -76,7 +89,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "processes": processes.num_processes,
         "device": processes.device.type})
-    discard_state()
+    discard_state(run)
     log.info("best epoch %d of %d: validation accuracy %.4f", history.best_epoch,
              len(history.epochs), history.epochs[history.best_epoch - 1]["val.accuracy"])
 

@@ -1,6 +1,8 @@
 """Keeping a run, in a folder with the repository's own metrics."""
 
+import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from refusals import refusal
 from report_files import copy_metrics
 
 from stages import publish
+from stages.reporting.results import parameters_sha256
 
+SUMMARY, PARAMS = publish.METRICS / "summary.json", Path("params.yaml")
 NOTE = "The machine was busy,\nand so the timings are wide.\n"
 
 
@@ -78,10 +82,14 @@ def test_note_is_kept_when_the_run_is_published_again(folder):
 
 def test_times_of_the_stages_stand_on_the_page(folder):
     folder.mkdir(parents=True)
-    (folder / "stage_times.json").write_text('{"stages": {"export": 12.6, "train": 5711.4}}')
+    (folder / "stage_times.json").write_text(json.dumps({
+        "stages": {"export": 12.6, "train": 5711.4}, "parameters_sha256": parameters_sha256()}))
     publish.keep_run("run", None)
     page = (folder / "README.md").read_text()
     assert "\n\n| stage | seconds |\n| --- | --- |\n| export | 13 |\n| train | 5,711 |\n\n" in page
+    PARAMS.write_text(PARAMS.read_text() + "\n")
+    publish.keep_run("run", "dvc exp run")
+    assert "| stage | seconds |" not in (folder / "README.md").read_text(), "of another run"
 
 
 def test_the_command_is_kept_unless_another_is_told(folder):
@@ -89,6 +97,31 @@ def test_the_command_is_kept_unless_another_is_told(folder):
                           (None, "dvc exp run -S 'a=[b,c]'"), ("make repro",) * 2):
         publish.keep_run("run", command)
         assert f"\n\nMade by `{told}`, kept by" in (folder / "README.md").read_text()
+
+
+def test_the_command_of_a_run_of_other_parameters_is_not_kept(folder):
+    publish.keep_run("run", "dvc exp run -S train.epochs=1")
+    before = (folder / "README.md").read_bytes()
+    PARAMS.write_text(PARAMS.read_text() + "\n")
+    told = refusal(publish.keep_run, "run", None)
+    assert "when `dvc exp run -S train.epochs=1` made the run; tell the command" in told
+    assert (folder / "README.md").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [
+    "dvc exp run -S quantize=$(python -m stages.preflight --recipes)",
+    'dvc exp run -S "a=[b, c]" -S \'x=$HOME`y`\'', ""])
+def test_make_publish_passes_the_command_on_as_it_was_typed(tmp_path, command):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.txt", "constraints.txt", ".venv/.installed", ".venv/bin/python"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+        path.chmod(0o755)
+    told = subprocess.run(["make", "--silent", "publish", "NAME=mine", f"COMMAND={command}"],
+                          cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert json.loads(told) == ["-m", "stages.publish", "mine",
+                                *(["--command", command] if command else [])]
 
 
 def test_recipes_of_variants_that_the_run_has_no_more_are_not_kept(folder):
@@ -106,9 +139,6 @@ def write_pages():
     publish.COLLAPSE.parent.mkdir(exist_ok=True)
     publish.COLLAPSE.write_text("<!-- collapse -->\nold\n<!-- /collapse -->\n")
     publish.README.write_text("<!-- results -->\nold\n<!-- /results -->\n")
-
-
-SUMMARY, PARAMS = publish.METRICS / "summary.json", Path("params.yaml")
 
 
 @pytest.mark.parametrize("changes", [

@@ -2,9 +2,11 @@
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from stages.files.reading import read_csv
 from stages.training.loop import History
 
 CHECKPOINT = "models/checkpoint.pt"
-STATE = "models/unfinished_training.pt"
+STATES = "models/unfinished_training_*.pt"
 
 # Ctrl-C has to act also when the tests themselves run where it is ignored. The signal comes from
 # the process itself: from outside it might come after the last epoch, on a busy machine.
@@ -71,7 +73,7 @@ def start_and_stop(folder, how):
     process = subprocess.run([sys.executable, "-c", STOPPED_AFTER_AN_EPOCH, str(int(how))],
                              cwd=folder, stderr=subprocess.DEVNULL, timeout=120)
     assert process.returncode == (130 if how == signal.SIGINT else -how)
-    assert (folder / STATE).exists()
+    assert list(folder.glob(STATES))
     assert not (folder / CHECKPOINT).exists()
 
 
@@ -81,7 +83,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(prepared):
     resumed = run(folder, "python", "-m", "stages.train")
     assert "goes on after epoch 1 of 2" in resumed.stdout
     assert (folder / CHECKPOINT).read_bytes() == expected
-    assert not (folder / STATE).exists()
+    assert not list(folder.glob(STATES))
 
 
 def test_a_stopped_run_does_not_go_on_with_other_code(prepared):
@@ -94,20 +96,76 @@ def test_a_stopped_run_does_not_go_on_with_other_code(prepared):
         resumed = run(folder, "python", "-m", "stages.train")
     finally:
         code.write_text(before, encoding="utf-8")
-    assert "is of other parameters, data or code; training starts anew" in resumed.stdout
+    assert "is of other parameters, data or code" in resumed.stdout
+    assert "goes on after epoch" not in resumed.stdout
     assert (folder / CHECKPOINT).read_bytes() == expected
+    again = run(folder, "python", "-m", "stages.train")  # with its own code it has lost nothing
+    assert "goes on after epoch 1 of 2" in again.stdout
+    assert (folder / CHECKPOINT).read_bytes() == expected
+    assert not list(folder.glob(STATES))
 
 
-def test_a_classifier_of_other_classes_can_not_stay_as_it_is(prepared, monkeypatch):
+@pytest.mark.parametrize(("setting", "told"), [
+    ({"lr": 0.0}, "train.lr: got 0"),
+    ({"frozen": ["conv_stem", "classifier"]}, "train.frozen: holds classifier")])
+def test_a_classifier_of_other_classes_can_not_stay_as_it_is(prepared, monkeypatch, setting, told):
     monkeypatch.chdir(prepared[0])
     torch.save(random_model(model_params(), classes=7).state_dict(), "own.pt")
-    params = training_params(lr=0.0)
+    params = training_params(**setting)
     params.model.weights = "own.pt"
     monkeypatch.setattr(train, "load_params", lambda *keys: params)
     for name in ("keep_freed_memory", "compute_deterministically"):
         monkeypatch.setattr(train, name, lambda: None)
     assert refusal(train.main).startswith(
-        "train.lr: got 0, but the classifier in model.weights is not one of the 10 classes")
+        f"{told}, but the classifier in model.weights is not one of the 10 classes")
+
+
+@pytest.mark.parametrize(("share", "threads"), [(1, 1), (64, 3)])
+def test_training_keeps_to_a_container_s_share(prepared, monkeypatch, share, threads):
+    """And to what OMP_NUM_THREADS or a launcher has set."""
+    set_to = [3]
+    monkeypatch.chdir(prepared[0])
+    monkeypatch.setattr(train, "thread_count", lambda: share)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: set_to[-1])
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    monkeypatch.setattr(train, "load_params", lambda *keys: training_params(crop_padding=64))
+    for name in ("keep_freed_memory", "compute_deterministically"):
+        monkeypatch.setattr(train, name, lambda: None)
+    assert refusal(train.main).startswith("train.crop_padding")
+    assert set_to[-1] == threads
+
+
+@pytest.mark.parametrize("changed", ["lr", "data/splits.json", "data/images.npy", "own.pt"])
+def test_what_a_run_is_named_by(prepared, monkeypatch, tmp_path, changed):
+    """By the parameters, the data and the weights' file: what is changed names another run."""
+    names = []
+
+    def train_nothing(model, dataset, params, run):
+        names.append(run)
+        raise UserError("no further")
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(prepared[0] / "data", "data")
+    torch.save(random_model(model_params(), classes=10).state_dict(), "own.pt")
+    params = training_params()
+    params.model.weights = "own.pt"
+    monkeypatch.setattr(train, "load_params", lambda *keys: params)
+    monkeypatch.setattr(train, "train", train_nothing)
+    for name in ("keep_freed_memory", "compute_deterministically"):
+        monkeypatch.setattr(train, name, lambda: None)
+    for change in (False, False, True):
+        if change and changed == "lr":
+            params.train.lr *= 2
+        elif change and changed == "own.pt":
+            torch.save(random_model(model_params(), classes=10, seed=1).state_dict(), "own.pt")
+        elif change and changed == "data/images.npy":
+            content = bytearray(Path(changed).read_bytes())
+            content[-1] ^= 1
+            Path(changed).write_bytes(content)
+        elif change:
+            Path(changed).write_text(Path(changed).read_text() + "\n")
+        assert refusal(train.main) == "no further"
+    assert names[0] == names[1] != names[2]
 
 
 def test_every_size_that_training_comes_to_is_tried_before(prepared, monkeypatch):
@@ -142,7 +200,7 @@ def test_the_launcher_starts_two_processes_that_leave_the_files_of_one_run(prepa
     checkpoint = torch.load(folder / CHECKPOINT, weights_only=True)
     one = torch.load(io.BytesIO(expected), weights_only=True)
     assert checkpoint["state_dict"].keys() == one["state_dict"].keys()
-    assert not (folder / STATE).exists()
+    assert not list(folder.glob(STATES))
 
 
 def test_transformer_can_not_train_at_sizes_that_grow(monkeypatch):

@@ -15,7 +15,8 @@ from statistics import median
 import numpy as np
 
 from stages.config.errors import UserError
-from stages.measurement.session import is_onnx, open_session, predictor_of, thread_count
+from stages.measurement.cpu import thread_count
+from stages.measurement.session import is_onnx, open_session, predictor_of
 
 STATUS = Path("/proc/self/status")
 KIB = 1024

@@ -9,6 +9,7 @@ Source of the scenarios: V. J. Reddi et al., MLPerf Inference Benchmark, 2020.
 
 import io
 import logging
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,8 +25,9 @@ from PIL import Image
 
 from stages.config.errors import UserError
 from stages.config.schema import Benchmark
+from stages.measurement.cpu import thread_count
 from stages.measurement.pinning import cores, pin, pinned_threads
-from stages.measurement.session import Predictor, thread_count
+from stages.measurement.session import Predictor
 from stages.measurement.timing import WarmUp, interleaved, warm_up
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ PASSES = 5
 # PyTorch's allocator maps its own; a fifth run is within a tenth of the later ones.
 BATCH_WARM_UP = 3
 MEMORY = "is there memory for all variants at benchmark.batch_sizes?"
+MEMORY_WORDS = re.compile("memory|alloc", re.IGNORECASE)  # PyTorch raises RuntimeError there
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,9 @@ def in_new_process(call: Callable[[], OnePass]) -> OnePass:
         except BrokenProcessPool:
             raise UserError(f"the process that measured was ended from outside; {MEMORY}"
                             ) from None
-        except (RuntimeError, MemoryError) as error:  # PyTorch's, of an allocation
-            raise UserError(f"a variant can't be run ({_first_line(error)}); {MEMORY}"
-                            ) from None
+        except (RuntimeError, MemoryError) as error:
+            hint = f"; {MEMORY}" if MEMORY_WORDS.search(repr(error)) else ""
+            raise UserError(f"a variant can't be run ({_first_line(error)}){hint}") from None
 
 
 def _first_line(error: Exception) -> str:

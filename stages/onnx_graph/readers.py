@@ -1,4 +1,4 @@
-"""What nodes read, which nodes read a tensor, and whether they are a SiLU."""
+"""What nodes read, which nodes read a tensor, and whether they gate it, as SiLU does."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,9 +22,15 @@ def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
     return readers
 
 
-def silu_output(nodes: Sequence[onnx.NodeProto]) -> str | None:
-    """What SiLU gives, if `nodes`, all the readers of a tensor, are one: a Sigmoid and a Mul."""
-    if sorted(node.op_type for node in nodes) != ["Mul", "Sigmoid"]:
+def gate_and_product(nodes: Sequence[onnx.NodeProto]
+                     ) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
+    """The two nodes of x · gate(x), if `nodes`, all the readers of x, are that.
+
+    The gate of SiLU is a Sigmoid, that of hard swish a HardSigmoid where it is no HardSwish.
+    """
+    gates = [node for node in nodes if node.op_type in ("Sigmoid", "HardSigmoid")]
+    products = [node for node in nodes if node.op_type == "Mul"]
+    if len(nodes) != 2 or not gates or not products or (
+            gates[0].output[0] not in products[0].input):
         return None
-    product, gate = sorted(nodes, key=lambda node: node.op_type)
-    return product.output[0] if gate.output[0] in product.input else None
+    return gates[0], products[0]

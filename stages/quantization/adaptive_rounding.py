@@ -11,6 +11,7 @@ task; its relaxation needs thousands of steps of Adam for each layer); K. Behdin
 """
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 HELD_OUT = 4  # each so many-th row judges what the others taught
 SWEEPS = 10   # over all weights of a layer, at most
+PRODUCTS = 2**38  # of one sweep, at most: some minutes of a core
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,13 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
         For each quantized layer its error on held-out rows over that of rounding to the nearest,
         and the share of its weights that go the other way.
     """
-    layers = layers_to_round(source, set(stored_weights(quantized)))
+    layers = []
+    for layer in layers_to_round(source, set(stored_weights(quantized))):
+        if layer.shape[0] * math.prod(layer.shape[1:])**2 <= PRODUCTS:
+            layers.append(layer)
+        else:
+            log.info("rounding: %s, weights of %s, is too large; they stay rounded to the nearest",
+                     layer.name, " by ".join(map(str, layer.shape)))
     if not layers:
         return []
     pictures = sum(len(batch) for feed in feeds() for batch in feed.values())

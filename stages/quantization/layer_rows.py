@@ -21,7 +21,7 @@ from stages.onnx_graph.probe import open_probed
 Feeds = Callable[[], Iterator[dict[str, np.ndarray]]]
 
 SEED = 0
-ROWS = 4096           # of a convolution, over all pictures
+ROWS = 4096           # of a layer, over all pictures
 INPUT_VALUES = 2**24  # that they may hold: layers with large patches get fewer
 
 
@@ -49,7 +49,7 @@ class MatrixLayer:
     def output_rows(self, values: np.ndarray, places: "Places") -> np.ndarray:
         """(rows, outputs) of the output, (B, outputs) or (B, outputs, H, W)."""
         if self.node.op_type == "Gemm":
-            return values
+            return values[places.draw_rows(self, len(values))]
         rows, columns = places.draw(self, values.shape[2:], len(values))
         picture = np.arange(len(values))[:, None]
         return values[picture, :, rows, columns].reshape(-1, values.shape[1])
@@ -57,7 +57,7 @@ class MatrixLayer:
     def input_rows(self, values: np.ndarray, places: "Places") -> np.ndarray:
         """(rows, inputs, ...) of the input, (B, inputs) or (B, inputs, H, W)."""
         if self.node.op_type == "Gemm":
-            return values
+            return values[places.draw_rows(self, len(values))]
         kernel = np.array(self.shape[2:])
         strides, dilations = self.attribute("strides", (1, 1)), self.attribute("dilations", (1, 1))
         top, left, bottom, right = self.attribute("pads", (0, 0, 0, 0))
@@ -74,10 +74,14 @@ class MatrixLayer:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the outputs of one batch are looked at; pictures: of all batches."""
+    """Where the outputs of one batch are looked at; pictures: of all batches.
+
+    share: of all pictures, that are in this batch.
+    """
 
     batch: int
     pictures: int
+    share: float
 
     def draw(self, layer: MatrixLayer, sides: Sequence[int], count: int
              ) -> tuple[np.ndarray, np.ndarray]:
@@ -86,6 +90,14 @@ class Places:
         each = max(1, min(ROWS, INPUT_VALUES // inputs) // self.pictures)
         rng = np.random.default_rng([SEED, layer.number, self.batch])
         return tuple(rng.integers(0, side, (count, each)) for side in sides)
+
+    def draw_rows(self, layer: MatrixLayer, count: int) -> np.ndarray:
+        """Which of the `count` rows of a Gemm, in order: all, but of one with many a picture."""
+        most = ROWS * self.share
+        if count <= most:
+            return np.arange(count)
+        rng = np.random.default_rng([SEED, layer.number, self.batch])
+        return np.sort(rng.choice(count, max(1, int(most)), replace=False))
 
 
 def layers_to_round(source: onnx.ModelProto, stored: set[str]) -> list[MatrixLayer]:
@@ -139,5 +151,6 @@ def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, pictures: i
     """The tensors `names` batch by batch."""
     session = open_probed(model, names, **more)
     for batch, feed in enumerate(feeds()):
-        yield (Places(batch, pictures),
+        share = sum(map(len, feed.values())) / pictures
+        yield (Places(batch, pictures, share),
                dict(zip(names, session.run(list(names), feed), strict=True)))

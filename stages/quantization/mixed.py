@@ -1,11 +1,12 @@
 """Mixed precision: INT8, but for the layers that cost more accuracy than is allowed.
 
 Layers are kept in float in the order of the noise that quantizing each alone adds to the logits,
-over its multiplications and additions. That cost is the same on every machine, and so is the
-choice, which measured time would make a matter of luck; measured times by node stand in
-plots/node_time.csv. In a deep model several layers in a row may be judged as one
-(layers_per_group). The fewest layers of that order are kept with which the drop in accuracy on
-validation pictures is within both bounds, found by doubling and then halving the number.
+over its multiplications and additions. That cost is the same on every machine, where measured time
+would make the choice a matter of luck; measured times by node stand in plots/node_time.csv. Noise
+and drop are those of this CPU: one that cuts off sums keeps more layers in float. In a deep model
+several layers in a row may be judged as one (layers_per_group). The fewest layers of that order are
+kept with which the drop in accuracy on validation pictures is within both bounds, found by doubling
+and then halving the number.
 
 The recipe's own bound is on the drop as it is seen: it is a target of some tenths of a point, and
 to show one of 0.1 at 95 % confidence on 5,000 pictures, no more than eight of them may be seen

@@ -37,7 +37,8 @@ def _axes(width: float, height: float, columns: int = 1, rows: int = 1, **more: 
 
 
 def _colours(names: list[str]) -> dict[str, Any]:
-    return dict(zip(names, sns.color_palette(PALETTE, len(names)), strict=True))
+    palette = PALETTE if len(names) <= len(sns.color_palette(PALETTE)) else "husl"  # none twice
+    return dict(zip(names, sns.color_palette(palette, len(names)), strict=True))
 
 
 def _log_ticks(axis: Any) -> None:

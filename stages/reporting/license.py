@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stages.config.schema import Model
-from stages.model.weights import PACKAGED
+from stages.model.weights import packaged_weights
 
 OURS, OTHER = "mit", "other"
 
@@ -23,8 +23,7 @@ def weights_origin(model: Model) -> WeightsOrigin:
     if model.weights != "imagenet":
         return WeightsOrigin("Training began with weights from a file; their license is not known "
                              "here.", OTHER)
-    if model.library == "timm" and model.name in PACKAGED:
-        packaged = PACKAGED[model.name]
+    if packaged := packaged_weights(model.library, model.name):
         return WeightsOrigin(f"Training began with the ImageNet weights of the package "
                              f"{packaged.package.replace('_', '-')}, whose license is "
                              f"{packaged.license}.", packaged.license)

@@ -1,8 +1,10 @@
 """Published runs: where they lie, what a person wrote on one, and how long its stages took."""
 
+import hashlib
 from pathlib import Path
 
 from stages.config.errors import UserError
+from stages.config.params import PARAMS_FILE
 from stages.files.reading import read_json
 
 RESULTS = Path("docs/results")
@@ -20,14 +22,20 @@ def results_folder(name: str) -> Path:
     return RESULTS / name
 
 
+def parameters_sha256() -> str:
+    """Names the parameters of the present run."""
+    return hashlib.sha256(Path(PARAMS_FILE).read_bytes()).hexdigest()
+
+
 def stage_times(folder: Path) -> str:
-    """A Markdown table of the seconds that each stage of the run in `folder` took, if it has any.
+    """A Markdown table of the seconds that each stage took, if the present run's are in `folder`.
     """
     path = folder / STAGE_TIMES
-    if not path.is_file():
+    told = read_json(path) if path.is_file() else {}
+    if told.get("parameters_sha256") != parameters_sha256():
         return ""
     rows = "".join(f"| {stage} | {seconds:,.0f} |\n"
-                   for stage, seconds in read_json(path)["stages"].items())
+                   for stage, seconds in told["stages"].items())
     return f"| stage | seconds |\n| --- | --- |\n{rows}\n"
 
 

@@ -78,8 +78,9 @@ def recipe_table(analysis: dict[str, Any]) -> str:
     rows = "".join(f"| {recipe} | {100 * accuracy:.1f} % |\n"
                    for recipe, accuracy in analysis["accuracy"].items())
     left = analysis.get("layers_left_out", 0)
-    note = (f"\nMatMul layers of this model ({left}) are not taken apart: they are float where "
-            "activations are float, and INT8, weights too, where activations are static.\n"
+    note = (f"\n{left} layers of this model, written as MatMul or as Gemm without transB, are not "
+            "taken apart: they are float where activations are float, and INT8, weights too, where "
+            "activations are static.\n"
             if left else "")
     return (f"| what is quantized | accuracy on {analysis['validation_images']:,} validation "
             f"pictures |\n| --- | --- |\n{rows}{note}")

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.2
 SIZE_STEP = 32
-EVALUATION_BATCH = 128  # a process
+VALIDATION_BATCH = 128  # at most, a process
 LAST_GOOD_FILE = Path("models/last_good.pt")
 
 
@@ -50,7 +50,8 @@ class History:
 
     seconds: wall time of each epoch, validation included; step_seconds: of its steps alone.
     images: pictures trained on in each epoch, by all processes together.
-    precision: that it trained in, which is not train.precision where bf16 is emulated.
+    precision: that it trained in, which is not train.precision where bf16 is emulated; two where
+        it was stopped and went on elsewhere.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -87,7 +88,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
     settings = params.train
     precision = settings.precision
     if precision == "bf16" and emulates_bfloat16():
-        log.warning("train.precision: bf16 is emulated on this CPU, and slow; trains in fp32")
+        log.warning("train.precision: bf16 is emulated on this %s, and slow; trains in fp32",
+                    "GPU" if torch.cuda.is_available() else "CPU")
         precision = "fp32"
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(),
                               mixed_precision="bf16" if precision == "bf16" else "no",
@@ -104,7 +106,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
                                   weight_decay=settings.weight_decay)
     model, optimizer, loader, validation = accelerator.prepare(
         raw, optimizer, make_loader(dataset, "train", settings.batch_size, shuffle),
-        make_loader(dataset, "validation", EVALUATION_BATCH * accelerator.num_processes))
+        make_loader(dataset, "validation",  # without gradients twice as many pictures fit
+                    min(VALIDATION_BATCH * accelerator.num_processes, 2 * settings.batch_size)))
     steps = max(2, settings.epochs * len(loader))  # a cycle of one step would be its end alone
     # OneCycleLR divides by the steps of its warm-up less one.
     scheduler = OneCycleLR(optimizer, settings.lr, total_steps=steps,
@@ -124,6 +127,10 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
         stopping = EarlyStopping(**state["stopping"])
         history, best, first = History(**state["history"]), state["best"], state["epoch"] + 1
         log.info("goes on after epoch %d of %d", state["epoch"], settings.epochs)
+        if not history.precision.endswith(precision):
+            log.warning("train.precision: was %s up to here, is %s on this machine",
+                        history.precision, precision)
+            history.precision += f", then {precision}"
 
     bar = tqdm(total=settings.epochs * len(loader), initial=(first - 1) * len(loader),
                unit="batch", disable=None if accelerator.is_main_process else True)

@@ -17,7 +17,8 @@ from stages.model.weights import LOAD_ERRORS
 
 log = logging.getLogger(__name__)
 
-STATE_FILE = Path("models/unfinished_training.pt")
+FOLDER = Path("models")
+STATE_FILES = "unfinished_training_{}.pt"
 # Of stages.training.loop: what goes on after `epoch`.
 STATE_KEYS = {"epoch", "model", "best", "averaged", "optimizer", "scheduler", "stopping", "history"}
 
@@ -40,30 +41,36 @@ def loaded_code() -> list[Path]:
     return sorted(path for path in files if path.is_relative_to(root))
 
 
-def save_state(run: str, state: dict[str, Any], path: Path = STATE_FILE) -> None:
+def state_file(run: str) -> Path:
+    """Where the state of `run` is kept, as `fingerprint` names it."""
+    return FOLDER / STATE_FILES.format(run[:12])
+
+
+def save_state(run: str, state: dict[str, Any]) -> None:
     """Keep `state` under the name of its run."""
-    save_torch(path, {"run": run, **state})
+    save_torch(state_file(run), {"run": run, **state})
 
 
-def discard_state() -> None:
-    """Forget the state of the run, once its checkpoint is written."""
-    STATE_FILE.unlink(missing_ok=True)
+def discard_state(run: str) -> None:
+    """Forget the state of `run`, once its checkpoint is written."""
+    state_file(run).unlink(missing_ok=True)
 
 
-def load_state(run: str, path: Path = STATE_FILE) -> dict[str, Any] | None:
-    """The state that was kept for `run`; None when there is none, or it is another run's."""
+def load_state(run: str) -> dict[str, Any] | None:
+    """The state that was kept for `run`; None when there is none. Others' are told of."""
+    path = state_file(run)
+    for other in sorted(set(FOLDER.glob(STATE_FILES.format("*"))) - {path}):
+        log.info("%s: is of other parameters, data or code, with which it goes on; remove it if it "
+                 "is not to", other)
     if not path.is_file():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         kept = state.pop("run")
-        whole = kept != run or state.keys() == STATE_KEYS
+        whole = kept == run and state.keys() == STATE_KEYS
     except LOAD_ERRORS:  # among them those of what is no dictionary, or has no such key
         whole = False
     if not whole:
         log.warning("%s: damaged; training starts anew", path)
-        return None
-    if kept != run:
-        log.info("%s: is of other parameters, data or code; training starts anew", path)
         return None
     return state

@@ -30,7 +30,9 @@ def path(tmp_path, monkeypatch):
     monkeypatch.setattr(stage_times, "time", clock)
     path = Path("docs/results/small/stage_times.json")
     path.parent.mkdir(parents=True)
+    Path("params.yaml").write_text("a: 1\n")
     path.write_text(json.dumps({"stages": {"train": 100.0, "export": 50.0},
+                                "parameters_sha256": stage_times.parameters_sha256(),
                                 "system": stage_times.describe_system()}))
     return path
 
@@ -54,8 +56,9 @@ def test_what_was_run_is_timed_and_the_rest_keeps_its_time(path, capsys, status)
     assert "> python -m stages.export\n" in capsys.readouterr().out
 
 
-def test_times_of_another_machine_are_not_kept(path):
-    path.write_text(json.dumps({"stages": {"train": 100.0}, "system": a_system()}))
+@pytest.mark.parametrize("changed", [{"system": a_system()}, {"parameters_sha256": "1f2e"}])
+def test_times_of_another_machine_or_run_are_not_kept(path, changed):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
     write_dvc(0)
     stage_times.main()
     assert "train" not in json.loads(path.read_text())["stages"]

@@ -164,6 +164,12 @@ def test_a_variant_that_gets_no_memory_is_told(error, told):
         "benchmark.batch_sizes?")
 
 
+def test_what_has_nothing_to_do_with_memory_is_told_as_it_is():
+    error = RuntimeError("CppCompileError: C++ compile error")
+    assert refusal(scenarios.in_new_process, partial(run_out_of_memory, error)) == (
+        "a variant can't be run (CppCompileError: C++ compile error)")
+
+
 def test_a_process_that_is_ended_from_outside_is_told():
     assert refusal(scenarios.in_new_process, partial(os._exit, 1)) == (
         "the process that measured was ended from outside; is there memory for all variants at "

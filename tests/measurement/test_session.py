@@ -1,14 +1,10 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import onnxruntime
 import pytest
 from refusals import refusal
 from tiny_model import CLASSES, SIDE, write_body
 
-from stages.measurement import session
-from stages.measurement.session import CPU, open_session, predictor_of, thread_count
+from stages.measurement.session import CPU, open_session, predictor_of
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -33,21 +29,3 @@ def test_provider_that_does_not_start_is_refused(tmp_path, monkeypatch):
                         begin(path, options, providers=[CPU]))
     told = refusal(open_session, write_body(tmp_path, "float"), 1, "CUDAExecutionProvider")
     assert told.startswith("benchmark.providers: CUDAExecutionProvider is installed but can't be")
-
-
-def test_thread_count_is_what_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(session, "CPU_SHARE", Path("no such file"))
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
-    assert thread_count() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert thread_count() == os.cpu_count()
-
-
-@pytest.mark.parametrize(("share", "threads"), [("max 100000", 8), ("200000 100000", 2),
-                                                ("150000 100000", 2), ("10000 100000", 1),
-                                                ("1600000 100000", 8), ("", 8)])
-def test_thread_count_is_no_more_than_a_container_may_use(monkeypatch, tmp_path, share, threads):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8), raising=False)
-    monkeypatch.setattr(session, "CPU_SHARE", tmp_path / "cpu.max")
-    (tmp_path / "cpu.max").write_text(share + "\n")
-    assert thread_count() == threads

@@ -49,12 +49,12 @@ def test_x86(described):
 
 
 def test_arm(described, monkeypatch):
-    """The kernel names no model there."""
+    """The kernel names no model there, but numbers."""
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     cpu = described(ARM)
     assert cpu["flags"] == ["asimd", "asimddp", "i8mm", "bf16"]
-    assert cpu["model"] == cpu["architecture"] == "aarch64"
+    assert (cpu["model"], cpu["architecture"]) == ("aarch64 0x41 0xd40", "aarch64")
 
 
 def test_no_cpuinfo(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from synthetic import (
 
 from stages.config.errors import UserError
 from stages.model.build import build_model, check_sizes
-from stages.model.weights import PACKAGED, packaged_state
+from stages.model.weights import PACKAGED, packaged_state, packaged_weights
 
 
 def same_but_for_a_zero_head(state, published, head):
@@ -94,6 +94,14 @@ def test_packaged_weights_are_loaded_with_a_zero_head():
     published = packaged_state(PACKAGED[LITE0], timm.create_model(LITE0))
     assert state["classifier.weight"].shape == (5, 1280)
     assert same_but_for_a_zero_head(state, published, "classifier.")
+
+
+def test_packaged_weights_are_found_by_their_tag_and_no_other():
+    tagged, plain = (build_model(model_params(name, weights="imagenet"), 5).state_dict()
+                     for name in (f"{LITE0}.in1k", LITE0))
+    assert all(torch.equal(value, plain[name]) for name, value in tagged.items())
+    assert packaged_weights("timm", f"{LITE0}.other") is None
+    assert packaged_weights("torchvision", LITE0) is None
 
 
 def hub_of(library):

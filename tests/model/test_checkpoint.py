@@ -56,6 +56,14 @@ def test_other_number_of_classes_is_refused(saved, classes):
         load_checkpoint(path, params)
 
 
+def test_classes_of_other_data_are_refused(saved):
+    path, params, _ = saved
+    assert load_checkpoint(path, params, [*CLASSES])[1] == CLASSES
+    with pytest.raises(UserError, match=r"checkpoint\.pt: was trained on the classes left, middle, "
+                                        r"right, the data has 0, 1, 2 and 1 more; run 'dvc repro"):
+        load_checkpoint(path, params, ["0", "1", "2", "3"])
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"absent\.pt: no such file; run 'dvc repro train'"):
         load_checkpoint(tmp_path / "absent.pt", model_params())

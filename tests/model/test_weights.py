@@ -181,6 +181,22 @@ def test_backbone_is_taken_and_a_head_of_other_size_is_zero():
     assert not head_is_zero(model)
 
 
+def test_counters_of_batch_norm_may_be_missing():
+    """Files from before PyTorch 0.4.1 have none."""
+    source, model = (nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)) for _ in range(2))
+    nn.init.normal_(source[0].weight)
+    state = {name: value for name, value in source.state_dict().items()
+             if not name.endswith("num_batches_tracked")}
+    load_backbone(model, state, "file")
+    assert torch.equal(model[0].weight, source[0].weight)
+
+
+def test_an_output_of_dvc_as_weights_is_told(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"is no file; .* DVC removes before: copy it first"):
+        load_state(Path("models/checkpoint.pt"))
+
+
 def test_zero_head_sends_no_gradient_to_the_backbone():
     model = network()
     load_backbone(model, network(classes=9).state_dict(), "file")

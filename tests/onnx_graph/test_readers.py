@@ -1,10 +1,10 @@
-"""Readers of a tensor, and those that are a SiLU."""
+"""Readers of a tensor, and those that gate it."""
 
 import pytest
 from inverted_residual import network
 from onnx import helper
 
-from stages.onnx_graph.readers import readers_of, silu_output
+from stages.onnx_graph.readers import gate_and_product, readers_of
 
 
 def test_readers_are_all_nodes_that_read_a_tensor_each_once():
@@ -16,16 +16,20 @@ def test_readers_are_all_nodes_that_read_a_tensor_each_once():
 
 def test_silu_is_found_in_whichever_order_it_stands_and_multiplies():
     readers = readers_of(network("SiLU").graph)["stem"]
-    assert silu_output(readers) == silu_output(readers[::-1]) == "stem_a"
     product = next(node for node in readers if node.op_type == "Mul")
-    product.input[:] = [product.input[1], product.input[0]]
-    assert silu_output(readers) == "stem_a"
+    for swapped in (False, True):
+        if swapped:
+            product.input[:] = [product.input[1], product.input[0]]
+        for nodes in (readers, readers[::-1]):
+            assert [node.op_type for node in gate_and_product(nodes)] == ["Sigmoid", "Mul"]
+    assert product.output[0] == "stem_a"
 
 
 @pytest.mark.parametrize("nodes", [
     [], [("Sigmoid", ["x"], "s")], [("Mul", ["x", "s"], "y")],
     [("Sigmoid", ["x"], "s"), ("Mul", ["x", "other"], "y")],
+    [("Tanh", ["x"], "s"), ("Mul", ["x", "s"], "y")],
     [("Sigmoid", ["x"], "s"), ("Mul", ["x", "s"], "y"), ("Relu", ["x"], "r")]])
 def test_what_is_no_silu(nodes):
     made = [helper.make_node(operator, inputs, [output]) for operator, inputs, output in nodes]
-    assert silu_output(made) is None
+    assert gate_and_product(made) is None

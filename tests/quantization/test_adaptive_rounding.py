@@ -11,6 +11,7 @@ from run_onnx import model_of
 from synthetic import model_params, recipe
 
 from stages.measurement.predictor import load_onnx, predict
+from stages.quantization import adaptive_rounding, layer_rows
 from stages.quantization.adaptive_rounding import (
     HELD_OUT,
     Problem,
@@ -56,6 +57,25 @@ def test_nearest_is_kept_where_what_was_taught_does_not_hold_for_other_rows():
     chosen, ratio = choose(misled)
     assert not chosen.any()
     assert ratio == 1
+
+
+def test_what_only_the_judges_show_is_not_learned():
+    shown = problem([0.3] * 8)
+    shown.targets[:] = 0
+    shown.targets[:, ::HELD_OUT] = 2.4 * shown.inputs[:, ::HELD_OUT, :1]
+    assert not choose(shown)[0].any()
+
+
+def test_each_output_is_judged_by_itself():
+    good, misled = problem([0.3] * 8), problem([0.3] * 8)
+    misled.targets[:, ::HELD_OUT] = 0
+    both = Problem(good.inputs, *(np.concatenate([getattr(each, name) for each in (good, misled)],
+                                                 axis=axis)
+                                  for name, axis in (("targets", 2), ("weights", 1), ("least", 1),
+                                                     ("most", 1))))
+    chosen, _ = choose(both)
+    assert chosen[0, 0].sum() == 2
+    assert not chosen[0, 1].any()
 
 
 def test_no_weight_goes_beyond_what_it_may_be():
@@ -177,3 +197,39 @@ def test_layers_that_are_no_plain_product_of_their_own_are_left_out():
                      {name: np.ones(shape, np.float32) for name, shape in shapes.items()})
     layers = layers_to_round(model, set(shapes))
     assert [layer.name for layer in layers] == ["own"]
+
+
+def test_layers_too_large_to_be_rounded_in_time_stay_as_they_are(case, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    prepared = case[1]
+    products = {layer.name: layer.shape[0] * np.prod(layer.shape[1:])**2
+                for layer in layers_to_round(prepared, set(LAYERS))}
+    largest = max(products, key=products.get)
+    monkeypatch.setattr(adaptive_rounding, "PRODUCTS", products[largest] - 1)
+    assert [row["layer"] for row in rounded(case)[1]] == [
+        name for name in LAYERS if products[name] < products[largest]]
+    assert f"rounding: {largest}, weights of " in caplog.text
+
+
+def test_of_many_rows_a_picture_some_are_drawn_the_same_in_every_model(monkeypatch):
+    """As the tokens of a transformer, whose Gemm takes those of all pictures at once."""
+    monkeypatch.setattr(layer_rows, "ROWS", 30)
+    weight = np.arange(8, dtype=np.float32).reshape(2, 4)
+    nodes = [helper.make_node("Reshape", ["input", "shape"], ["r"]),
+             helper.make_node("Gemm", ["r", "w"], ["y"], transB=1)]
+    model = model_of(nodes, {"input": [None, 3, 8, 8]}, {"y": [None, 2]},
+                     {"w": weight, "shape": np.array([-1, 4])})
+    batches = [np.random.default_rng(count).standard_normal((count, 3, 8, 8)).astype(np.float32)
+               for count in (4, 2)]
+
+    def feeds():
+        return iter([{"input": batch} for batch in batches])
+
+    [layer] = layers_to_round(model, {"w"})
+    inputs = rows_of_input(model, layer, "r", feeds, 6)
+    outputs = rows_of_outputs(model, [layer], feeds, 6)[layer.number]
+    assert inputs.shape == (30, 4)
+    np.testing.assert_allclose(inputs @ weight.T, outputs, rtol=1e-5)
+    assert len(np.unique(inputs, axis=0)) == 30
+    monkeypatch.setattr(layer_rows, "ROWS", 1000)
+    assert len(rows_of_input(model, layer, "r", feeds, 6)) == 6 * 3 * 8 * 8 / 4

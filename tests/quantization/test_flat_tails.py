@@ -43,6 +43,17 @@ def test_hard_swish_is_cut_where_it_is_zero():
     assert cut_flat_tails(model, all_wide(model))["stem"] == (-3, 40)
 
 
+@pytest.mark.parametrize("opset", [13, 18])
+def test_hard_swish_is_cut_as_the_exporter_writes_it(exported, opset):
+    """The exporter writes a HardSigmoid and a product; gates of squeeze-excitation are another's.
+    """
+    proto = exported("mobilenet_v3_small", 32, opset, "torchvision")[2]
+    ranges = cut_flat_tails(proto, all_wide(proto))
+    cut = [lowest for lowest, _ in ranges.values() if lowest != WIDE_RANGE[0]]
+    assert len(cut) == 19
+    np.testing.assert_allclose(cut, HARD_SWISH_FLAT, rtol=1e-6)
+
+
 @pytest.mark.parametrize("change", ["read elsewhere", "an output", "product with something else"])
 def test_a_tensor_that_something_else_depends_on_keeps_its_range(change):
     model = network("SiLU")

@@ -78,6 +78,7 @@ def test_what_is_noisy_for_its_cost_is_kept_first(tmp_path, bound, kept):
     assert min(step["drop_pp"] for step in record["steps"]) <= bound
     assert [row["logits_snr_db"] for row in record["sensitivity"]] == [0, -6.02, 60]
     assert [row["drop_pp"] for row in record["sensitivity"]] == [10, 40, 0]
+    assert record["macs_in_float"] == sum({"cheap": 10, "dear": 1000}[name] for name in kept) / 1011
     assert record["reason"].startswith("all quantized" if not kept else "the fewest")
 
 

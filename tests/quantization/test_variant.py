@@ -1,20 +1,22 @@
 """A variant from its recipe: what each switch leaves in the file and in the record."""
 
+import inverted_residual
 import numpy as np
 import onnx
 import pytest
 from linear_bottlenecks import SIDE, bottlenecks
-from onnx import helper
+from onnx import helper, numpy_helper
 from refusals import refusal
 from run_onnx import arrays_of, model_of
 from synthetic import model_params, recipe
 
 from stages.config.schema import QatRecipe
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import load_onnx, predict
+from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.saturation import products_saturate
 from stages.onnx_graph.probe import open_probed
 from stages.quantization import improvement, variant
+from stages.quantization.flat_tails import SILU_FLAT
 from stages.quantization.mixed import Bound
 from stages.quantization.variant import EXACT_SUMS, write_variant
 
@@ -46,6 +48,54 @@ def test_static_records_ranges_and_pictures(made, dataset):
     np.testing.assert_array_equal(record.positions, dataset.splits["calibration"])
     assert record.ranges
     assert [record.search, record.rounding, record.qat] == [{}, {}, {}]
+
+
+@pytest.mark.parametrize("count", [None, 5])
+def test_ranges_are_those_of_the_pictures_that_are_recorded(made, dataset, count):
+    _, record, _ = made("some", calibration_images=count)
+    assert len(record.positions) == (count or len(dataset.splits["calibration"]))
+    pictures = model_input(dataset.images[record.positions], model_params(image_size=SIDE))
+    assert record.ranges["input"] == pytest.approx((pictures.min(), pictures.max()))
+
+
+def test_the_recipe_decides_what_is_done_to_ranges_channels_and_graph(dataset, tmp_path):
+    source, params = tmp_path / "fp32.onnx", model_params(image_size=inverted_residual.SIDE)
+    graph = inverted_residual.network("SiLU")
+    stem = next(tensor for tensor in graph.graph.initializer if tensor.name == "stem_w")
+    weights = 40 * numpy_helper.to_array(stem)
+    weights[0] = 1e-12
+    stem.CopyFrom(numpy_helper.from_array(weights, "stem_w"))
+    onnx.save(graph, source)
+    lowest = {}
+    for flag in (True, False):
+        record = write_variant(source, tmp_path / "int8.onnx", recipe(cut_flat_tails=flag), params,
+                               dataset, 100.0)
+        lowest[flag] = record.ranges["stem"][0]
+    assert lowest[True] == SILU_FLAT > lowest[False]
+    scale = arrays_of(onnx.load(tmp_path / "int8.onnx"))["stem_w_scale"]
+    assert scale.min() > 1e-9, "a channel that is all but dead has a floor"
+    operators = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert "Pad" in operators, "the input has a fourth channel"
+
+
+def test_what_is_fine_tuned_learns_from_training_pictures_alone(made, dataset, monkeypatch):
+    taken = []
+
+    def spy(images, positions, settings):
+        taken.append(positions)
+        return random_batches(images, positions, settings)
+
+    random_batches = variant.random_batches
+    monkeypatch.setattr(variant, "random_batches", spy)
+    made("tuned", qat=QatRecipe(1, 4, 1e-6, 0))
+    np.testing.assert_array_equal(taken, [dataset.splits["train"]])
+
+
+def test_mixed_is_searched_on_validation_alone(made, dataset):
+    search = made("searched", method="mixed", max_drop_pp=100.0)[1].search
+    assert search["validation_images"] == len(dataset.splits["validation"])
+    assert search["validation_images"] not in {
+        len(dataset.splits[name]) for name in ("train", "test", "calibration")}
 
 
 def test_fine_tuning_that_harms_leaves_the_static_model(made):

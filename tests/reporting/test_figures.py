@@ -80,6 +80,13 @@ def test_a_line_for_each_variant_with_its_median():
     assert told == [f"{name}: {RUNS[name].median():.2f} ms" for name in NAMES]
 
 
+def test_no_two_of_many_variants_have_one_colour():
+    runs = pd.DataFrame({"run": range(3), **{f"variant {index}": [1 + index] * 3
+                                             for index in range(13)}})
+    drawn = curves(figures.latency_by_run(runs).axes[0])
+    assert len({line.get_color() for line in drawn}) == len(drawn) == 13
+
+
 def test_two_bars_for_each_variant():
     axes = figures.speedups(VARIANTS).axes[0]
     bars = {container.get_label(): [bar.get_width() for bar in container]

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import CLASSES, make_dataset, training_params
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from stages.config.errors import UserError
-from stages.model.checkpoint import save_checkpoint
+from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from stages.model.preprocess import preprocess
 from stages.model.weights import load_state as load_weights
 from stages.training import depthwise, loop
 from stages.training.loop import LAST_GOOD_FILE, image_size_of, train
-from stages.training.resume import STATE_FILE, discard_state
+from stages.training.resume import discard_state, state_file
 
 
 class Net(nn.Sequential):
@@ -60,9 +61,8 @@ def finished(dataset, params, run="run", seed=0):
     """Train to the end: the model, the bytes of its checkpoint, and the history."""
     model = Net(seed)
     history = train(model, dataset, params, run)
-    save_checkpoint(STATE_FILE.with_name("checkpoint.pt"), model, params.model, CLASSES)
-    return SimpleNamespace(model=model.eval(), history=history,
-                           bytes=STATE_FILE.with_name("checkpoint.pt").read_bytes())
+    save_checkpoint(CHECKPOINT_FILE, model, params.model, CLASSES)
+    return SimpleNamespace(model=model.eval(), history=history, bytes=CHECKPOINT_FILE.read_bytes())
 
 
 def interrupted(after_epoch, dataset, params, run="run"):
@@ -196,7 +196,8 @@ def test_no_epoch_draws_as_one_of_a_neighbouring_seed(dataset, monkeypatch):
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.01}, {"ema_decay": 0.9},
                                     {"crop_padding": 0}, {"label_smoothing": 0.0},
-                                    {"weight_decay": 0.5}, {"start_image_size": 16}])
+                                    {"weight_decay": 0.5}, {"start_image_size": 16},
+                                    {"cutout": 4}])
 def test_every_setting_counts(reference, dataset, change):
     assert finished(dataset, training_params(**change)).bytes != reference.bytes
 
@@ -232,10 +233,10 @@ def test_early_stop_survives_an_interruption(dataset):
 
 def test_discard_state(dataset):
     train(Net(), dataset, training_params(epochs=1), "run")
-    assert STATE_FILE.is_file()
-    discard_state()
-    assert not STATE_FILE.exists()
-    discard_state()
+    assert state_file("run").is_file()
+    discard_state("run")
+    assert not state_file("run").exists()
+    discard_state("run")
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -255,7 +256,7 @@ def test_loss_that_is_not_finite(dataset, step, number, loss):
 def test_a_loss_that_ceases_to_be_finite_leaves_the_best_epoch(dataset):
     params = training_params(epochs=3)
     interrupted(1, dataset, params, "other")
-    expected = torch.load(STATE_FILE, weights_only=True)["best"]
+    expected = torch.load(state_file("other"), weights_only=True)["best"]
     steps = len(dataset.splits["train"]) // params.train.batch_size
     with pytest.raises(UserError, match=rf"loss is nan at step 1 of epoch 2 .*; lower train\.lr; "
                                         rf"model\.weights={LAST_GOOD_FILE} goes on from the best "):
@@ -332,7 +333,7 @@ def test_depthwise_weights_get_their_gradient_the_fast_way(dataset, monkeypatch)
 def test_bfloat16_that_would_be_emulated_is_float32_and_said_so(dataset, monkeypatch, caplog):
     monkeypatch.setattr(loop, "emulates_bfloat16", lambda: True)
     float32 = finished(dataset, training_params(epochs=1))
-    discard_state()
+    discard_state("run")
     assert not caplog.messages
     AcceleratorState._reset_state(reset_partial_state=True)
     asked = finished(dataset, training_params(epochs=1, precision="bf16"))
@@ -397,3 +398,61 @@ def test_a_rate_of_zero_leaves_a_model_as_it_came_batch_norm_included(dataset):
     after = finished(dataset, training_params(lr=0.0, epochs=1)).model.state_dict()
     assert any(name.endswith("running_mean") for name in after)
     assert all(torch.equal(value, after[name]) for name, value in Net().state_dict().items())
+
+
+def test_what_is_left_is_the_moving_average_of_what_each_step_made(dataset, monkeypatch):
+    """Weights, and the statistics of batch norm, by a recursion written out here."""
+    decay, states = 0.9, []
+    update = AveragedModel.update_parameters
+
+    def spy(averaged, model):
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        update(averaged, model)
+
+    monkeypatch.setattr(AveragedModel, "update_parameters", spy)
+    history = train(model := Net(), dataset, training_params(epochs=1, ema_decay=decay), "run")
+    assert len(states) == sum(history.images) // 16
+    expected = states[0]  # the first is copied
+    for state in states[1:]:
+        expected = {name: decay * value + (1 - decay) * state[name] if value.is_floating_point()
+                    else value for name, value in expected.items()}
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, expected[name], msg=name)
+
+
+def test_the_learning_rate_rises_to_its_peak_and_ends_near_nothing(dataset, monkeypatch):
+    rates, step = [], torch.optim.AdamW.step
+
+    def spy(optimizer, *arguments):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    params = training_params()
+    train(Net(), dataset, params, "run")
+    assert max(rates) == pytest.approx(params.train.lr, rel=0.1)
+    assert rates[-1] == min(rates) < params.train.lr / 1e4
+
+
+def test_validation_batches_are_no_larger_than_training_has_room_for(dataset, monkeypatch):
+    seen, measure = set(), loop.preprocess
+
+    def spy(pictures, *arguments):
+        if not torch.is_grad_enabled():
+            seen.add(len(pictures))
+        return measure(pictures, *arguments)
+
+    monkeypatch.setattr(loop, "preprocess", spy)
+    train(Net(), dataset, training_params(epochs=1, batch_size=8), "run")
+    assert max(seen) == 16
+
+
+def test_a_run_that_goes_on_in_another_precision_says_so(dataset, monkeypatch, caplog):
+    monkeypatch.setattr(loop, "emulates_bfloat16", lambda: False)
+    params = training_params(precision="bf16")
+    interrupted(2, dataset, params)
+    monkeypatch.setattr(loop, "emulates_bfloat16", lambda: True)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert finished(dataset, params).history.precision == "bf16, then fp32"
+    assert "train.precision: was bf16 up to here, is fp32 on this machine" in caplog.text

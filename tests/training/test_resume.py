@@ -5,66 +5,77 @@ from synthetic import Malicious
 
 from stages.model.checkpoint import save_torch
 from stages.training.resume import (
+    FOLDER,
     STATE_KEYS,
+    discard_state,
     fingerprint,
     load_state,
     loaded_code,
     save_state,
+    state_file,
 )
 
 STATE = {**dict.fromkeys(STATE_KEYS), "epoch": 1}
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "state.pt"
+def path(tmp_path, monkeypatch):
+    """Where the state of "run" is kept."""
+    monkeypatch.chdir(tmp_path)
+    FOLDER.mkdir()
+    return state_file("run")
 
 
 def test_comes_back_as_it_was(path):
-    save_state("run", {**STATE, "epoch": 3, "model": {"weight": torch.arange(4.0)}}, path)
-    state = load_state("run", path)
+    save_state("run", {**STATE, "epoch": 3, "model": {"weight": torch.arange(4.0)}})
+    state = load_state("run")
     assert state["epoch"] == 3
     assert torch.equal(state["model"]["weight"], torch.arange(4.0))
 
 
 def test_later_state_replaces_the_earlier(path):
     for epoch in (1, 2):
-        save_state("run", {**STATE, "epoch": epoch}, path)
-    assert load_state("run", path)["epoch"] == 2
+        save_state("run", {**STATE, "epoch": epoch})
+    assert load_state("run")["epoch"] == 2
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_nothing_there(path):
-    assert load_state("run", path) is None
+    assert load_state("run") is None
 
 
 def test_state_of_another_run(path, caplog):
     caplog.set_level("INFO")
-    save_state("run", STATE, path)
-    assert load_state("another", path) is None
-    assert "other parameters, data or code" in caplog.text
+    save_state("run", STATE)
+    assert load_state("another") is None
+    save_state("another", {**STATE, "epoch": 5})
+    assert f"{path}: is of other parameters, data or code" in caplog.text
+    assert [load_state(name)["epoch"] for name in ("run", "another")] == [1, 5]
+    discard_state("another")
+    assert (load_state("another"), load_state("run")["epoch"]) == (None, 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", "half"])
 def test_damaged_state(path, caplog, content):
-    save_state("run", STATE, path)
+    save_state("run", STATE)
     whole = path.read_bytes()
     path.write_bytes(whole[:len(whole) // 2] if content == "half" else content)
-    assert load_state("run", path) is None
+    assert load_state("run") is None
     assert "damaged; training starts anew" in caplog.text
 
 
 @pytest.mark.parametrize("content", [[1, 2, 3], {"epoch": 1}, {"run": "run", "epoch": 1},
-                                     {"run": "run", **STATE, "more": 1}])
+                                     {"run": "run", **STATE, "more": 1},
+                                     {"run": "another", **STATE}])
 def test_something_else_in_the_file(path, caplog, content):
     save_torch(path, content)
-    assert load_state("run", path) is None
+    assert load_state("run") is None
     assert "damaged; training starts anew" in caplog.text
 
 
 def test_tampered_state_runs_no_code(path, tmp_path):
     save_torch(path, {"run": "run", "epoch": Malicious(tmp_path / "witness")})
-    assert load_state("run", path) is None
+    assert load_state("run") is None
     assert not (tmp_path / "witness").exists()
     torch.load(path, weights_only=False)
     assert (tmp_path / "witness").exists(), "the file would not have run anything anyhow"
