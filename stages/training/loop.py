@@ -106,8 +106,8 @@ def train(model: nn.Module, dataset: Dataset, params: Params, run: str) -> Histo
                                   weight_decay=settings.weight_decay)
     model, optimizer, loader, validation = accelerator.prepare(
         raw, optimizer, make_loader(dataset, "train", settings.batch_size, shuffle),
-        make_loader(dataset, "validation",  # without gradients twice as many pictures fit
-                    min(VALIDATION_BATCH * accelerator.num_processes, 2 * settings.batch_size)))
+        make_loader(dataset, "validation",  # without gradients more pictures fit
+                    min(VALIDATION_BATCH * accelerator.num_processes, 4 * settings.batch_size)))
     steps = max(2, settings.epochs * len(loader))  # a cycle of one step would be its end alone
     # OneCycleLR divides by the steps of its warm-up less one.
     scheduler = OneCycleLR(optimizer, settings.lr, total_steps=steps,

@@ -444,7 +444,7 @@ def test_validation_batches_are_no_larger_than_training_has_room_for(dataset, mo
         return measure(pictures, *arguments)
 
     monkeypatch.setattr(loop, "preprocess", spy)
-    train(Net(), dataset, training_params(epochs=1, batch_size=8), "run")
+    train(Net(), dataset, training_params(epochs=1, batch_size=4), "run")
     assert max(seen) == 16
 
 
