@@ -26,7 +26,7 @@ from stages.data.dataset import (
 )
 from stages.measurement.accuracy import compare
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import load_onnx, model_input, predict
+from stages.measurement.predictor import in_batches, load_onnx, model_input, predict
 from stages.measurement.system import describe_system
 from stages.onnx_graph.names import FLOAT_FILE
 from stages.reporting.tables import cpu_label
@@ -53,9 +53,9 @@ class Run:
 
     def batches(self) -> list[np.ndarray]:
         """Some calibration pictures, as the model takes them."""
-        pictures = evenly(self.dataset.view("calibration")[:], LAYER_PICTURES)
-        return [model_input(pictures[start:start + LAYER_BATCH], self.params)
-                for start in range(0, len(pictures), LAYER_BATCH)]
+        pictures = PictureView(self.dataset.images,
+                               evenly(self.dataset.splits["calibration"], LAYER_PICTURES))
+        return [model_input(batch, self.params) for batch in in_batches(pictures, LAYER_BATCH)]
 
     def facts(self) -> dict[str, Any]:
         """What measurements of this run are made on."""

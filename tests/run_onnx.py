@@ -27,11 +27,6 @@ def model_of(nodes: Sequence[onnx.NodeProto], inputs: Shapes, outputs: Shapes,
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def arrays_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """The constants of `model` by name."""
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-
-
 def session_of(model: OnnxModel, fused: bool = True) -> onnxruntime.InferenceSession:
     """A session of a model or of the file at a path.
 

@@ -10,6 +10,7 @@ from onnxruntime import GraphOptimizationLevel
 
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.census import executed_graph
+from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.readers import reads
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -23,7 +24,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     model = executed_graph(_pool_globally(model).SerializeToString(),
                            GraphOptimizationLevel.ORT_ENABLE_BASIC)
-    _pad_in_pools(model.graph)
+    _pad_in_pools(model)
     for node in model.graph.node:
         del node.metadata_props[:]
         node.ClearField("doc_string")
@@ -39,9 +40,9 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _pad_in_pools(graph: onnx.GraphProto) -> None:
+def _pad_in_pools(model: onnx.ModelProto) -> None:
     """Fold a Pad by minus infinity, constant, into the MaxPool behind it, which pads by that."""
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    graph, constants = model.graph, arrays_of(model)
     made = {node.output[0]: node for node in graph.node}
     uses = Counter(name for node in graph.node for name in reads(node))
     uses.update(value.name for value in graph.output)

@@ -15,6 +15,11 @@ COUNTED = ("Conv", "Gemm", "MatMul")
 BY_OUTPUT = ("Conv", "Gemm")
 
 
+def arrays_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The constants of `model` by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
 def weighted_layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
     """The convolutions and fully connected layers of `model` with the names of their weights.
 
@@ -28,9 +33,8 @@ def weighted_layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
 
 def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """The weights of every weighted layer by name, float32."""
-    names = {name for _, name in weighted_layers(model)}
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
-            if tensor.name in names}
+    constants = arrays_of(model)
+    return {name: constants[name] for _, name in weighted_layers(model)}
 
 
 def with_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> onnx.ModelProto:

@@ -40,9 +40,10 @@ class Cell:
     @property
     def recipe(self) -> Recipe:
         """Of its weights and, where they are static, its activations."""
-        return Recipe("static", self.weight_type, self.activation_type,
-                                self.weights == "per channel", "minmax", False,
-                                reduce_range=self.reduced)
+        return Recipe(method="static", weight_type=self.weight_type,
+                      activation_type=self.activation_type,
+                      per_channel=self.weights == "per channel", calibration="minmax",
+                      bias_correction=False, reduce_range=self.reduced)
 
 
 # What a model is prepared by before cells are made from it: calibration by minmax, and no recovery.
@@ -60,7 +61,8 @@ def write_cell(cell: Cell, base: Calibrated, target: Path, *, sums_in_float: boo
     """
     if cell.shipped:
         quantize_dynamically(base.source, target, Recipe(
-            "dynamic", cell.weight_type, "QUInt8", False, "none", False))
+            method="dynamic", weight_type=cell.weight_type, activation_type="QUInt8",
+            per_channel=False, calibration="none", bias_correction=False))
     elif cell.activations == "static":
         write_qdq(base.model, base.ranges, target, cell.recipe)
         model = onnx.load(target)
@@ -83,11 +85,11 @@ def write_cell(cell: Cell, base: Calibrated, target: Path, *, sums_in_float: boo
 def with_dynamic_activations(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` whose layers get inputs rounded to 8 bits by the range of each batch."""
     result = copy.deepcopy(model)
-    readers = {node.output[0] for node, _ in weighted_layers(model)}
+    layers = {node.output[0] for node, _ in weighted_layers(model)}
     rounded: dict[str, str] = {}
     nodes = []
     for node in result.graph.node:
-        if node.output[0] in readers:
+        if node.output[0] in layers:
             name = node.input[0]
             if name not in rounded:
                 parts = [f"{name}_dynamic_{part}" for part in ("integers", "scale", "zero")]

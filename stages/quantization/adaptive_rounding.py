@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from stages.onnx_graph.layers import arrays_of, weights_of
 from stages.quantization.layer_rows import (
     Feeds,
     MatrixLayer,
@@ -26,7 +27,7 @@ from stages.quantization.layer_rows import (
     rows_of_input,
     rows_of_outputs,
 )
-from stages.quantization.stored_weights import SUFFIX, stored_weights
+from stages.quantization.stored_weights import SUFFIX, StoredWeight, stored_weights
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
         For each quantized layer its error on held-out rows over that of rounding to the nearest,
         and the share of its weights that go the other way.
     """
-    layers = []
-    for layer in layers_to_round(source, set(stored_weights(quantized))):
+    layers, stored, floats = [], stored_weights(quantized), weights_of(source)
+    for layer in layers_to_round(source, set(stored)):
         if layer.shape[0] * math.prod(layer.shape[1:])**2 <= PRODUCTS:
             layers.append(layer)
         else:
@@ -89,10 +90,12 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
     for layer in layers:
         node = _reader(quantized, layer.name)
         inputs = rows_of_input(quantized, layer, node.input[0], feeds, pictures, **more)
-        problem = make_problem(layer, node, quantized, source, inputs, outputs.pop(layer.number))
+        weight = stored[layer.name]
+        problem = make_problem(layer, weight, floats[layer.name], inputs,
+                               outputs.pop(layer.number) - bias_of(node, quantized, stored))
         chosen, ratio = choose(problem)
         changed = float(np.mean(chosen != problem.nearest()))
-        _store(quantized, layer.name, chosen)
+        _store(quantized, layer.name, weight, chosen)
         record.append({"layer": layer.name, "error_ratio": ratio, "weights_changed": changed})
         log.debug("rounding: layer %d of %d: %.2f times the error of rounding to the nearest, "
                   "%.1f %% of weights go the other way", len(record), len(layers), ratio,
@@ -140,16 +143,15 @@ def descend(problem: Problem, start: np.ndarray, rows: np.ndarray) -> np.ndarray
     return weights
 
 
-def make_problem(layer: MatrixLayer, node: onnx.NodeProto, quantized: onnx.ModelProto,
-                 source: onnx.ModelProto, inputs: np.ndarray, outputs: np.ndarray) -> Problem:
-    """What is to be chosen for `layer`, which is `node` in the QDQ graph.
+def make_problem(layer: MatrixLayer, weight: StoredWeight, floats: np.ndarray,
+                 inputs: np.ndarray, outputs: np.ndarray) -> Problem:
+    """What is to be chosen for `layer`, whose `weight` was made of `floats`.
 
     Args:
         inputs: (rows, inputs, ...) of the quantized layer.
-        outputs: (rows, outputs) of the float one, before its activation function.
+        outputs: (rows, outputs) of the float one without its bias, before its activation function.
     """
-    groups, stored = layer.groups, stored_weights(quantized)
-    weight, floats = stored[layer.name], _constants(source)
+    groups = layer.groups
 
     def by_group(values: np.ndarray) -> np.ndarray:
         """(groups, outputs, inputs) of the weights, or of what fits them."""
@@ -159,22 +161,23 @@ def make_problem(layer: MatrixLayer, node: onnx.NodeProto, quantized: onnx.Model
     def rows_by_group(values: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(values.reshape(len(values), groups, -1).swapaxes(0, 1))
 
-    bias = np.float32(0)
-    if len(node.input) > 2:
-        made = {each.output[0]: each.input[0].removesuffix(SUFFIX)
-                for each in quantized.graph.node if each.op_type == "DequantizeLinear"}
-        name = made.get(node.input[2])
-        bias = stored[name].values() if name else _constants(quantized)[node.input[2]]
     step = by_group(weight.scale)[:, None, :, 0]
     return Problem(
-        inputs=rows_by_group(inputs), targets=rows_by_group(outputs - bias) / step,
-        weights=by_group(floats[layer.name].astype(np.float64) / weight.scale),
+        inputs=rows_by_group(inputs), targets=rows_by_group(outputs) / step,
+        weights=by_group(floats.astype(np.float64) / weight.scale),
         least=by_group(weight.integers.min() - weight.zero_point),
         most=by_group(weight.integers.max() - weight.zero_point))
 
 
-def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+def bias_of(node: onnx.NodeProto, quantized: onnx.ModelProto, stored: dict[str, StoredWeight]
+            ) -> np.ndarray | np.float32:
+    """The bias of the layer `node` of a QDQ graph, float32 (outputs,); 0 where it has none."""
+    if len(node.input) < 3:
+        return np.float32(0)
+    made = {each.output[0]: each.input[0].removesuffix(SUFFIX)
+            for each in quantized.graph.node if each.op_type == "DequantizeLinear"}
+    name = made.get(node.input[2])
+    return stored[name].values() if name else arrays_of(quantized)[node.input[2]]
 
 
 def _reader(quantized: onnx.ModelProto, name: str) -> onnx.NodeProto:
@@ -184,9 +187,8 @@ def _reader(quantized: onnx.ModelProto, name: str) -> onnx.NodeProto:
     return next(node for node in quantized.graph.node if weight in node.input)
 
 
-def _store(quantized: onnx.ModelProto, name: str, steps: np.ndarray) -> None:
+def _store(quantized: onnx.ModelProto, name: str, old: StoredWeight, steps: np.ndarray) -> None:
     """Put whole `steps` where the weight `name` is stored, in its type and shape."""
-    old = stored_weights(quantized)[name]
     tensor = next(each for each in quantized.graph.initializer
                   if each.name == f"{name}{SUFFIX}")
     integers = steps.reshape(old.integers.shape) + old.zero_point

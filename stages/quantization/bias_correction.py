@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from stages.measurement.session import open_session
 from stages.onnx_graph.attributes import attributes
-from stages.onnx_graph.layers import weighted_layers, weights_of
+from stages.onnx_graph.layers import arrays_of, weighted_layers, weights_of
 from stages.quantization.stored_weights import dequantized_weights
 
 
@@ -30,7 +30,7 @@ def with_corrected_biases(model: onnx.ModelProto, quantized: onnx.ModelProto,
     rounded = dequantized_weights(quantized)
     errors = mean_errors(model, rounded, feeds)
     result = copy.deepcopy(model)
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    constants = arrays_of(model)
     for node, _ in weighted_layers(result):
         output = node.output[0]
         name = node.input[2] if len(node.input) > 2 else ""

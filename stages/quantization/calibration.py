@@ -21,14 +21,13 @@ from onnxruntime.quantization import (
     TensorsData,
 )
 from onnxruntime.quantization.calibrate import HistogramCalibrater
-from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from stages.config.errors import UserError
+from stages.onnx_graph.audit import KNOWN
 from stages.quantization.histogram import BINS, Histogram
 from stages.quantization.ranges import PERCENTILE, RANGE_OF, Range
 
-# What quantize_static quantizes when it is not told otherwise.
-OPERATORS = sorted({*QDQRegistry, *QLinearOpsRegistry})
+OPERATORS = sorted(KNOWN)  # what quantize_static quantizes when it is not told otherwise
 
 
 class FeedReader(CalibrationDataReader):

@@ -1,4 +1,4 @@
-"""Dynamic quantization, as the report did it: weights stored as INT8, ranges found at run time."""
+"""Dynamic quantization, as the student's report did it: INT8 weights, ranges found at run time."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from stages.config.schema import Recipe
 from stages.quantization.source import load_float_model
 
 
-def quantize_dynamically(source: Path, target: Path, params: Recipe) -> None:
+def quantize_dynamically(source: Path, target: Path, recipe: Recipe) -> None:
     """Write `source` with its weights quantized to `target`.
 
     Raises:
         UserError: a model that can't be quantized.
     """
     load_float_model(source)
-    quantize_dynamic(source, target, weight_type=QuantType[params.weight_type],
-                     per_channel=params.per_channel)
+    quantize_dynamic(source, target, weight_type=QuantType[recipe.weight_type],
+                     per_channel=recipe.per_channel)

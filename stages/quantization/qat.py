@@ -23,10 +23,10 @@ from stages.config.errors import UserError
 from stages.config.schema import Model, QatRecipe
 from stages.model.preprocess import preprocess
 from stages.onnx_graph.attributes import attributes
-from stages.onnx_graph.layers import BY_OUTPUT
+from stages.onnx_graph.layers import BY_OUTPUT, arrays_of
 from stages.quantization.ranges import ACTIVATION_LEVELS
 from stages.quantization.stored_weights import SUFFIX, stored_weights
-from stages.quantization.torch_operators import OPERATORS, not_tunable
+from stages.quantization.torch_operators import OPERATORS
 
 log = logging.getLogger(__name__)
 
@@ -39,29 +39,23 @@ class QdqNetwork(nn.Module):
     """A QDQ graph as a PyTorch module from float32 (B, 3, S, S) to logits.
 
     Args:
-        quantized: the QDQ graph, as ONNX Runtime's quantizer writes it.
+        quantized: the QDQ graph, as ONNX Runtime's quantizer writes it, without what is
+            `not_tunable`.
         source: the float graph that it was made of, for the weights before rounding.
         reduce_range: weights were quantized to 7 bits, and stay within them.
-
-    Raises:
-        UserError: the graph has an operator that can't be fine-tuned.
     """
 
     def __init__(self, quantized: onnx.ModelProto, source: onnx.ModelProto, *,
                  reduce_range: bool) -> None:
         super().__init__()
         self.reduce_range = reduce_range
-        if unknown := not_tunable(quantized):
-            raise UserError(f"qat: operator {', '.join(unknown)} can't be fine-tuned; "
-                            "leave qat out of this variant")
         self.nodes = list(quantized.graph.node)
         self.input = quantized.graph.input[0].name
         self.output = quantized.graph.output[0].name
-        self.constants = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
-                          for tensor in quantized.graph.initializer}
+        self.constants = {name: torch.from_numpy(array.copy())
+                          for name, array in arrays_of(quantized).items()}
         self.stored = stored_weights(quantized)
-        floats = {tensor.name: numpy_helper.to_array(tensor).copy()
-                  for tensor in source.graph.initializer}
+        floats = arrays_of(source)
         self.units = self._units()
         learned = {name: self.constants[name] for name in self.units if name in self.constants}
         for node in self.nodes:
@@ -70,7 +64,7 @@ class QdqNetwork(nn.Module):
                 # Weights start before rounding; a bias has 32 bits and starts as it is.
                 learned[name] = (self._dequantized(node) if name not in floats
                                  or self.constants[node.input[0]].dtype == torch.int32
-                                 else torch.from_numpy(floats[name]))
+                                 else torch.from_numpy(floats[name].copy()))
         # A parameter's name may hold no dot.
         self.names = {name: f"p{index}" for index, name in enumerate(sorted(learned))}
         for name, attribute in self.names.items():

@@ -84,7 +84,7 @@ class Calibrated:
 
 
 def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
-              params: Recipe, exclude: Sequence[str] = ()) -> None:
+              recipe: Recipe, exclude: Sequence[str] = ()) -> None:
     """Have ONNX Runtime write `model` as QDQ; a calibration cache tells it the ranges."""
     with TemporaryDirectory() as folder:
         source, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"
@@ -95,9 +95,9 @@ def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
             for name, (lowest, highest) in ranges.items()}), cache)
         quantize_static(source, target, calibration_cache_path=cache,
                         quant_format=QuantFormat.QDQ, calibrate_method=CalibrationMethod.MinMax,
-                        activation_type=QuantType[params.activation_type],
-                        weight_type=QuantType[params.weight_type],
-                        per_channel=params.per_channel, reduce_range=params.reduce_range,
+                        activation_type=QuantType[recipe.activation_type],
+                        weight_type=QuantType[recipe.weight_type],
+                        per_channel=recipe.per_channel, reduce_range=recipe.reduce_range,
                         nodes_to_exclude=list(exclude))
     if exclude:
         onnx.save(with_float_islands(onnx.load(target), exclude), target)

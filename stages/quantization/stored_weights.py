@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from stages.onnx_graph.attributes import attributes
+from stages.onnx_graph.layers import arrays_of
 
 SUFFIX = "_quantized"
 DEFAULT_AXIS = 1
@@ -30,8 +30,7 @@ class StoredWeight:
 
 def stored_weights(quantized: onnx.ModelProto) -> dict[str, StoredWeight]:
     """The stored weights and biases by the name of what they were made of."""
-    constants = {tensor.name: numpy_helper.to_array(tensor)
-                 for tensor in quantized.graph.initializer}
+    constants = arrays_of(quantized)
     found = {}
     for node in quantized.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:

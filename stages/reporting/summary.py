@@ -70,8 +70,8 @@ def comparisons(predictions: dict[str, pd.DataFrame]) -> dict[str, dict[str, dic
             against = comparison(table, predictions[REFERENCE], split)
             result[name][split] = {
                 "images": against.n, "lost": against.lost, "gained": against.gained,
-                "flipped": against.flipped, "drop_pp": against.drop_pp,
-                "drop_upper_pp": against.drop_upper_pp(), "mcnemar_p": against.mcnemar_p}
+                "flipped": against.flipped, **against.drop(),
+                "mcnemar_p": against.mcnemar_p}
     return result
 
 

@@ -2,12 +2,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from run_onnx import arrays_of, model_of, run
+from run_onnx import model_of, run
 from synthetic import LITE0, TINY
 
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.census import operator_counts
 from stages.onnx_graph.clean import clean
+from stages.onnx_graph.layers import arrays_of
 
 
 def graph_of(nodes, shape, constants=(), opset=18, rank=4):

@@ -1,9 +1,8 @@
 import numpy as np
 import onnx
 import pytest
-from run_onnx import arrays_of
 
-from stages.onnx_graph.layers import weighted_layers, weights_of, with_weights
+from stages.onnx_graph.layers import arrays_of, weighted_layers, weights_of, with_weights
 
 
 @pytest.fixture(scope="module")

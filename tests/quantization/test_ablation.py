@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 from inverted_residual import SIDE, network
-from run_onnx import arrays_of, run
+from run_onnx import run
 from synthetic import make_dataset, model_params
 
 from benchmarks.ablation_grid import grid
 from stages.measurement.noise import signal_to_noise_db
 from stages.onnx_graph.census import executed_graph, operator_counts
-from stages.onnx_graph.layers import weights_of
+from stages.onnx_graph.layers import arrays_of, weights_of
 from stages.quantization.ablation import BASE_RECIPE, Cell, write_cell
 from stages.quantization.rounding import round_weights
 from stages.quantization.static import Calibrated

@@ -11,10 +11,12 @@ from run_onnx import model_of
 from synthetic import model_params, recipe
 
 from stages.measurement.predictor import load_onnx, predict
+from stages.onnx_graph.layers import weights_of
 from stages.quantization import adaptive_rounding, layer_rows
 from stages.quantization.adaptive_rounding import (
     HELD_OUT,
     Problem,
+    bias_of,
     choose,
     descend,
     make_problem,
@@ -125,14 +127,16 @@ def rounded(case):
 def test_rows_of_a_layer_are_its_product(case):
     """Fed with the float model's own input, each layer's rows give the float layer's rows."""
     _, prepared, quantized, _, feeds = case
-    layers = layers_to_round(prepared, set(stored_weights(quantized)))
+    stored, floats = stored_weights(quantized), weights_of(prepared)
+    layers = layers_to_round(prepared, set(stored))
     assert [layer.name for layer in layers] == LAYERS
     pictures = sum(len(feed["input"]) for feed in feeds())
     wanted = rows_of_outputs(prepared, layers[1:], feeds, pictures)
     for layer in layers[1:]:
         node = next(each for each in quantized.graph.node if each.name == layer.node.name)
         inputs = rows_of_input(prepared, layer, layer.node.input[0], feeds, pictures)
-        made = make_problem(layer, node, quantized, prepared, inputs, wanted[layer.number])
+        made = make_problem(layer, stored[layer.name], floats[layer.name], inputs,
+                            wanted[layer.number] - bias_of(node, quantized, stored))
         error = made.error(made.weights, slice(None))
         assert error.mean() < 1e-4 * np.square(made.targets).mean(), layer.name
 

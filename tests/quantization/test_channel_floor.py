@@ -4,9 +4,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from run_onnx import arrays_of, model_of, run
+from run_onnx import model_of, run
 from synthetic import TINY, recipe
 
+from stages.onnx_graph.layers import arrays_of
 from stages.quantization.channel_floor import with_channel_floor
 from stages.quantization.static import write_qdq
 from stages.quantization.stored_weights import dequantized_weights

@@ -7,10 +7,11 @@ from inverted_residual import NARROW, SIDE, network
 from onnx import helper
 from onnxruntime.quantization import QuantType
 from quantized_network import logits, pictures, quantized
-from run_onnx import arrays_of, model_of
+from run_onnx import model_of
 
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
+from stages.onnx_graph.layers import arrays_of
 from stages.quantization.padded_input import with_padded_input
 
 

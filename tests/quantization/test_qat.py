@@ -6,12 +6,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 from refusals import refusal
-from run_onnx import arrays_of, run
+from run_onnx import run
 from static_model import quantize_statically
 from synthetic import LITE0, TINY, model_params, recipe
 
 from stages.config.schema import QatRecipe
 from stages.measurement.predictor import load_onnx, model_input
+from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.names import INPUT
 from stages.quantization.qat import QdqNetwork, fine_tune, random_batches
 from stages.quantization.stored_weights import stored_weights
@@ -170,14 +171,6 @@ def test_batches_come_from_the_split_alone(dataset):
     assert not np.array_equal(batches[0], batches[1])
     few = list(random_batches(dataset.images, positions[:3], qat))
     assert [len(batch) for batch in few] == [3] * 5
-
-
-def test_operator_that_is_not_known(files, dataset):
-    source, _, quantized, _ = files
-    strange = copy.deepcopy(quantized)
-    strange.graph.node[-1].op_type = "Softsign"
-    assert "qat: operator Softsign can't be fine-tuned" in refusal(QdqNetwork, strange, source,
-                                                                    reduce_range=False)
 
 
 def test_loss_that_is_not_finite(files, dataset):

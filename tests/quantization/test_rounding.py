@@ -5,9 +5,8 @@ import onnx
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from run_onnx import arrays_of
 
-from stages.onnx_graph.layers import weights_of
+from stages.onnx_graph.layers import arrays_of, weights_of
 from stages.quantization.rounding import (
     channel_spread,
     round_weights,

@@ -4,7 +4,7 @@ import pytest
 from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_static
 from refusals import refusal
-from run_onnx import arrays_of, run, session_of
+from run_onnx import run, session_of
 from sklearn.datasets import load_sample_images
 from static_model import quantize_statically
 from synthetic import LITE0, TINY, lite0, model_params, random_pictures, recipe
@@ -12,6 +12,7 @@ from synthetic import LITE0, TINY, lite0, model_params, random_pictures, recipe
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.saturation import products_saturate
 from stages.measurement.session import predictor_of
+from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.layers import weights_of as onnx_weights
 from stages.onnx_graph.names import INPUT
 from stages.quantization.calibration import FeedReader

@@ -7,13 +7,14 @@ import pytest
 from linear_bottlenecks import SIDE, bottlenecks
 from onnx import helper, numpy_helper
 from refusals import refusal
-from run_onnx import arrays_of, model_of
+from run_onnx import model_of
 from synthetic import model_params, recipe
 
 from stages.config.schema import QatRecipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, model_input, predict
 from stages.measurement.saturation import products_saturate
+from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.probe import open_probed
 from stages.quantization import improvement, variant
 from stages.quantization.flat_tails import SILU_FLAT
