@@ -15,17 +15,17 @@ ROOT = PROGRAM.parents[2]
 TOLERANCE = 1e-5
 
 
-def run(folder, *launcher, stop=()):
-    """Run the program in `folder`."""
+def run(folder, *launcher, how=()):
+    """Run the program in `folder`, told `how`."""
     folder.mkdir(exist_ok=True)
-    subprocess.run([sys.executable, *launcher, str(PROGRAM), str(folder), *stop], check=True,
+    subprocess.run([sys.executable, *launcher, str(PROGRAM), str(folder), *how], check=True,
                    timeout=300, cwd=ROOT, capture_output=True,
                    env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"})
 
 
-def trained(folder, *launcher):
+def trained(folder, *launcher, how=()):
     """Run the program in `folder`: the weights it ends with and its history."""
-    run(folder, *launcher)
+    run(folder, *launcher, how=how)
     return (torch.load(folder / "model.pt", weights_only=True),
             json.loads((folder / "history.json").read_text()))
 
@@ -59,9 +59,23 @@ def test_weights_are_those_of_one_process(runs):
     assert_close(two, one)
 
 
+def test_batch_norm_that_is_frozen_leaves_the_weights_those_of_one_process(tmp_path):
+    one, two = (trained(tmp_path / name, *launcher, how=["frozen"])[0] for name, launcher in (
+        ("one", ()), ("two", ("-m", *LAUNCHERS["torchrun"]))))
+    assert "1.running_mean" in one
+    assert_close(two, one)
+
+
+def test_with_batch_norm_what_is_validated_is_what_is_left(tmp_path):
+    """Each process has statistics of its own; the main one's are validated by all, and kept."""
+    _, history = trained(tmp_path / "two", "-m", *LAUNCHERS["torchrun"], how=["norm"])
+    best = history["epochs"][history["best_epoch"] - 1]
+    assert history["loss_of_what_is_left"] == pytest.approx(best["val.loss"], abs=TOLERANCE)
+
+
 def test_a_stopped_run_goes_on_with_a_disk_for_each_process(one_process, tmp_path):
     """The state lies in the main process's folder alone."""
-    run(tmp_path, stop=["stop"])
+    run(tmp_path, how=["stop"])
     assert not (tmp_path / "model.pt").exists()
     weights, history = trained(tmp_path, "-m", *LAUNCHERS["torchrun"])
     assert history["processes"] == 2
@@ -71,7 +85,7 @@ def test_a_stopped_run_goes_on_with_a_disk_for_each_process(one_process, tmp_pat
 
 def test_loss_that_is_nan_in_one_process_leaves_the_last_good_epoch(tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        run(tmp_path, "-m", *LAUNCHERS["torchrun"], stop=["diverge"])
+        run(tmp_path, "-m", *LAUNCHERS["torchrun"], how=["diverge"])
     told = failed.value.stderr.decode()
     assert "loss is nan at step 1 of epoch 2" in told
     assert "model.weights=models/last_good.pt goes on from the best epoch before" in told

@@ -1,4 +1,4 @@
-"""Training reads its pictures from a file that is larger than the memory it may have."""
+"""Training reads its pictures, of which there are more than the memory it may have, by batch."""
 
 import subprocess
 import sys
@@ -17,21 +17,21 @@ from stages.data.listing import Listing
 from stages.training.loop import train
 
 torch.set_num_threads(1)
-count, side, cap = 150_000, 64, int(sys.argv[1])
+count, side, cap = 9_216, 256, int(sys.argv[1])
 os.makedirs("data")
 shape = (count, side, side, 3)
-np.lib.format.open_memmap(IMAGES_FILE, mode="w+", dtype=np.uint8, shape=shape)[::5000] = 200
-spread = np.arange(0, count, 5000)
-write_splits("sparse", Listing(["a", "b"], np.arange(count) % 2, None, iter(())),
-             {"train": spread[:20], "validation": spread[20:], "test": spread[:1],
-              "calibration": spread[:1]})
-assert os.path.getsize(IMAGES_FILE) > cap
+np.lib.format.open_memmap(IMAGES_FILE, mode="w+", dtype=np.uint8, shape=shape)[::500] = 200
+every = np.arange(count)
+write_splits("sparse", Listing(["a", "b"], every % 2, None, iter(())),
+             {"train": every[:-16], "validation": every[-16:], "test": every[:1],
+              "calibration": every[:1]})
+assert (count - 16) * side**2 * 3 > cap
 resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
 dataset = load_dataset()
 if sys.argv[2] == "in memory":
-    dataset.images = np.array(dataset.images)
+    dataset.images = dataset.images[every[:-16]]
 model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-history = train(model, dataset, training_params(epochs=1, batch_size=10), "run")
+history = train(model, dataset, training_params(epochs=1, batch_size=100), "run")
 print(history.images)
 """
 
@@ -44,15 +44,15 @@ def run(folder, how):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mapped memory on Linux")
-def test_a_file_larger_than_memory_is_trained_on(tmp_path):
+def test_a_split_larger_than_memory_is_trained_on(tmp_path):
     result = run(tmp_path, "mapped")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "[20]"
+    assert result.stdout.strip() == "[9200]"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mapped memory on Linux")
 def test_the_cap_holds(tmp_path):
-    """The same with the file read into memory fails, so that the test above means something."""
+    """The same with the split read into memory fails, so that the test above means something."""
     result = run(tmp_path, "in memory")
     assert result.returncode != 0
     assert "MemoryError" in result.stderr
