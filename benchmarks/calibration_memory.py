@@ -5,7 +5,7 @@
 The float model of the present experiment is calibrated on random pictures that stand in an array
 file, as prepare writes them. Beside it stand a process that has loaded all the same and calibrates
 nothing, and ONNX Runtime's own histogram calibrators, which keep all activations of all pictures,
-and are given fewer. Raw data goes to docs/calibration_memory.json, the table to docs/precision.md;
+and are given fewer. Raw data goes to docs/calibration_memory.json, the table to docs/scaling.md;
 each number is written when it is measured, so that a process killed for its memory takes none of
 the others with it.
 """
@@ -40,7 +40,7 @@ from stages.quantization.static import feeds_of
 
 log = logging.getLogger(__name__)
 
-RAW, PAGE = Path("docs/calibration_memory.json"), Path("docs/precision.md")
+RAW, PAGE = Path("docs/calibration_memory.json"), Path("docs/scaling.md")
 NOTHING = "nothing calibrated"
 METHODS = ("minmax", *RANGE_OF)
 THEIRS = {"onnxruntime-percentile": CalibrationMethod.Percentile,

@@ -12,7 +12,6 @@ a line of the table.
 import importlib.metadata
 import logging
 import sys
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,8 +20,8 @@ from benchmarks.arguments import command_line
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
 from benchmarks.peers.subject import fresh_model, own_experiment
-from benchmarks.peers.table import section, title
-from benchmarks.raw_data import measured_before, publish, told_each
+from benchmarks.peers.table import page_of, section, title
+from benchmarks.raw_data import measured_before, publish
 from benchmarks.untrained import PRESETS
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
@@ -36,7 +35,7 @@ PACKAGES = ("onnxruntime", "nncf", "openvino")
 def add(run: dict[str, Any], raw: Path) -> None:
     """Put `run` among those of the file `raw`, and all tables into the page beside it."""
     publish(raw, raw.with_suffix(".md"), "peers", {**measured_before(raw), title(run): run},
-            partial(told_each, section))
+            page_of)
 
 
 def installed(packages: tuple[str, ...]) -> dict[str, str]:

@@ -6,12 +6,14 @@ import numpy as np
 
 from benchmarks.markdown import markdown_table
 from benchmarks.peers.subject import FLOAT
+from benchmarks.raw_data import told_each
 from benchmarks.rounds import ratio, ratio_cell
 from stages.reporting.tables import cpu_label
 
 # Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
 SINGLE, SEVERAL = "single_ms", "batch_ms"
 BATCH_SIZE = 16
+OURS = "int8_static"
 COLUMNS = ("model", "run by", "accuracy (95 %)", "drop", "size", "one picture: p50 / p90",
            f"batch of {BATCH_SIZE}", f"against {FLOAT}: one picture", "batch")
 
@@ -43,6 +45,22 @@ def title(run: Run) -> str:
     swapped = "" if run["activation"] == "keep" else f" with {run['activation']}"
     return (f"{run['model']}{swapped} at {run['image_size']} px, {run['dataset']}{speed}; "
             f"{cpu_label(run['system']['cpu'])}")
+
+
+def page_of(runs: dict[str, Run]) -> str:
+    """How fast `int8_static` is beside the fastest peer in each of `runs`, then their tables."""
+    rows = []
+    for run in runs.values():
+        models = run["models"]
+        peers = [best_peer(models, series) for series in (SINGLE, SEVERAL)]
+        if OURS in models and None not in peers:
+            rows.append((title(run), *(
+                f"{ratio_cell(models[peer][series], models[OURS][series])}, {peer}"
+                for peer, series in zip(peers, (SINGLE, SEVERAL), strict=True))))
+    columns = (f"speed of {OURS} over that of the fastest peer", "one picture",
+               f"batch of {BATCH_SIZE}")
+    return told_each(section, runs) if not rows else (
+        f"{markdown_table(columns, rows)}\n\n{told_each(section, runs)}")
 
 
 def section(run: Run) -> str:

@@ -32,7 +32,7 @@ def model_card(summary: dict[str, Any], facts: dict[str, Any], evaluation: dict[
 
 # {preset['name']} for {preset['data']}
 
-Names the class of a picture, one of {len(classes)}: {names}. One ONNX file of
+Classifies a picture into one of {len(classes)} classes: {names}. One ONNX file of
 {size_mb:.2f} MB: variant {preset['variant']}, opset {preset['opset']}. It takes uint8 pictures
 of any size; resizing and normalization are in the graph.
 
@@ -44,14 +44,17 @@ decisions about people.
 
 ## How to use
 
+In a clone of this repository:
+
 ```
 pip install onnxruntime numpy pillow
 python -m stages.predict PICTURE...
 ```
 
-Or without this repository's code: RGB pictures, cut to a square and scaled to {side} by {side}
-pixels as the pictures of training were. (`stages.predict` also lays transparency over white, and
-takes the upper 8 bits of 16-bit grey.)
+Or without its code: RGB pictures, cut to a square and scaled to {side} by {side} pixels as the
+pictures of training were. In a container, pass options whose `intra_op_num_threads` is its share of
+the CPU's cores, which ONNX Runtime does not see. (`stages.predict` also lays transparency over
+white, and takes the upper 8 bits of 16-bit grey.)
 
 ```python
 import json
@@ -74,7 +77,8 @@ print(classes[index[0]], probabilities[0, index[0]])
 | output | probabilities | float32 | batch, {len(classes)} |
 | output | class_index | int64 | batch |
 
-`python -m stages.verify deploy.onnx` tells whether a copy is whole and works on your CPU.
+`python -m stages.verify deploy.onnx` checks that a copy is whole and gives the right answers on
+your CPU.
 
 ## Training
 
@@ -85,7 +89,7 @@ print(classes[index[0]], probabilities[0, index[0]])
 
 ## Results
 
-On {accuracy['images']:,} test pictures, which decided nothing:
+On {accuracy['images']:,} test pictures, which had no part in any choice:
 {100 * accuracy['accuracy']:.2f} % right (95 %: {100 * accuracy['accuracy_ci95_low']:.2f} to
 {100 * accuracy['accuracy_ci95_high']:.2f} %).
 Weakest classes: {', '.join(f'{cell(name)} ({100 * share:.2f} %)' for name, share in weakest)}.

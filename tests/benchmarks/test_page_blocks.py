@@ -26,7 +26,7 @@ from benchmarks import (
     training_runs,
     weight_kinds,
 )
-from benchmarks.peers.table import section
+from benchmarks.peers.table import page_of
 from benchmarks.raw_data import told_each
 
 BLOCKS = {
@@ -49,7 +49,7 @@ BLOCKS = {
     "throughput": (train_throughput.PAGE, train_throughput.RAW,
                    partial(told_each, train_throughput.told)),
     "training runs": (training_runs.PAGE, training_runs.RAW, training_runs.told),
-    "peers": (Path("docs/peers.md"), Path("docs/peers.json"), partial(told_each, section))}
+    "peers": (Path("docs/peers.md"), Path("docs/peers.json"), page_of)}
 
 
 @pytest.mark.parametrize("name", BLOCKS)

@@ -104,6 +104,7 @@ def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
         (16, 4), (32, 3), (16, 5)]
     page = raw.with_suffix(".md").read_text()
     assert "\n\n".join(map(section, runs.values())) in page
+    assert page.count("| 1.50× (1.50 to 1.50), peer_one | 1.88× (1.38 to 2.38), peer_many |") == 3
     assert page.startswith("top\n")
     assert page.endswith("end\n")
 
