@@ -119,16 +119,16 @@ def main() -> None:
                                                predictions[predictions.split == split])
                   for split in ("validation", "test")}
         check_parity(grey_levels, max(params.data.resolution, params.model.image_size), parity)
-    size_mb = MODEL_FILE.stat().st_size / 1e6
-    write_json(METRICS_FILE, {
-        "variant": variant, "size_mb": size_mb, "quantized_nodes": nodes[0],
-        "float_nodes": nodes[1], "preprocessing_max_grey_levels": grey_levels, "parity": parity,
-        **{key: deployed.metadata[key] for key in HASH_KEYS}})
-    card = model_card(summary, values, evaluation, training, system, size_mb,
+    shipped = {"variant": variant, "size_mb": MODEL_FILE.stat().st_size / 1e6,
+               "quantized_nodes": nodes[0], "float_nodes": nodes[1],
+               "preprocessing_max_grey_levels": grey_levels, "parity": parity,
+               **{key: deployed.metadata[key] for key in HASH_KEYS}}
+    write_json(METRICS_FILE, shipped)
+    card = model_card(summary, values, evaluation, training, system, shipped,
                       weights_origin(params.model))
     with replacing(CARD_FILE) as partial:
         partial.write_text(card, encoding="utf-8")
-    log.info("%s as %s: %.2f MB; %s", variant, MODEL_FILE, size_mb, "; ".join(
+    log.info("%s as %s: %.2f MB; %s", variant, MODEL_FILE, shipped["size_mb"], "; ".join(
         f"{found['class_agreement']:.2%} of {found['images']} {split} pictures as evaluate has them"
         for split, found in parity.items()))
 

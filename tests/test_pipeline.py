@@ -1,5 +1,6 @@
 """The whole pipeline through DVC, on a small configuration, in a repository of its own."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,8 @@ from refusals import refusal
 from working_copy import SMALL, compose, make_working_copy, run
 
 from stages import deploy, export, report
+from stages.deployment.golden import TOLERANCE_INT8
+from stages.deployment.parity import MIN_AGREEMENT
 
 VARIANTS = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static", "int8_qat", "int8_mixed"]
 
@@ -147,10 +150,38 @@ def test_pytorch_and_onnx_agree(repository):
 def test_selected_model_is_deployed(repository):
     deployed = json.loads((repository / "metrics" / "deploy.json").read_text())
     assert deployed["variant"] == summary_of(repository)["selected"]["variant"]
-    assert deployed["parity"]["test"]["class_agreement"] == 1
+    assert deployed["parity"]["test"]["class_agreement"] >= MIN_AGREEMENT
     verified = run(repository, "python", "-m", "stages.verify", "models/deploy.onnx",
                    "--record", "metrics/deploy.json").stdout
     assert [line.rsplit(": ", 1)[1] for line in verified.splitlines()] == ["ok"] * 4
+
+
+def test_an_int8_model_is_deployed_with_what_it_was_made_of(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    kept = {path: path.read_bytes() for path in (deploy.MODEL_FILE, deploy.METRICS_FILE,
+                                                 deploy.CARD_FILE)}
+    read = deploy.read_json
+
+    def selecting_int8(path):
+        content = read(path)
+        if path.name == "summary.json":
+            content["selected"]["variant"] = "int8_static"
+        return content
+
+    monkeypatch.setattr(deploy, "read_json", selecting_int8)
+    try:
+        deploy.main()
+        facts = {entry.key: entry.value for entry in onnx.load(deploy.MODEL_FILE).metadata_props}
+        card = deploy.CARD_FILE.read_text()
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    for key, path in (("fp32_sha256", "models/onnx_fp32.onnx"),
+                      ("variant_sha256", "models/int8_static.onnx")):
+        assert facts[key] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert json.loads(facts["golden"])["tolerance"] == TOLERANCE_INT8
+    assert json.loads(facts["calibration"])["images"] == 20
+    assert "Quantized to INT8 (static: weights QInt8" in card
 
 
 def test_models_carry_labels_and_preprocessing(repository):

@@ -52,7 +52,7 @@ def run(folder: Path, *command: str, check: bool = True, **environment: str
     programs = {"python": [sys.executable], "dvc": [sys.executable, "-m", "dvc"]}
     result = subprocess.run(
         [*programs.get(command[0], [command[0]]), *command[1:]], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=3600,
         env={**inherited, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
              "DVC_NO_ANALYTICS": "1", **environment})
     assert not check or result.returncode == 0, result.stdout

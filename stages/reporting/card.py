@@ -11,7 +11,7 @@ WEAKEST = 3
 
 
 def model_card(summary: dict[str, Any], facts: dict[str, Any], evaluation: dict[str, Any],
-               training: dict[str, Any], system: dict[str, Any], size_mb: float,
+               training: dict[str, Any], system: dict[str, Any], shipped: dict[str, Any],
                origin: WeightsOrigin) -> str:
     """Write the card.
 
@@ -19,7 +19,7 @@ def model_card(summary: dict[str, Any], facts: dict[str, Any], evaluation: dict[
         summary, evaluation, training, system: metrics as the stages wrote them; evaluation is that
             of the selected variant.
         facts: what stands in the model's metadata (stages.deployment.metadata).
-        size_mb: of the model's file, in 10^6 bytes.
+        shipped: metrics/deploy.json, what was measured of the file itself.
         origin: of the weights that training began with.
     """
     preset, accuracy, classes = facts["preset"], facts["accuracy"], facts["classes"]
@@ -33,8 +33,8 @@ def model_card(summary: dict[str, Any], facts: dict[str, Any], evaluation: dict[
 # {preset['name']} for {preset['data']}
 
 Classifies a picture into one of {len(classes)} classes: {names}. One ONNX file of
-{size_mb:.2f} MB: variant {preset['variant']}, opset {preset['opset']}. It takes uint8 pictures
-of any size; resizing and normalization are in the graph.
+{shipped['size_mb']:.2f} MB: variant {preset['variant']}, opset {preset['opset']}.
+It takes uint8 pictures of any size; resizing and normalization are in the graph.
 
 ## Intended use
 
@@ -92,6 +92,8 @@ your CPU.
 On {accuracy['images']:,} test pictures, which had no part in any choice:
 {100 * accuracy['accuracy']:.2f} % right (95 %: {100 * accuracy['accuracy_ci95_low']:.2f} to
 {100 * accuracy['accuracy_ci95_high']:.2f} %).
+The file itself, with resizing and normalization in it, has
+{100 * shipped['parity']['test']['accuracy']:.2f} %.
 Weakest classes: {', '.join(f'{cell(name)} ({100 * share:.2f} %)' for name, share in weakest)}.
 
 {result_table(summary, system)}

@@ -302,6 +302,12 @@ def test_one_colour_of_sixteen_bits_marked_as_transparent_is_white():
             == [3, 7, 234]).all()
 
 
+def test_pictures_are_scaled_bilinearly_and_antialiased():
+    noise = pixels(1, 24, 24)
+    expected = Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(decode(encode(noise), "x", SIDE), np.asarray(expected))
+
+
 def sixteen_bit_png(side, colour, transparent):
     """A PNG of one colour in 16 bits a channel, which Pillow reads and can't write."""
     def chunk(kind, content):

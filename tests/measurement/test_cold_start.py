@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,6 +28,20 @@ def test_costs_of_an_onnx_model(files, monkeypatch):
     assert 10 < costs["peak_memory_mb"] < 1000
     assert costs["load_ms"] > 0
     assert costs["first_run_ms"] > 0
+
+
+def test_loading_and_the_first_run_are_told_apart(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def takes(seconds, result=None):
+        now[0] += seconds
+        return result
+
+    monkeypatch.setattr(module, "open_session", lambda path, threads: takes(2))
+    monkeypatch.setattr(module, "predictor_of", lambda session: lambda picture: takes(5))
+    costs = module.start(Path("model.onnx"), np.zeros((1, 3, SIDE, SIDE), np.float32))
+    assert (costs["load_ms"], costs["first_run_ms"]) == (2000, 5000)
 
 
 @pytest.fixture

@@ -68,6 +68,16 @@ def test_a_slow_moment_that_hits_both_leaves_the_ratio():
     assert ratio_interval(*slowed) == pytest.approx((2, 2, 2))
 
 
+def test_passes_of_unequal_length_count_by_their_pairs():
+    times = [[1.0, 2.0, 4.0], [3.0], [1.0, 5.0, 2.0, 7.0]]
+    assert ratio_interval([[2 * each for each in some] for some in times], times) == (2, 2, 2)
+
+
+def test_noise_within_a_single_pass_widens_the_interval():
+    ratio, low, high = ratio_interval(passes(2, noise=0.2, seed=1), passes(1, noise=0.2, seed=2))
+    assert low < ratio < high
+
+
 def test_noise_makes_the_interval_wide():
     widths = []
     for noise in (0.01, 0.1, 0.5):

@@ -2,6 +2,7 @@ import gc
 import os
 import threading
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from refusals import refusal
 from synthetic import random_pictures
 
 from stages.config.schema import Benchmark
-from stages.measurement import scenarios
+from stages.measurement import scenarios, timing
 from stages.measurement.scenarios import (
     PASSES,
     Contender,
@@ -134,6 +135,23 @@ def test_every_pass_loads_anew_and_has_its_share_of_rounds(pictures, two_threads
     assert {name: len(each) for name, each in result.warm_ups.items()} == {"a": PASSES,
                                                                            "b": PASSES}
     assert set(session.shapes) == {(1, 3, 5, 5), (3, 3, 5, 5)}
+
+
+def test_one_picture_is_timed_without_preparing_it_and_end_to_end_with(two_threads, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def takes(seconds, result=None):
+        now[0] += seconds
+        return result
+
+    pictures = Pictures.of(random_pictures(4, 5, 5), lambda some: takes(10, prepare(some)))
+    result = measure({"a": Contender(lambda threads: lambda batch: takes(len(batch)), False)},
+                     pictures, SETTINGS)
+    assert {second for some in result.latency["a"] for second in some} == {1}
+    assert {second for some in result.end_to_end["a"] for second in some} == {11}
+    for setting, runs in result.offline.items():
+        assert {second for some in runs for second in some} == {setting.batch_size}
 
 
 def note_process(notes, threads):

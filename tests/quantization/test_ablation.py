@@ -122,6 +122,11 @@ def test_sums_in_float_round_the_same_and_add_no_integers(base, write):
 
 
 def test_every_cell_runs(base, write):
+    """Rounding changes the logits, and what is float leaves them."""
+    exact = logits(base.source)
     for name, cell in grid().items():
-        target = write(*vars(cell).values())
-        assert np.isfinite(logits(target)).all(), name
+        found = logits(write(*vars(cell).values()))
+        if (cell.weights, cell.activations) == ("float", "float"):
+            np.testing.assert_array_equal(found, exact, name)
+        else:
+            assert -5 < signal_to_noise_db(exact, found) < 60, name
