@@ -184,6 +184,35 @@ def test_an_int8_model_is_deployed_with_what_it_was_made_of(repository, monkeypa
     assert "Quantized to INT8 (static: weights QInt8" in card
 
 
+def test_an_onnx_file_of_ones_own_is_quantized_and_evaluated(repository, monkeypatch):
+    """README's two commands, with a model that has no metadata in the place of export's."""
+    touched = [Path(path) for path in (
+        "models/onnx_fp32.onnx", "models/int8_static.onnx", "metrics/quantize/int8_static.json",
+        "metrics/calibration/int8_static.json", "metrics/evaluate/int8_static.json",
+        "data/predictions/int8_static.csv", "plots/confusion/int8_static.csv")]
+    monkeypatch.chdir(repository)
+    kept = {path: path.read_bytes() for path in touched}
+    model = onnx.load(touched[0])
+    del model.metadata_props[:]
+    model.producer_name = "another exporter"
+    try:
+        for path in touched[1:]:
+            path.unlink()
+        touched[0].unlink()  # a link to DVC's cache, maybe
+        onnx.save(model, touched[0])
+        run(repository, "python", "-m", "stages.quantize", "int8_static")
+        run(repository, "python", "-m", "stages.evaluate", "int8_static")
+        assert [path for path in touched if not path.is_file()] == []
+        told = json.loads(touched[2].read_text())
+        assert told["size_ratio"] == pytest.approx(touched[1].stat().st_size
+                                                   / touched[0].stat().st_size)
+        assert touched[4].read_bytes() == kept[touched[4]]
+    finally:
+        for path, content in kept.items():
+            path.unlink(missing_ok=True)
+            path.write_bytes(content)
+
+
 def test_models_carry_labels_and_preprocessing(repository):
     model = onnx.load(repository / "models" / "onnx_fp32.onnx")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
