@@ -7,11 +7,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from import_closure import ROOT
 from refusals import refusal
 from run_onnx import run
 from static_model import quantize_statically
 from synthetic import logits_of, make_dataset, model_params, random_batch, recipe
 
+from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import QatRecipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import model_input
@@ -37,11 +39,17 @@ MODELS = [("torchvision", "resnet18"), ("torchvision", "mobilenet_v3_small"),
           ("timm", "test_convnext"), ("timm", "test_vit"), ("torchvision", "efficientnet_b0"),
           ("torchvision", "efficientnet_b3"), ("torchvision", "mobilenet_v3_large"),
           ("timm", "convnext_atto"), ("timm", "vit_tiny_patch16_224")]
-# Attention can't be exported at opset 13; tests/onnx_graph/test_export.py has the message.
-CASES = [pytest.param(library, name, opset, id=f"{name}-{opset}",
-                      marks=() if (name, opset) in LIGHT else pytest.mark.slow)
-         for library, name in MODELS for opset in (13, 18) if not ("vit" in name and opset == 13)]
-of_cases = pytest.mark.parametrize(("library", "name", "opset"), CASES)
+
+
+def of_cases(light):
+    """Of all MODELS at both opsets; those that are not in `light` are slow.
+
+    Attention can't be exported at opset 13; tests/onnx_graph/test_export.py has the message.
+    """
+    return pytest.mark.parametrize(("library", "name", "opset"), [
+        pytest.param(library, name, opset, id=f"{name}-{opset}",
+                     marks=() if (name, opset) in light else pytest.mark.slow)
+        for library, name in MODELS for opset in (13, 18) if not ("vit" in name and opset == 13)])
 
 
 def logits(model, batch):
@@ -52,7 +60,7 @@ def least_snr_db(name):
     return next(value for family, value in LEAST_SNR_DB.items() if family in name)
 
 
-@of_cases
+@of_cases(LIGHT)
 def test_prepared_graph_says_what_pytorch_says_and_is_prepared_once(exported, library, name, opset):
     model, _, proto = exported(name, SIDE, opset, library)
     for count in (1, 3):
@@ -66,7 +74,7 @@ def test_prepared_graph_says_what_pytorch_says_and_is_prepared_once(exported, li
     assert "BatchNormalization" not in operator_counts(once)
 
 
-@of_cases
+@of_cases(LIGHT)
 def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(exported, tmp_path, library,
                                                                       name, opset):
     _, params, proto = exported(name, SIDE, opset, library)
@@ -86,6 +94,24 @@ def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(exported, 
     in_float = [entry["name"] for entry in told
                 if entry["operator"] in {"Conv", "FusedConv", "Gemm", "MaxPool"}]
     assert in_float == IN_FLOAT.get((name, opset), [])
+
+
+@of_cases(LIGHT - {("resnet18", 13)})
+def test_int8_static_as_it_is_shipped_is_no_further_off(exported, tmp_path, library, name, opset):
+    """Equalized, rounded adaptively, flat tails cut; computed in float, so that CPUs agree."""
+    _, params, proto = exported(name, SIDE, opset, library)
+    source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    onnx.save(proto, source)
+    dataset = make_dataset(80)
+    batch = model_input(dataset.view("validation")[:], params)
+    shipped = load_params("quantize.variants.int8_static", path=ROOT / PARAMS_FILE)
+    snr = {}
+    for kind, made_by in (("plain", recipe()),
+                          ("shipped", shipped.quantize.variants["int8_static"])):
+        write_variant(source, target, made_by, params, dataset, 100.0)
+        rounded = run(target, {INPUT: batch}, fused=False)[0]
+        snr[kind] = signal_to_noise_db(logits(source, batch), rounded)
+    assert snr["shipped"] > max(snr["plain"] - 2, least_snr_db(name)), snr
 
 
 @pytest.mark.parametrize(("library", "name", "opset"), [
