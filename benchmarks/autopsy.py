@@ -40,7 +40,7 @@ from stages.data.dataset import evenly
 from stages.files.atomic import write_json
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import model_input
-from stages.measurement.saturation import products_saturate
+from stages.measurement.saturation import EXACT_SUMS, products_saturate
 from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
@@ -85,15 +85,17 @@ def measure_cell(cell: Cell, name: str, base: Calibrated, reference: np.ndarray,
     """Accuracy of one cell, and the error of its logits and, for LAYER_CELLS, of its layers."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cell.onnx"
-        write_cell(cell, base, path, sums_in_float=products_saturate())
-        logits = run.logits_at(path)
+        session = EXACT_SUMS if products_saturate() else {}
+        write_cell(cell, base, path)
+        logits = run.logits_at(path, **session)
         result = {"accuracy": run.accuracy(logits),
                   "same_class": float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1))),
                   "logits_snr_db": recorded_db(signal_to_noise_db(reference, logits))}
         if name in LAYER_CELLS:
             float_model = onnx.load(base.source)
             result["layers_snr_db"] = [recorded_db(value) for value in output_snr_db(
-                float_model, onnx.load(path), run.batches(), activated_outputs(float_model))]
+                float_model, onnx.load(path), run.batches(), activated_outputs(float_model),
+                **session)]
     return result
 
 
@@ -108,13 +110,10 @@ def measure_emulated(cell: Cell, base: Calibrated, run: Run, cpu: str) -> dict[s
 
 def measure_native(cell: Cell, base: Calibrated, run: Run) -> dict[str, float]:
     """Accuracy of one model with its sums in float, and as integers on this CPU without VNNI."""
-    logits = []
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cell.onnx"
-        for sums_in_float in (True, False):
-            write_cell(cell, base, path, sums_in_float=sums_in_float)
-            logits.append(run.logits_at(path))
-    return compare(run.labels, *logits)
+        write_cell(cell, base, path)
+        return compare(run.labels, run.logits_at(path, **EXACT_SUMS), run.logits_at(path))
 
 
 def measure_twin(twin: dict[str, Any], path: Path, run: Run, save: Callable[[], None],

@@ -68,9 +68,13 @@ class Run:
         return {**self.facts(), "cpu": cpu_label(describe_system()["cpu"]),
                 "onnxruntime": onnxruntime.__version__}
 
-    def logits_at(self, path: Path) -> np.ndarray:
-        """What the model at `path` says of the pictures, float32 (n, classes)."""
-        return predict(load_onnx(path), self.pictures, self.params)
+    def logits_at(self, path: Path, **more: Any) -> np.ndarray:
+        """What the model at `path` says of the pictures, float32 (n, classes).
+
+        Args:
+            more: options of the session, by name.
+        """
+        return predict(load_onnx(path, **more), self.pictures, self.params)
 
     def logits(self, model: onnx.ModelProto) -> np.ndarray:
         """What `model` says of the pictures, float32 (n, classes)."""

@@ -68,11 +68,11 @@ def classify(python: Path, model: Path, pictures: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def accuracies(predictions: list[dict[str, Any]]) -> dict[str, Any]:
-    """Share that is right, of all and by class; a picture's class is the name of its folder."""
+def accuracies(predictions: list[dict[str, Any]], pictures: Path) -> dict[str, Any]:
+    """Share that is right, of all and by class, which is a picture's first folder in `pictures`."""
     files, right = Counter(), Counter()
     for each in predictions:
-        actual = Path(each["path"]).parent.name
+        actual = Path(each["path"]).relative_to(pictures).parts[0]
         files[actual] += 1
         right[actual] += each["class"] == actual
     return {"files": files.total(), "right": right.total(),
@@ -84,13 +84,13 @@ def main() -> None:
     parser = run_command_line(__doc__)
     parser.add_argument("pictures", type=Path, help="folder of the test split, <class>/<file>")
     arguments = parser.parse_args()
+    pictures = arguments.pictures.resolve()
     folder, deployed = results_folder(arguments.name), read_json(arguments.run / DEPLOYED)
     packages = pinned((ROOT / "requirements.txt").read_text(encoding="utf-8"))
     with TemporaryDirectory() as environment:
         python = make_environment(Path(environment), packages)
-        predictions = classify(python, (arguments.run / MODEL).resolve(),
-                               arguments.pictures.resolve())
-    found = accuracies(predictions)
+        predictions = classify(python, (arguments.run / MODEL).resolve(), pictures)
+    found = accuracies(predictions, pictures)
     write_json(folder / "predict.json", {
         "command": f"python -m stages.predict {arguments.pictures.name} --json --model {MODEL}",
         "environment": f"{', '.join(packages)} and what they need",

@@ -58,6 +58,8 @@ def main() -> None:
     before, system = measured_before(path), describe_system()
     if process.returncode and found:
         found.popitem()  # the stage that failed
+    if process.returncode and not found:
+        raise UserError(f"dvc repro: exit status {process.returncode}")
     parameters = parameters_sha256()
     if (before.get("system", {}).get("cpu") != system["cpu"]
             or before.get("parameters_sha256") != parameters):

@@ -15,7 +15,7 @@ from stages.data.dataset import Dataset, PictureView, evenly, load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import in_batches, load_onnx, model_input, predict
-from stages.measurement.saturation import products_saturate
+from stages.measurement.saturation import EXACT_SUMS, products_saturate
 from stages.onnx_graph.layers import COUNTED, weighted_layers, weights_of
 from stages.onnx_graph.names import FLOAT_FILE
 from stages.quantization.ablation import BASE_RECIPE, Cell, write_cell
@@ -83,16 +83,17 @@ def main() -> None:
     positions = evenly(dataset.splits["validation"], MAX_PICTURES)
     labels, pictures = dataset.labels[positions], PictureView(dataset.images, positions)
     cuts_off = products_saturate()
-    cells = {name: (cell, cuts_off) for name, cell in RECIPES.items()}
+    exact = EXACT_SUMS if cuts_off else {}
+    cells = {name: (cell, exact) for name, cell in RECIPES.items()}
     if cuts_off:
-        cells[CUT_OFF] = RECIPES[PER_CHANNEL], False
+        cells[CUT_OFF] = RECIPES[PER_CHANNEL], {}
     accuracies = {}
     base = Calibrated.of(FLOAT_FILE, BASE_RECIPE, params, dataset.view("calibration"))
     with tempfile.TemporaryDirectory() as folder:
-        for name, (cell, sums_in_float) in cells.items():
+        for name, (cell, session) in cells.items():
             path = Path(folder) / "cell.onnx"
-            write_cell(cell, base, path, sums_in_float=sums_in_float)
-            predicted = predict(load_onnx(path), pictures, params).argmax(axis=1)
+            write_cell(cell, base, path)
+            predicted = predict(load_onnx(path, **session), pictures, params).argmax(axis=1)
             accuracies[name] = float(np.mean(predicted == labels))
             log.info("%s: validation accuracy %.4f", name, accuracies[name])
     table = layer_table(model, dataset, params)

@@ -50,11 +50,25 @@ def find_pictures(arguments: list[str]) -> Iterator[str]:
 
 
 def in_folder(folder: str) -> list[str]:
-    """The pictures in and below `folder`, hidden ones left out; itself when there are none."""
-    found = sorted(str(path) for path in Path(folder).rglob("*")
-                   if path.suffix.lower() in EXTENSIONS and path.is_file()
-                   and not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    return found or [folder]
+    """The pictures in and below `folder`, hidden ones left out; itself when there are none.
+
+    A folder that can't be read is among them, to fail when read.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+
+    def unreadable(error: OSError) -> None:
+        found.append(error.filename)
+
+    for base, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
+        if (real := os.path.realpath(base)) in seen:  # a link to a folder around it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(base, name) for name in files if not name.startswith(".")
+                  and os.path.splitext(name)[1].lower() in EXTENSIONS]
+    return sorted(found) or [folder]
 
 
 def classify(model: DeployedModel, path: str) -> dict[str, object]:

@@ -16,6 +16,7 @@ from synthetic import leave_prepared, make_dataset, model_params
 from stages import analyze
 from stages.data.dataset import load_dataset
 from stages.measurement.predictor import load_onnx, predict
+from stages.measurement.saturation import EXACT_SUMS
 from stages.onnx_graph.names import FLOAT_FILE
 from stages.reporting.tables import recipe_table
 
@@ -35,14 +36,19 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cuts_off", [False, True])
 def test_what_the_cpu_cuts_off_is_a_recipe_of_its_own(folder, monkeypatch, cuts_off):
-    written = []
+    written, opened = [], []
 
-    def write(cell, source, target, *, sums_in_float):
-        written.append((cell, sums_in_float))
-        analyze_write(cell, source, target, sums_in_float=sums_in_float)
+    def write(cell, *arguments):
+        written.append(cell)
+        analyze_write(cell, *arguments)
+
+    def load(path, **session):
+        opened.append(session)
+        return load_onnx(path, **session)
 
     analyze_write = analyze.write_cell
     monkeypatch.setattr(analyze, "write_cell", write)
+    monkeypatch.setattr(analyze, "load_onnx", load)
     monkeypatch.setattr(analyze, "products_saturate", lambda: cuts_off)
     analyze.main()
     accuracy = json.loads(Path("metrics/analysis.json").read_text())["accuracy"]
@@ -52,9 +58,9 @@ def test_what_the_cpu_cuts_off_is_a_recipe_of_its_own(folder, monkeypatch, cuts_
     assert accuracy["float"] == np.mean(predicted == dataset.labels_of("validation"))
     own = [analyze.CUT_OFF] if cuts_off else []
     assert list(accuracy) == [*analyze.RECIPES, *own]
-    assert written[:len(analyze.RECIPES)] == [(cell, cuts_off) for cell in analyze.RECIPES.values()]
-    assert written[len(analyze.RECIPES):] == [(analyze.RECIPES[analyze.PER_CHANNEL], False)
-                                              for _ in own]
+    assert written == [*analyze.RECIPES.values(), *(analyze.RECIPES[analyze.PER_CHANNEL]
+                                                    for _ in own)]
+    assert opened == [EXACT_SUMS if cuts_off else {}] * len(analyze.RECIPES) + [{} for _ in own]
 
 
 def test_rounding_by_channel_leaves_less_noise_and_is_told_as_such(folder):

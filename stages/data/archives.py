@@ -178,13 +178,16 @@ def _safe_parts(entry: _Entry, path: Path) -> tuple[str, ...]:
 def pack_folder(folder: Path, target: Path) -> None:
     """Write `folder` to `target` as an uncompressed zip whose bytes depend on its content alone.
 
+    What is hidden is left out: no reader takes it, and file managers leave such files.
+
     Raises:
         UserError: a link, a device or a backslash in a name in the folder, or a file or folder
             that can't be read.
     """
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for base, folders, files in os.walk(folder, onerror=_unreadable):
-            folders.sort()
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            files = [name for name in files if not name.startswith(".")]
             here = Path(base)
             for name in folders + sorted(files):
                 path = here / name

@@ -24,6 +24,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 SPLITS = {"train", "test"}
 MAX_PIXELS = 100_000_000
 WHITE = 255
+GREY_STEPS = {"L;2": 85, "L;4": 17}  # by Pillow's name of the pixels
 
 
 def read_imagefolder(path: Path, resolution: int) -> Listing:
@@ -133,6 +134,7 @@ def decode(content: bytes, name: str, resolution: int) -> np.ndarray:
             if opened.width * opened.height > MAX_PIXELS:
                 raise UserError(f"{name}: {opened.width} by {opened.height} pixels; refused as "
                                 "a decompression bomb")
+            _scale_transparent_grey(opened)
             picture = _rgb(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError:
         raise UserError(f"{name}: can't be read as a picture (not a JPEG, PNG or WebP); "
@@ -144,6 +146,13 @@ def decode(content: bytes, name: str, resolution: int) -> np.ndarray:
     if picture.size != (resolution, resolution):
         picture = ImageOps.fit(picture, (resolution, resolution), Image.Resampling.BILINEAR)
     return np.asarray(picture)
+
+
+def _scale_transparent_grey(opened: Image.Image) -> None:
+    """Bring the transparent grey of a PNG of 2 or 4 bits to 8, as Pillow brings its pixels."""
+    step = GREY_STEPS.get(opened.tile[0].args) if opened.format == "PNG" and opened.tile else None
+    if step and isinstance(clear := opened.info.get("transparency"), int):
+        opened.info["transparency"] = clear * step
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

@@ -85,7 +85,7 @@ def cold_start(path: Path, picture: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="What starting a model costs, as JSON.")
     parser.add_argument("model", type=Path, help="an ONNX model or a checkpoint")
     parser.add_argument("picture", type=Path, help="a .npy file, float32 (1, 3, S, S)")
     arguments = parser.parse_args()

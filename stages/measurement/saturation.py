@@ -28,6 +28,11 @@ PRODUCT = (b'\x08\x08:\\\n%\n\x04left\n\x05right\x12\x07product"\rMatMulInteger\
            b'\n\x07product\x12\x04\n\x02\x08\x06B\x04\n\x00\x10\r')
 
 
+# Options of a session that cuts off no sums: up to this level nothing is fused into integer
+# operators, and what was rounded is multiplied and added in float.
+EXACT_SUMS = {"graph_optimization_level": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC}
+
+
 @functools.cache
 def products_saturate() -> bool:
     """Whether ONNX Runtime cuts off sums of unsigned times signed integers on this CPU.

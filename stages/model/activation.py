@@ -1,7 +1,8 @@
 """Swapping a model's smooth activations for ones that cost nothing once quantized.
 
 SiLU becomes Sigmoid and Mul in ONNX, each with ranges of its own. ReLU6 is part of the
-convolution before it, and hard swish is one node that is linear outside a small range.
+convolution before it. Hard swish, linear outside a small range, is HardSigmoid and Mul, of which
+the quantizer knows the second alone.
 Source: A. Howard et al., Searching for MobileNetV3, 2019 (hard swish in place of SiLU).
 """
 

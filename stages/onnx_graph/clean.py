@@ -11,6 +11,7 @@ from onnxruntime import GraphOptimizationLevel
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.census import executed_graph
 from stages.onnx_graph.layers import arrays_of
+from stages.onnx_graph.names import name_nodes
 from stages.onnx_graph.readers import reads
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -20,11 +21,13 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants, padding and batch-norm; pool by GlobalAveragePool; drop debug records.
 
     Constants, batch-norm and the padding of convolutions are ONNX Runtime's to fold, that of
-    pooling is folded here. Applying it twice gives the same model as applying it once.
+    pooling is folded here. Every node has a name of its own. Applying it twice gives the same model
+    as applying it once.
     """
     model = executed_graph(_pool_globally(model).SerializeToString(),
                            GraphOptimizationLevel.ORT_ENABLE_BASIC)
     _pad_in_pools(model)
+    name_nodes(model.graph)
     for node in model.graph.node:
         del node.metadata_props[:]
         node.ClearField("doc_string")

@@ -31,6 +31,13 @@ def weighted_layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
             and (node.op_type != "Gemm" or attributes(node).get("transB") == 1)]
 
 
+def matmul_layers(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
+    """The MatMul nodes of `model` with the names of their weights, (inputs, outputs)."""
+    matrices = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    return [(node, node.input[1]) for node in model.graph.node
+            if node.op_type == "MatMul" and node.input[1] in matrices]
+
+
 def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """The weights of every weighted layer by name, float32."""
     constants = arrays_of(model)

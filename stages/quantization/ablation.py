@@ -50,15 +50,8 @@ class Cell:
 BASE_RECIPE = Cell("per channel", "static").recipe
 
 
-def write_cell(cell: Cell, base: Calibrated, target: Path, *, sums_in_float: bool = False
-               ) -> None:
-    """Write `base`, quantized as `cell` says, to `target`.
-
-    Args:
-        sums_in_float: where activations are static, layers multiply and add in float what was
-            rounded. The model is slower and says the same, also on a CPU that cuts off the sums
-            of integers (stages.measurement.saturation).
-    """
+def write_cell(cell: Cell, base: Calibrated, target: Path) -> None:
+    """Write `base`, quantized as `cell` says, to `target`."""
     if cell.shipped:
         quantize_dynamically(base.source, target, Recipe(
             method="dynamic", weight_type=cell.weight_type, activation_type="QUInt8",
@@ -67,10 +60,8 @@ def write_cell(cell: Cell, base: Calibrated, target: Path, *, sums_in_float: boo
         write_qdq(base.model, base.ranges, target, cell.recipe)
         model = onnx.load(target)
         if cell.weights == "float":
-            model = with_float_weights(model, base.model)
-        if cell.weights == "float" or sums_in_float:
-            model = with_float_islands(model, [node.name for node, _
-                                               in weighted_layers(base.model)])
+            model = with_float_islands(with_float_weights(model, base.model),
+                                       [node.name for node, _ in weighted_layers(base.model)])
         onnx.save(model, target)
     else:
         model = onnx.load(base.source)

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from stages.onnx_graph.layers import arrays_of, weights_of
+from stages.onnx_graph.layers import arrays_of
 from stages.quantization.layer_rows import (
     Feeds,
     MatrixLayer,
@@ -75,7 +75,7 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
         For each quantized layer its error on held-out rows over that of rounding to the nearest,
         and the share of its weights that go the other way.
     """
-    layers, stored, floats = [], stored_weights(quantized), weights_of(source)
+    layers, stored, floats = [], stored_weights(quantized), arrays_of(source)
     for layer in layers_to_round(source, set(stored)):
         if layer.shape[0] * math.prod(layer.shape[1:])**2 <= PRODUCTS:
             layers.append(layer)
@@ -95,7 +95,7 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
                                outputs.pop(layer.number) - bias_of(node, quantized, stored))
         chosen, ratio = choose(problem)
         changed = float(np.mean(chosen != problem.nearest()))
-        _store(quantized, layer.name, weight, chosen)
+        _store(quantized, layer, weight, chosen)
         record.append({"layer": layer.name, "error_ratio": ratio, "weights_changed": changed})
         log.debug("rounding: layer %d of %d: %.2f times the error of rounding to the nearest, "
                   "%.1f %% of weights go the other way", len(record), len(layers), ratio,
@@ -155,7 +155,7 @@ def make_problem(layer: MatrixLayer, weight: StoredWeight, floats: np.ndarray,
 
     def by_group(values: np.ndarray) -> np.ndarray:
         """(groups, outputs, inputs) of the weights, or of what fits them."""
-        whole = np.broadcast_to(values, layer.shape).astype(np.float32)
+        whole = layer.outputs_first(values).astype(np.float32)
         return whole.reshape(groups, layer.shape[0] // groups, -1)
 
     def rows_by_group(values: np.ndarray) -> np.ndarray:
@@ -187,9 +187,10 @@ def _reader(quantized: onnx.ModelProto, name: str) -> onnx.NodeProto:
     return next(node for node in quantized.graph.node if weight in node.input)
 
 
-def _store(quantized: onnx.ModelProto, name: str, old: StoredWeight, steps: np.ndarray) -> None:
-    """Put whole `steps` where the weight `name` is stored, in its type and shape."""
+def _store(quantized: onnx.ModelProto, layer: MatrixLayer, old: StoredWeight, steps: np.ndarray
+           ) -> None:
+    """Put whole `steps` where the weight of `layer` is stored, in its type and shape."""
     tensor = next(each for each in quantized.graph.initializer
-                  if each.name == f"{name}{SUFFIX}")
-    integers = steps.reshape(old.integers.shape) + old.zero_point
+                  if each.name == f"{layer.name}{SUFFIX}")
+    integers = layer.as_stored(steps.reshape(layer.shape)) + old.zero_point
     tensor.CopyFrom(numpy_helper.from_array(integers.astype(old.integers.dtype), tensor.name))

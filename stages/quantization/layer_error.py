@@ -1,6 +1,7 @@
 """Error by layer: what a changed model puts out at every weighted layer, against the original."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ def layer_outputs(model: onnx.ModelProto) -> list[str]:
     return [node.output[0] for node, _ in weighted_layers(model)]
 
 
-def _opened(model: onnx.ModelProto, names: Sequence[str]
+def _opened(model: onnx.ModelProto, names: Sequence[str], **more: Any
             ) -> tuple[onnxruntime.InferenceSession, list[str]]:
     """A session that gives the tensors `names` or, where they are rounded, what is left of them;
     and what these are called, "" for one that `model` has not.
@@ -27,20 +28,21 @@ def _opened(model: onnx.ModelProto, names: Sequence[str]
     made = {output for node in model.graph.node for output in node.output}
     found = [next((each for each in (name + ROUNDED, name) if each in made), "")
              for name in names]
-    return open_probed(model, list(dict.fromkeys(filter(None, found)))), found
+    return open_probed(model, list(dict.fromkeys(filter(None, found))), **more), found
 
 
 def output_snr_db(model: onnx.ModelProto, changed: onnx.ModelProto, batches: list[np.ndarray],
-                  names: Sequence[str] | None = None) -> list[float]:
+                  names: Sequence[str] | None = None, **more: Any) -> list[float]:
     """Signal-to-noise ratio, in dB, of tensors in `changed`; NaN for one that it has not.
 
     Args:
         model: the original.
         batches: float32 inputs (B, 3, S, S), run one by one, so that memory holds one batch.
         names: of tensors of `model`; without them, those of `layer_outputs`.
+        more: options of the session that `changed` runs in, by name.
     """
     names = list(names if names is not None else layer_outputs(model))
-    sessions = [_opened(each, names) for each in (model, changed)]
+    sessions = [_opened(model, names), _opened(changed, names, **more)]
     there = [index for index, name in enumerate(sessions[1][1]) if name]
     signal, noise = np.full((2, len(names)), np.nan)
     signal[there] = noise[there] = 0

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from stages.onnx_graph.attributes import attributes
-from stages.onnx_graph.layers import weighted_layers, weights_of
+from stages.onnx_graph.layers import arrays_of, matmul_layers, weighted_layers
 from stages.onnx_graph.probe import open_probed
 
 # From nothing to the calibration pictures, batch by batch, by the name of the model's input.
@@ -27,7 +27,7 @@ INPUT_VALUES = 2**24  # that they may hold: layers with large patches get fewer
 
 @dataclass(frozen=True)
 class MatrixLayer:
-    """A convolution or fully connected layer of the float graph.
+    """A convolution or fully connected layer of the float graph, a Gemm or a MatMul.
 
     name: of its weight; shape: of its weight, outputs first, then inputs of a group.
     """
@@ -46,18 +46,28 @@ class MatrixLayer:
         """Of channels that are apart from each other."""
         return int(self.attribute("group", 1))
 
+    def outputs_first(self, weight: np.ndarray) -> np.ndarray:
+        """The weight, or what fits it, in `shape`: a MatMul's has its inputs first."""
+        if self.node.op_type == "MatMul":
+            return np.broadcast_to(weight, self.shape[::-1]).T
+        return np.broadcast_to(weight, self.shape)
+
+    def as_stored(self, weight: np.ndarray) -> np.ndarray:
+        """A weight of `shape` as the graph has it."""
+        return weight.T if self.node.op_type == "MatMul" else weight
+
     def output_rows(self, values: np.ndarray, places: "Places") -> np.ndarray:
-        """(rows, outputs) of the output, (B, outputs) or (B, outputs, H, W)."""
-        if self.node.op_type == "Gemm":
-            return values[places.draw_rows(self, len(values))]
+        """(rows, outputs) of the output, (..., outputs) or (B, outputs, H, W)."""
+        if self.node.op_type != "Conv":
+            return places.some_rows(self, values)
         rows, columns = places.draw(self, values.shape[2:], len(values))
         picture = np.arange(len(values))[:, None]
         return values[picture, :, rows, columns].reshape(-1, values.shape[1])
 
     def input_rows(self, values: np.ndarray, places: "Places") -> np.ndarray:
-        """(rows, inputs, ...) of the input, (B, inputs) or (B, inputs, H, W)."""
-        if self.node.op_type == "Gemm":
-            return values[places.draw_rows(self, len(values))]
+        """(rows, inputs, ...) of the input, (..., inputs) or (B, inputs, H, W)."""
+        if self.node.op_type != "Conv":
+            return places.some_rows(self, values)
         kernel = np.array(self.shape[2:])
         strides, dilations = self.attribute("strides", (1, 1)), self.attribute("dilations", (1, 1))
         top, left, bottom, right = self.attribute("pads", (0, 0, 0, 0))
@@ -91,13 +101,13 @@ class Places:
         rng = np.random.default_rng([SEED, layer.number, self.batch])
         return tuple(rng.integers(0, side, (count, each)) for side in sides)
 
-    def draw_rows(self, layer: MatrixLayer, count: int) -> np.ndarray:
-        """Which of the `count` rows of a Gemm, in order: all, but of one with many a picture."""
-        most = ROWS * self.share
-        if count <= most:
-            return np.arange(count)
+    def some_rows(self, layer: MatrixLayer, values: np.ndarray) -> np.ndarray:
+        """The rows of a fully connected layer's (..., features), or some where there are many."""
+        rows, most = values.reshape(-1, values.shape[-1]), ROWS * self.share
+        if len(rows) <= most:
+            return rows
         rng = np.random.default_rng([SEED, layer.number, self.batch])
-        return np.sort(rng.choice(count, max(1, int(most)), replace=False))
+        return rows[np.sort(rng.choice(len(rows), max(1, int(most)), replace=False))]
 
 
 def layers_to_round(source: onnx.ModelProto, stored: set[str]) -> list[MatrixLayer]:
@@ -105,24 +115,27 @@ def layers_to_round(source: onnx.ModelProto, stored: set[str]) -> list[MatrixLay
 
     Layers that share their weights are left out: what suits the one need not suit the other.
     """
-    weights, found = weights_of(source), weighted_layers(source)
-    layers = [MatrixLayer(number, node, name, weights[name].shape)
-              for number, (node, name) in enumerate(found)]
+    weights, place = arrays_of(source), {node.output[0]: number for number, node
+                                         in enumerate(source.graph.node)}
+    found = sorted([*weighted_layers(source), *matmul_layers(source)],
+                   key=lambda layer: place[layer[0].output[0]])
+    layers = [MatrixLayer(number, node, name, weights[name].shape[
+        ::-1 if node.op_type == "MatMul" else 1]) for number, (node, name) in enumerate(found)]
     uses = Counter(name for _, name in found)
     return [layer for layer in layers
             if layer.name in stored and _is_plain(layer) and uses[layer.name] == 1]
 
 
 def _is_plain(layer: MatrixLayer) -> bool:
-    """Whether a layer is a Gemm, or a convolution over height and width: inputs times weights plus
-    bias, outputs first, with padding as numbers.
+    """Whether a layer is fully connected, or a convolution over height and width: inputs times
+    weights plus bias, with padding as numbers.
     """
     node = layer.node
-    plain = {"Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0},
+    plain = {"Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0}, "MatMul": {},
              "Conv": {"auto_pad": b"NOTSET"}}[node.op_type]
     found = attributes(node)
     return (all(found.get(name, value) == value for name, value in plain.items())
-            and (node.op_type == "Gemm" or len(layer.shape) == 4))
+            and (node.op_type != "Conv" or len(layer.shape) == 4))
 
 
 def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[MatrixLayer], feeds: Feeds,

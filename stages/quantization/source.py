@@ -9,14 +9,14 @@ from onnx import TensorProto, numpy_helper
 
 from stages.config.errors import UserError
 from stages.onnx_graph.layers import WEIGHTED
-from stages.onnx_graph.names import INPUT
+from stages.onnx_graph.names import INPUT, name_nodes
 
 # Before 13, DequantizeLinear knows no axis, and so no scale by channel.
 OLDEST_OPSET = 13
 
 
 def load_float_model(path: Path) -> onnx.ModelProto:
-    """Read the float model at `path`.
+    """Read the float model at `path`; each of its nodes has a name.
 
     Raises:
         UserError: no such file or no ONNX model, an opset too old, other inputs than one of
@@ -56,4 +56,5 @@ def load_float_model(path: Path) -> onnx.ModelProto:
                 numpy_helper.to_array(tensor)).all():
             raise UserError(f"{path}: weight '{tensor.name}' holds NaN or infinity; train the "
                             "model again, or with a lower train.lr")
+    name_nodes(model.graph)
     return model

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime import GraphOptimizationLevel
 
 from stages.config.errors import UserError
 from stages.config.schema import Model, Recipe
 from stages.data.dataset import Dataset, PictureView
 from stages.measurement.predictor import load_onnx, predict
-from stages.measurement.saturation import cuts_off
+from stages.measurement.saturation import EXACT_SUMS, cuts_off
 from stages.quantization.adaptive_rounding import round_adaptively
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.improvement import held_out, keep_if_better
@@ -29,9 +28,6 @@ from stages.quantization.torch_operators import not_tunable
 from stages.training.process import keep_freed_memory
 
 log = logging.getLogger(__name__)
-
-# Up to this level nothing is fused into integer operators: what is dequantized multiplies in float.
-EXACT_SUMS = {"graph_optimization_level": GraphOptimizationLevel.ORT_ENABLE_BASIC}
 
 
 @dataclass(frozen=True)

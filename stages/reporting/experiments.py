@@ -89,4 +89,5 @@ def markdown(rows: pd.DataFrame, variants: list[str]) -> str:
 
 def _table(rows: pd.DataFrame) -> str:
     rounded = rows.map(lambda value: float(f"{value:.4g}") if isinstance(value, float) else value)
-    return rounded.to_markdown(index=False, floatfmt="g")
+    # The first column is a name, also where it reads as a number, as the hash 7057e11 does.
+    return rounded.to_markdown(index=False, floatfmt="g", disable_numparse=[0])

@@ -102,23 +102,29 @@ def test_integer_cells_are_those_with_integer_arithmetic():
 def test_a_cpu_without_vnni_measures_its_own_part(folder, monkeypatch, cuts_off):
     """The grid with sums in float there, and the integer model beside."""
     monkeypatch.setattr(autopsy, "products_saturate", lambda: cuts_off)
-    written, write = [], autopsy.write_cell
+    written, write, logits_at = [], autopsy.write_cell, autopsy.Run.logits_at
 
-    def spy(cell, source, target, *, sums_in_float=False):
-        written.append((name_of(cell), sums_in_float))
-        write(cell, source, target, sums_in_float=sums_in_float)
+    def spy(cell, source, target):
+        written.append(name_of(cell))
+        write(cell, source, target)
+
+    def spied_logits(run, path, **session):
+        if path.name == "cell.onnx":
+            written.append(bool(session))
+        return logits_at(run, path, **session)
 
     monkeypatch.setattr(autopsy, "write_cell", spy)
+    monkeypatch.setattr(autopsy.Run, "logits_at", spied_logits)
     record = run(monkeypatch, "small", "--run", "run")["small"]
     static = name_of(Cell("per channel", "static"))
     page = (folder / "docs/collapse.md").read_text(encoding="utf-8")
-    in_grid = [(name, cuts_off) for name in CELLS] * 2
+    in_grid = [told for name in CELLS for told in (name, cuts_off)] * 2
     if not cuts_off:
         assert written == in_grid
         assert record["cut_off"] == {}
         assert "as with VNNI" not in page
         return
-    assert written == [*in_grid, (static, True), (static, False)]
+    assert written == [*in_grid, static, True, False]
     assert list(record["cut_off"]["cells"]) == [static]
     assert record["cut_off"]["cells"][static]["accuracy"] == \
         record["twins"]["as trained"]["cells"][static]["accuracy"]

@@ -43,9 +43,10 @@ def test_what_predict_says_is_counted_by_the_folder_of_each_file(run, monkeypatc
 
 
 def test_accuracy_by_class():
-    predictions = [{"path": f"test/{actual}/1.png", "class": said}
-                   for actual, said in (("cat", "cat"), ("cat", "dog"), ("dog", "dog"))]
-    assert accuracies(predictions) == {"files": 3, "right": 2, "accuracy": 2 / 3,
+    predictions = [{"path": f"test/{file}", "class": said}
+                   for file, said in (("cat/1.png", "cat"), ("cat/far/2.png", "dog"),
+                                      ("dog/1.png", "dog"))]
+    assert accuracies(predictions, Path("test")) == {"files": 3, "right": 2, "accuracy": 2 / 3,
                                        "accuracy_by_class": {"cat": 0.5, "dog": 1.0}}
 
 

@@ -1,5 +1,6 @@
 """Anyone's pictures, in every layout and coding, or one line that says what is wrong."""
 
+import io
 import logging
 import struct
 import zlib
@@ -11,6 +12,7 @@ from archive_files import (
     encode,
     picture_files,
     pixels,
+    png_chunk,
     png_claiming,
     write_folder,
     write_tar,
@@ -25,6 +27,7 @@ from stages.config.errors import UserError
 from stages.data.archives import pack_folder
 from stages.data.imagefolder import decode, read_imagefolder
 
+PNG_GREY, PNG_RGB = 0, 2
 SIDE = 12
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10_images.zip"
 ORIENTATION = 0x0112
@@ -302,6 +305,15 @@ def test_one_colour_of_sixteen_bits_marked_as_transparent_is_white():
             == [3, 7, 234]).all()
 
 
+@pytest.mark.parametrize(("bits", "shown"), [(2, 85), (4, 17), (8, 1)])
+def test_a_grey_of_few_bits_marked_as_transparent_is_white(bits, shown):
+    """Every other pixel has the grey 1, which is transparent, the others 0."""
+    row = np.packbits([int(bit) for grey in (0, 1) * (SIDE // 2) for bit in f"{grey:0{bits}b}"])
+    content = png(SIDE, bits, PNG_GREY, (b"\0" + row.tobytes()) * SIDE, struct.pack(">H", 1))
+    assert Image.open(io.BytesIO(content)).getpixel((1, 0)) == shown
+    assert decode(content, "x", SIDE)[0, :, 0].tolist() == [0, 255] * (SIDE // 2)
+
+
 def test_pictures_are_scaled_bilinearly_and_antialiased():
     noise = pixels(1, 24, 24)
     expected = Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
@@ -309,15 +321,17 @@ def test_pictures_are_scaled_bilinearly_and_antialiased():
 
 
 def sixteen_bit_png(side, colour, transparent):
-    """A PNG of one colour in 16 bits a channel, which Pillow reads and can't write."""
-    def chunk(kind, content):
-        return (struct.pack(">I", len(content)) + kind + content
-                + struct.pack(">I", zlib.crc32(kind + content)))
-
+    """A PNG of one colour in 16 bits a channel."""
     rows = (b"\0" + struct.pack(">3H", *colour) * side) * side
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", side, side, 16, 2, 0, 0, 0))
-            + chunk(b"tRNS", struct.pack(">3H", *transparent))
-            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    return png(side, 16, PNG_RGB, rows, struct.pack(">3H", *transparent))
+
+
+def png(side, bits, kind, rows, transparent):
+    """A PNG of a form that Pillow reads and can't write."""
+    return (b"\x89PNG\r\n\x1a\n"
+            + png_chunk(b"IHDR", struct.pack(">2I5B", side, side, bits, kind, 0, 0, 0))
+            + png_chunk(b"tRNS", transparent)
+            + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b""))
 
 
 @pytest.mark.parametrize(("ink", "colour"), [

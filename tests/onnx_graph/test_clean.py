@@ -9,6 +9,7 @@ from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.census import operator_counts
 from stages.onnx_graph.clean import clean
 from stages.onnx_graph.layers import arrays_of
+from stages.onnx_graph.names import name_nodes
 
 
 def graph_of(nodes, shape, constants=(), opset=18, rank=4):
@@ -57,6 +58,23 @@ def test_another_mean_is_left_alone(axes, keepdims, shape, opset):
     batch = batch_of(shape)
     expected = np.maximum(batch, 0).mean(tuple(axes), keepdims=bool(keepdims))
     np.testing.assert_allclose(run(cleaned, {"x": batch})[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_every_node_has_a_name_of_its_own(exported, opset):
+    """ONNX Runtime leaves those without one that it makes of hard swish."""
+    names = [node.name for node in exported("mobilenet_v3_small", 32, opset, "torchvision")[2]
+             .graph.node]
+    assert "" not in names
+    assert len(set(names)) == len(names)
+
+
+def test_names_are_given_where_there_are_none_and_nowhere_else():
+    nodes = [helper.make_node("Relu", [source], [made], name=name) for source, made, name in (
+        ("x", "a", ""), ("a", "b", "same"), ("b", "c", "same"), ("c", "d", "a"), ("d", "y", ""))]
+    model = graph_of(nodes, (1, 2, 3, 3))
+    name_nodes(model.graph)
+    assert [node.name for node in model.graph.node] == ["a_", "same", "c", "a", "y"]
 
 
 def padded_pool(value, pads=(0, 0, 0, 1, 0, 0, 1, 2), read_twice=False):

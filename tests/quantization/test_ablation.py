@@ -11,6 +11,7 @@ from synthetic import make_dataset, model_params
 
 from benchmarks.ablation_grid import grid
 from stages.measurement.noise import signal_to_noise_db
+from stages.measurement.saturation import EXACT_SUMS
 from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.onnx_graph.layers import arrays_of, weights_of
 from stages.quantization.ablation import BASE_RECIPE, Cell, write_cell
@@ -30,9 +31,9 @@ def base(tmp_path_factory):
 
 @pytest.fixture
 def write(base, tmp_path):
-    def write(*cell, sums_in_float=False, **options):
+    def write(*cell, **options):
         target = tmp_path / "cell.onnx"
-        write_cell(Cell(*cell, **options), base, target, sums_in_float=sums_in_float)
+        write_cell(Cell(*cell, **options), base, target)
         return target
     return write
 
@@ -106,18 +107,16 @@ def test_more_rounding_loses_more(base, write):
     assert all(better > worse for better, worse in pairwise(found)), found
 
 
-def test_sums_in_float_round_the_same_and_add_no_integers(base, write):
-    """Against the same cell with nothing fused, which multiplies in float too; and 7 bits, whose
-    integer sums are exact on any CPU."""
-    target = write("per channel", "static", sums_in_float=True)
-    assert "QLinearConv" not in operator_counts(executed_graph(target))
-    found = logits(target)
+def test_exact_sums_round_the_same_and_add_no_integers(base, write):
+    """Against 7 bits, whose integer sums are exact on any CPU."""
     target = write("per channel", "static")
-    assert "QLinearConv" in operator_counts(executed_graph(target))
-    assert signal_to_noise_db(logits(target, fused=False), found) > 50
-    integers, floats = (logits(write("per channel", "static", reduced=True, sums_in_float=flag))
-                        for flag in (False, True))
-    assert signal_to_noise_db(integers, floats) > 50
+    integers = executed_graph(target)
+    assert "QLinearConv" in operator_counts(integers)
+    exact = executed_graph(target, EXACT_SUMS["graph_optimization_level"])
+    assert "QLinearConv" not in operator_counts(exact)
+    target = write("per channel", "static", reduced=True)
+    found, floats = logits(target), logits(target, fused=False)
+    assert signal_to_noise_db(found, floats) > 50
     assert signal_to_noise_db(logits(base.source), floats) < 45
 
 

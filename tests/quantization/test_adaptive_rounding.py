@@ -11,7 +11,7 @@ from run_onnx import model_of
 from synthetic import model_params, recipe
 
 from stages.measurement.predictor import load_onnx, predict
-from stages.onnx_graph.layers import weights_of
+from stages.onnx_graph.layers import arrays_of, weights_of
 from stages.quantization import adaptive_rounding, layer_rows
 from stages.quantization.adaptive_rounding import (
     HELD_OUT,
@@ -213,6 +213,32 @@ def test_layers_too_large_to_be_rounded_in_time_stay_as_they_are(case, monkeypat
     assert [row["layer"] for row in rounded(case)[1]] == [
         name for name in LAYERS if products[name] < products[largest]]
     assert f"rounding: {largest}, weights of " in caplog.text
+
+
+def test_a_matrix_product_over_several_axes_is_rounded_too():
+    """As exporters write a fully connected layer of tokens, its weight the other way round."""
+    rng = np.random.default_rng(3)
+    floats = rng.uniform(-1, 1, (6, 4)).astype(np.float32)
+    tokens = (1 + rng.uniform(0, 1, (40, 5, 1)) + np.zeros((40, 5, 6))).astype(np.float32)
+    scale = np.float32([0.5, 0.25, 0.4, 0.3])
+    quantized = model_of(
+        [helper.make_node("DequantizeLinear", ["w_quantized", "scale", "zero"], ["w"], axis=1),
+         helper.make_node("MatMul", ["input", "w"], ["y"])],
+        {"input": [None, 5, 6]}, {"y": [None, 5, 4]},
+        {"w_quantized": np.rint(floats / scale).astype(np.int8), "scale": scale,
+         "zero": np.zeros(4, np.int8)})
+    source = model_of([helper.make_node("MatMul", ["input", "w"], ["y"])],
+                      {"input": [None, 5, 6]}, {"y": [None, 5, 4]}, {"w": floats})
+
+    def error():
+        return np.square(tokens @ (arrays_of(quantized)["w_quantized"] * scale - floats)).sum()
+
+    before = error()
+    [row] = round_adaptively(quantized, source, lambda: iter([{"input": tokens}]))
+    assert row["layer"] == "w"
+    assert row["error_ratio"] < 0.5
+    assert error() < 0.5 * before
+    assert arrays_of(quantized)["w_quantized"].shape == (6, 4)
 
 
 def test_of_many_rows_a_picture_some_are_drawn_the_same_in_every_model(monkeypatch):

@@ -13,13 +13,14 @@ from synthetic import model_params, recipe
 from stages.config.schema import QatRecipe
 from stages.measurement.noise import signal_to_noise_db
 from stages.measurement.predictor import load_onnx, model_input, predict
-from stages.measurement.saturation import products_saturate
+from stages.measurement.saturation import EXACT_SUMS, products_saturate
+from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.probe import open_probed
 from stages.quantization import improvement, variant
 from stages.quantization.flat_tails import SILU_FLAT
 from stages.quantization.mixed import Bound
-from stages.quantization.variant import EXACT_SUMS, write_variant
+from stages.quantization.variant import write_variant
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +195,21 @@ def test_rounding_leaves_layers_in_float_alone(made, monkeypatch):
     assert len(kept) == 2
     assert kept.isdisjoint(row["layer"] for row in record.rounding["layers"])
     assert len(kept) + len(record.rounding["layers"]) == 6
+
+
+def test_a_layer_in_float_leaves_nodes_without_a_name_alone(exported, dataset, tmp_path):
+    """A file of one's own may have none at all."""
+    _, params, proto = exported("mobilenet_v3_small", 32, 18, "torchvision")
+    for node in proto.graph.node:
+        node.name = ""
+    onnx.save(proto, tmp_path / "fp32.onnx")
+    counts = {}
+    for first in (0, 1):
+        write_variant(tmp_path / "fp32.onnx", tmp_path / "int8.onnx",
+                      recipe(first_in_float=first), params, dataset, 100.0)
+        counts[first] = operator_counts(executed_graph(tmp_path / "int8.onnx"))
+    assert counts[1]["QLinearConv"] == counts[0]["QLinearConv"] - 1
+    assert counts[1]["QLinearMul"] >= counts[0]["QLinearMul"] - 1
 
 
 @pytest.mark.parametrize("count", [6, 1000])
