@@ -66,15 +66,32 @@ def test_dvc_alone_is_installed_by_its_pin():
     assert "install --quiet \"$(grep '^dvc==' requirements.txt)\" -c constraints.txt" in SCRIPTS
 
 
+def git(folder, *command):
+    return subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], cwd=folder, check=True,
+        capture_output=True, text=True).stdout.strip()
+
+
 def compare(folder, dvc):
-    """Run the script that compares with the base branch, with `dvc` as its dvc."""
+    """Run the script that compares a branch with where it left another that has gone on since.
+
+    `dvc` is its dvc, and writes down what it is asked.
+    """
+    commits = {}
+    git(folder, "init", "-q", "-b", "main")
+    for name, start in (("left", None), ("main", None), ("branch", "left")):
+        if start:
+            git(folder, "checkout", "-q", "-b", name, commits[start])
+        git(folder, "commit", "-q", "--allow-empty", "-m", name)
+        commits[name] = git(folder, "rev-parse", "HEAD")
+    (folder / "expected").write_text(f"exp diff {commits['left']} {commits['branch']} --md\n")
     [script] = [step["run"] for step in STEPS if "dvc exp diff" in step.get("run", "")]
     program = folder / "dvc"
-    program.write_text(f"#!/bin/sh\n{dvc}\n")
+    program.write_text(f'#!/bin/sh\necho "$1 $2 $3 $4 $5" > asked\n{dvc}\n')
     program.chmod(0o755)
     return subprocess.run(["bash", "-e", "-c", script], cwd=folder, env={
         "PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": "summary.md",
-        "BASE": "a", "HEAD": "b"})
+        "BASE": commits["main"], "HEAD": commits["branch"]})
 
 
 def test_comparison_that_fails_ends_the_step(tmp_path):
@@ -89,6 +106,7 @@ def test_comparison_fits_a_comment_and_the_summary_has_all_of_it(tmp_path, rows)
              for row in range(rows)]
     (tmp_path / "table.md").write_text("\n".join(table) + "\n")
     assert compare(tmp_path, "cat table.md").returncode == 0
+    assert (tmp_path / "asked").read_text() == (tmp_path / "expected").read_text()
     comment, summary = ((tmp_path / name).read_text() for name in ("shown-page.md", "summary.md"))
     assert len(comment) < 65_536
     assert comment.endswith("</details>\n")

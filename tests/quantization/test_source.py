@@ -9,6 +9,7 @@ from run_onnx import model_of
 from static_model import quantize_statically
 from synthetic import model_params, random_pictures, recipe
 
+from stages.onnx_graph.names import name_nodes
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.source import load_float_model
 
@@ -36,7 +37,10 @@ BAD = {
 
 def test_a_good_model_is_read(tmp_path):
     onnx.save(layer(), tmp_path / "model.onnx")
-    assert load_float_model(tmp_path / "model.onnx") == layer()
+    expected = layer()
+    name_nodes(expected.graph)
+    assert load_float_model(tmp_path / "model.onnx") == expected
+    assert all(node.name for node in expected.graph.node)
 
 
 @pytest.mark.parametrize("name", BAD)
