@@ -96,7 +96,7 @@ def test_static_int8_stays_close_and_the_audit_says_what_stayed_float(exported, 
     assert in_float == IN_FLOAT.get((name, opset), [])
 
 
-@of_cases(LIGHT - {("resnet18", 13)})
+@of_cases(LIGHT - {("resnet18", 13), ("test_convnext", 13)})
 def test_int8_static_as_it_is_shipped_is_no_further_off(exported, tmp_path, library, name, opset):
     """Equalized, rounded adaptively, flat tails cut; computed in float, so that CPUs agree."""
     _, params, proto = exported(name, SIDE, opset, library)

@@ -60,10 +60,9 @@ def test_another_mean_is_left_alone(axes, keepdims, shape, opset):
     np.testing.assert_allclose(run(cleaned, {"x": batch})[0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("opset", [13, 18])
-def test_every_node_has_a_name_of_its_own(exported, opset):
+def test_every_node_has_a_name_of_its_own(exported):
     """ONNX Runtime leaves those without one that it makes of hard swish."""
-    names = [node.name for node in exported("mobilenet_v3_small", 32, opset, "torchvision")[2]
+    names = [node.name for node in exported("mobilenet_v3_small", 32, 17, "torchvision")[2]
              .graph.node]
     assert "" not in names
     assert len(set(names)) == len(names)

@@ -66,6 +66,7 @@ def test_batch_norm_that_is_frozen_leaves_the_weights_those_of_one_process(tmp_p
     assert_close(two, one)
 
 
+@pytest.mark.slow
 def test_with_batch_norm_what_is_validated_is_what_is_left(tmp_path):
     """Each process has statistics of its own; the main one's are validated by all, and kept."""
     _, history = trained(tmp_path / "two", "-m", *LAUNCHERS["torchrun"], how=["norm"])

@@ -6,7 +6,7 @@ import sys
 import pytest
 from refusals import ROOT
 
-CAP = 3 * 2**29
+CAP = 9 * 2**27
 PROGRAM = """
 import os, resource, sys
 import numpy as np, torch
@@ -17,7 +17,7 @@ from stages.data.listing import Listing
 from stages.training.loop import train
 
 torch.set_num_threads(1)
-count, side, cap = 9_216, 256, int(sys.argv[1])
+count, side, cap = 6_416, 256, int(sys.argv[1])
 os.makedirs("data")
 shape = (count, side, side, 3)
 np.lib.format.open_memmap(IMAGES_FILE, mode="w+", dtype=np.uint8, shape=shape)[::500] = 200
@@ -31,7 +31,7 @@ dataset = load_dataset()
 if sys.argv[2] == "in memory":
     dataset.images = dataset.images[every[:-16]]
 model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-history = train(model, dataset, training_params(epochs=1, batch_size=100), "run")
+history = train(model, dataset, training_params(epochs=1, batch_size=40), "run")
 print(history.images)
 """
 
@@ -47,7 +47,7 @@ def run(folder, how):
 def test_a_split_larger_than_memory_is_trained_on(tmp_path):
     result = run(tmp_path, "mapped")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "[9200]"
+    assert result.stdout.strip() == "[6400]"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mapped memory on Linux")
