@@ -3,9 +3,9 @@
     python -m benchmarks.stage_times NAME
 
 What `dvc repro` has to run is run and timed, all else keeps the time it had on this CPU and by
-these parameters. The times go to
-stage_times.json in docs/results/NAME, of which `make publish NAME=...` makes a table on the run's
-page. A stage's time is from its beginning to the next one's, DVC's hashing and caching included.
+these parameters. The times go to stage_times.json in docs/results/NAME, of which `make publish
+NAME=...` makes a table on the run's page; where no stage had to run, that file stays as it is. A
+stage's time is from its beginning to the next one's, DVC's hashing and caching included.
 """
 
 import os
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from benchmarks.arguments import command_line
 from benchmarks.raw_data import measured_before
@@ -36,8 +37,9 @@ def seconds_by_stage(lines: Iterable[str]) -> dict[str, float]:
     for line in lines:
         if found := BEGINS.match(line):
             began[found[1]] = time.perf_counter()
-    ends = [*list(began.values())[1:], time.perf_counter()]
-    return {stage: round(end - began[stage], 1) for stage, end in zip(began, ends, strict=True)}
+    moments = pairwise([*began.values(), time.perf_counter()])
+    return {stage: round(end - start, 1)
+            for stage, (start, end) in zip(began, moments, strict=True)}
 
 
 def shown(lines: Iterable[str]) -> Iterator[str]:
@@ -58,14 +60,13 @@ def main() -> None:
     before, system = measured_before(path), describe_system()
     if process.returncode and found:
         found.popitem()  # the stage that failed
-    if process.returncode and not found:
-        raise UserError(f"dvc repro: exit status {process.returncode}")
     parameters = parameters_sha256()
     if (before.get("system", {}).get("cpu") != system["cpu"]
             or before.get("parameters_sha256") != parameters):
         before = {}  # of another machine or run
-    write_json(path, {"stages": {**before.get("stages", {}), **found},
-                      "parameters_sha256": parameters, "system": system})
+    if found:
+        write_json(path, {"stages": {**before.get("stages", {}), **found},
+                          "parameters_sha256": parameters, "system": system})
     if process.returncode:
         raise UserError(f"dvc repro: exit status {process.returncode}; times of the stages before "
                         "are kept")

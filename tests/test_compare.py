@@ -11,6 +11,7 @@ from dvc.repo import Repo
 from refusals import refusal
 
 from stages import compare
+from stages.reporting.experiments import markdown
 
 VARIANTS = ("onnx_fp32", "int8_static", "int8_qat")
 
@@ -103,6 +104,15 @@ def test_table_has_a_row_for_each_experiment(repository, compare_here):
     assert cells[2][2:] == ["80", "91", "2", "100", "10", *["1.50 (1.25 to 2.00)"] * 2]
     assert "](experiments.png)" in page
     assert (folder / "experiments.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_experiment_named_as_a_number_keeps_its_name():
+    rows = pd.DataFrame({"experiment": ["7057e11", "12"], "MACs, M": [1.0, 2.5],
+                         "onnx_fp32 ms": [1.0, 2.0]})
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]]
+             for line in markdown(rows, ["onnx_fp32"]).splitlines() if line.startswith("|")]
+    assert ["7057e11", "1"] in cells
+    assert ["12", "onnx_fp32", "2"] in cells
 
 
 def test_a_parameter_that_is_null_in_one_experiment(repository, compare_here):

@@ -3,8 +3,12 @@
 import hashlib
 import json
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import pandas as pd
 import pytest
@@ -12,9 +16,11 @@ from archive_files import picture_files, write_zip
 from refusals import refusal
 from working_copy import SMALL, compose, make_working_copy, run
 
-from stages import deploy, export, report
+from stages import deploy, evaluate, export, quantize, report
+from stages.data.dataset import load_dataset
 from stages.deployment.golden import TOLERANCE_INT8
 from stages.deployment.parity import MIN_AGREEMENT
+from stages.measurement import saturation
 
 VARIANTS = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static", "int8_qat", "int8_mixed"]
 
@@ -182,6 +188,34 @@ def test_an_int8_model_is_deployed_with_what_it_was_made_of(repository, monkeypa
     assert json.loads(facts["golden"])["tolerance"] == TOLERANCE_INT8
     assert json.loads(facts["calibration"])["images"] == 20
     assert "Quantized to INT8 (static: weights QInt8" in card
+
+
+@pytest.mark.parametrize(("stage", "arguments"), [(export, []), (evaluate, ["torch_fp32"])])
+def test_a_checkpoint_of_other_classes_is_refused(repository, monkeypatch, stage, arguments):
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr(sys, "argv", ["stage", *arguments])
+    monkeypatch.setattr(stage, "load_dataset", lambda: replace(
+        load_dataset(), classes=[f"picture of {digit}" for digit in range(10)]))
+    assert "was trained on the classes 0, 1, 2 and 7 more, the data has picture of 0" in refusal(
+        stage.main)
+
+
+@pytest.mark.parametrize(("recipe", "warned"), [
+    ("int8_static", True), ("int8_dynamic", False)])
+def test_quantize_warns_where_sums_are_cut_off(repository, monkeypatch, caplog, recipe, warned):
+    """The model is not made again: what the repository has takes its place."""
+    monkeypatch.chdir(repository)
+    target = Path(f"models/{recipe}.onnx")
+    content = target.read_bytes()
+    record = SimpleNamespace(positions=np.arange(2), ranges={}, search={}, rounding={}, qat={})
+    monkeypatch.setattr(sys, "argv", ["quantize", recipe])
+    monkeypatch.setattr(quantize, "write_variant",
+                        lambda source, path, *_: path.write_bytes(content) and record)
+    monkeypatch.setattr(quantize, "write_json", lambda *_: None)
+    monkeypatch.setattr(saturation, "products_saturate", lambda: True)
+    quantize.main()
+    assert (f"{target}: on this CPU, which has no VNNI" in caplog.text) is warned
+    assert target.read_bytes() == content
 
 
 def test_an_onnx_file_of_ones_own_is_quantized_and_evaluated(repository, monkeypatch):

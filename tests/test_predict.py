@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from tiny_model import CLASSES, RESOLUTION, tiny_body, write_deployed
 
 from stages.data.imagefolder import decode
 from stages.deployment.runtime import load_deployed
-from stages.predict import classify, classify_all, find_pictures, main
+from stages.predict import classify, classify_all, find_pictures, in_folder, main
 
 BLOCKED = """
 import runpy, sys
@@ -103,6 +104,26 @@ def test_files_folders_and_patterns(folder, monkeypatch):
     assert list(find_pictures(["-"])) == ["a b.png", "c.png"]
     monkeypatch.setattr(sys, "stdin", None)  # closed by the caller
     assert list(find_pictures(["-"])) == []
+
+
+def test_a_linked_folder_is_searched_too_and_one_that_leads_around_ends(folder, tmp_path):
+    (tmp_path / "linked").symlink_to(folder / "pictures")
+    (tmp_path / "around").symlink_to(tmp_path)
+    assert [path.removeprefix(f"{tmp_path}/") for path in in_folder(str(tmp_path))] == [
+        f"linked/{name}" for name in ("a.png", "b.JPG", "below/c.webp", "broken.png")]
+
+
+def test_a_folder_that_can_not_be_read_is_passed_on_to_fail(folder, monkeypatch):
+    scandir = os.scandir
+
+    def denied(path):
+        if str(path).endswith("below"):
+            raise PermissionError(13, "denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    pictures = str(folder / "pictures")
+    assert f"{pictures}/below" in in_folder(pictures)
 
 
 def test_name_with_brackets_is_no_pattern(tmp_path):

@@ -67,6 +67,19 @@ def prepared(tmp_path_factory):
     return folder, (folder / CHECKPOINT).read_bytes()
 
 
+@pytest.fixture
+def train_here(prepared, monkeypatch):
+    """train_here(params): how the stage refuses, in this process, whose settings it leaves."""
+    monkeypatch.chdir(prepared[0])
+    for name in ("keep_freed_memory", "compute_deterministically"):
+        monkeypatch.setattr(train, name, lambda: None)
+
+    def refused(params):
+        monkeypatch.setattr(train, "load_params", lambda *keys: params)
+        return refusal(train.main)
+    return refused
+
+
 def start_and_stop(folder, how):
     """Start training anew and send it the signal `how` after its first epoch."""
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -108,35 +121,27 @@ def test_a_stopped_run_does_not_go_on_with_other_code(prepared):
 @pytest.mark.parametrize(("setting", "told"), [
     ({"lr": 0.0}, "train.lr: got 0"),
     ({"frozen": ["conv_stem", "classifier"]}, "train.frozen: holds classifier")])
-def test_a_classifier_of_other_classes_can_not_stay_as_it_is(prepared, monkeypatch, setting, told):
-    monkeypatch.chdir(prepared[0])
+def test_a_classifier_of_other_classes_can_not_stay_as_it_is(train_here, setting, told):
     torch.save(random_model(model_params(), classes=7).state_dict(), "own.pt")
     params = training_params(**setting)
     params.model.weights = "own.pt"
-    monkeypatch.setattr(train, "load_params", lambda *keys: params)
-    for name in ("keep_freed_memory", "compute_deterministically"):
-        monkeypatch.setattr(train, name, lambda: None)
-    assert refusal(train.main).startswith(
+    assert train_here(params).startswith(
         f"{told}, but the classifier in model.weights is not one of the 10 classes")
 
 
 @pytest.mark.parametrize(("share", "threads"), [(1, 1), (64, 3)])
-def test_training_keeps_to_a_container_s_share(prepared, monkeypatch, share, threads):
+def test_training_keeps_to_a_container_s_share(train_here, monkeypatch, share, threads):
     """And to what OMP_NUM_THREADS or a launcher has set."""
     set_to = [3]
-    monkeypatch.chdir(prepared[0])
     monkeypatch.setattr(train, "thread_count", lambda: share)
     monkeypatch.setattr(torch, "get_num_threads", lambda: set_to[-1])
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
-    monkeypatch.setattr(train, "load_params", lambda *keys: training_params(crop_padding=64))
-    for name in ("keep_freed_memory", "compute_deterministically"):
-        monkeypatch.setattr(train, name, lambda: None)
-    assert refusal(train.main).startswith("train.crop_padding")
+    assert train_here(training_params(crop_padding=64)).startswith("train.crop_padding")
     assert set_to[-1] == threads
 
 
 @pytest.mark.parametrize("changed", ["lr", "data/splits.json", "data/images.npy", "own.pt"])
-def test_what_a_run_is_named_by(prepared, monkeypatch, tmp_path, changed):
+def test_what_a_run_is_named_by(train_here, monkeypatch, tmp_path, changed):
     """By the parameters, the data and the weights' file: what is changed names another run."""
     names = []
 
@@ -144,15 +149,12 @@ def test_what_a_run_is_named_by(prepared, monkeypatch, tmp_path, changed):
         names.append(run)
         raise UserError("no further")
 
+    shutil.copytree("data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(prepared[0] / "data", "data")
     torch.save(random_model(model_params(), classes=10).state_dict(), "own.pt")
     params = training_params()
     params.model.weights = "own.pt"
-    monkeypatch.setattr(train, "load_params", lambda *keys: params)
     monkeypatch.setattr(train, "train", train_nothing)
-    for name in ("keep_freed_memory", "compute_deterministically"):
-        monkeypatch.setattr(train, name, lambda: None)
     for change in (False, False, True):
         if change and changed == "lr":
             params.train.lr *= 2
@@ -164,25 +166,21 @@ def test_what_a_run_is_named_by(prepared, monkeypatch, tmp_path, changed):
             Path(changed).write_bytes(content)
         elif change:
             Path(changed).write_text(Path(changed).read_text() + "\n")
-        assert refusal(train.main) == "no further"
+        assert train_here(params) == "no further"
     assert names[0] == names[1] != names[2]
 
 
-def test_every_size_that_training_comes_to_is_tried_before(prepared, monkeypatch):
+def test_every_size_that_training_comes_to_is_tried_before(train_here, monkeypatch):
     seen = []
 
     def check_sizes(model, params, classes, *sizes):
         seen.extend(sizes)
         raise UserError("no further")
 
-    monkeypatch.chdir(prepared[0])
     params = training_params(start_image_size=64, epochs=4)
     params.model.image_size = 160
-    monkeypatch.setattr(train, "load_params", lambda *keys: params)
-    for name in ("keep_freed_memory", "compute_deterministically"):
-        monkeypatch.setattr(train, name, lambda: None)
     monkeypatch.setattr(train, "check_sizes", check_sizes)
-    assert refusal(train.main) == "no further"
+    assert train_here(params) == "no further"
     assert seen == [64, 128, 160]
 
 

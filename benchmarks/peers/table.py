@@ -59,8 +59,7 @@ def page_of(runs: dict[str, Run]) -> str:
                 for peer, series in zip(peers, (SINGLE, SEVERAL), strict=True))))
     columns = (f"speed of {OURS} over that of the fastest peer", "one picture",
                f"batch of {BATCH_SIZE}")
-    return told_each(section, runs) if not rows else (
-        f"{markdown_table(columns, rows)}\n\n{told_each(section, runs)}")
+    return f"{markdown_table(columns, rows)}\n\n{told_each(section, runs)}"
 
 
 def section(run: Run) -> str:

@@ -60,8 +60,8 @@ def warn_if_saturating(path: Path, recipe: Mapping[str, Any] | None) -> None:
 
     Dynamic quantization is not warned of: its convolutions have the weights on the other side of
     the product, and give the same logits on such a CPU. Its matrix products could be cut off, but
-    one step for all weights leaves few of them large: of random ones of 64 and 384 inputs no sum
-    was.
+    one step for all weights leaves few of them large: random ones of 64 and 384 inputs had the
+    signal-to-noise ratio of exact sums.
 
     Args:
         recipe: that the model was quantized by, None of a float model.

@@ -21,7 +21,7 @@ import onnx
 from onnx import numpy_helper
 
 from stages.onnx_graph.attributes import attributes
-from stages.onnx_graph.layers import BY_OUTPUT
+from stages.onnx_graph.layers import BY_OUTPUT, arrays_of
 from stages.onnx_graph.probe import open_probed
 from stages.onnx_graph.readers import reads
 from stages.quantization.ranges import ACTIVATION_LEVELS
@@ -139,8 +139,8 @@ def layer_constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """Constants of the convolutions and fully connected layers by name, float64."""
     names = {name for node in model.graph.node if node.op_type in BY_OUTPUT
              for name in node.input[1:]}
-    return {tensor.name: numpy_helper.to_array(tensor).astype(np.float64)
-            for tensor in model.graph.initializer if tensor.name in names}
+    return {name: array.astype(np.float64) for name, array in arrays_of(model).items()
+            if name in names}
 
 
 def divide(group: Group, weights: dict[str, np.ndarray], factors: np.ndarray) -> None:

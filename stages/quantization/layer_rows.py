@@ -119,11 +119,15 @@ def layers_to_round(source: onnx.ModelProto, stored: set[str]) -> list[MatrixLay
                                          in enumerate(source.graph.node)}
     found = sorted([*weighted_layers(source), *matmul_layers(source)],
                    key=lambda layer: place[layer[0].output[0]])
-    layers = [MatrixLayer(number, node, name, weights[name].shape[
-        ::-1 if node.op_type == "MatMul" else 1]) for number, (node, name) in enumerate(found)]
+    layers = [MatrixLayer(number, node, name, _outputs_first(node, weights[name].shape))
+              for number, (node, name) in enumerate(found)]
     uses = Counter(name for _, name in found)
     return [layer for layer in layers
             if layer.name in stored and _is_plain(layer) and uses[layer.name] == 1]
+
+
+def _outputs_first(node: onnx.NodeProto, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[::-1] if node.op_type == "MatMul" else shape
 
 
 def _is_plain(layer: MatrixLayer) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,6 +55,21 @@ def test_what_was_run_is_timed_and_the_rest_keeps_its_time(path, capsys, status)
     assert found["stages"] == {"train": 100, "export": 2.5, **evaluated}
     assert found["system"]["cpu"]
     assert "> python -m stages.export\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_times_stay_where_no_stage_ran(path, monkeypatch, status):
+    """Also those of other parameters, which a later run of theirs goes on from."""
+    before = path.read_bytes()
+    Path("params.yaml").write_text("a: 2\n")
+    Path("dvc").write_text(f"#!/bin/sh\necho 'Data and pipelines are up to date.'\nexit {status}\n")
+    Path("dvc").chmod(0o755)
+    monkeypatch.setattr(stage_times, "time", time)
+    if status:
+        assert "exit status 1" in refusal(stage_times.main)
+    else:
+        stage_times.main()
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("changed", [{"system": a_system()}, {"parameters_sha256": "1f2e"}])

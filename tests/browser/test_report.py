@@ -109,6 +109,20 @@ def test_every_column_sorts_both_ways(desktop):
     assert [clicks for clicks in heads if clicks[0][2] != clicks[1][2]]
 
 
+def test_a_column_of_numbers_and_names_has_one_order(desktop):
+    order = desktop.evaluate("""() => {
+        const table = document.querySelector("table.sortable"), body = table.tBodies[0];
+        const shown = ["10a", "9", "10", "b"];
+        [...body.rows].forEach((row, index) => {
+            if (index < shown.length) row.cells[0].dataset.value = shown[index];
+            else row.remove();
+        });
+        table.querySelector("th button").click();
+        return [...body.rows].map(row => row.cells[0].dataset.value);
+    }""")
+    assert order == ["9", "10", "10a", "b"]
+
+
 @pytest.mark.parametrize("act", [lambda button: button.click(),
                                  lambda button: button.press("Enter")], ids=["mouse", "keyboard"])
 def test_heading_answers_to(desktop, act):

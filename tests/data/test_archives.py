@@ -381,6 +381,15 @@ def test_another_content_packs_to_other_bytes(tmp_path, change):
     assert packed_hash(folder) != before
 
 
+def test_what_is_hidden_is_no_content(tmp_path):
+    folder = write_folder(tmp_path / "folder", FILES)
+    before = packed_hash(folder)
+    (folder / "b" / ".DS_Store").write_bytes(b"of a file manager")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "link").symlink_to("nowhere")
+    assert packed_hash(folder) == before
+
+
 @pytest.mark.parametrize("target", ["a.txt", "b", "nowhere", "/etc/passwd"])
 def test_a_link_in_a_folder_is_refused(tmp_path, target):
     folder = write_folder(tmp_path / "folder", FILES)
