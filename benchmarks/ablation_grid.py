@@ -2,9 +2,9 @@
 
 import onnx
 
+from stages.analysis.ablation import Cell
+from stages.analysis.layer_error import layer_outputs
 from stages.onnx_graph.readers import gate_and_product, readers_of
-from stages.quantization.ablation import Cell
-from stages.quantization.layer_error import layer_outputs
 
 ACTIVATIONS = ("Relu", "Clip", "HardSwish", "Sigmoid", "HardSigmoid", "Gelu")
 

@@ -2,7 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from stages.config.command_line import command_line
 
 
 def count(text: str) -> int:
@@ -10,16 +11,6 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text}, must be a whole number from 1")
     return int(text)
-
-
-def command_line(description: str, **options: Any) -> argparse.ArgumentParser:
-    """A parser whose help shows `description` in the lines that it is written in.
-
-    Args:
-        options: of argparse.ArgumentParser.
-    """
-    return argparse.ArgumentParser(description=description, **options,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def only_count(description: str, option: str, default: int) -> int:

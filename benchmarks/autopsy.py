@@ -27,27 +27,28 @@ import numpy as np
 import onnx
 
 from benchmarks.ablation_grid import activated_outputs, grid
-from benchmarks.arguments import command_line, count
+from benchmarks.arguments import count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import compare, require_emulator, run_on_both
 from benchmarks.finished_run import Run, open_run
 from benchmarks.lite0 import PUBLISHED
 from benchmarks.raw_data import measured_before, recorded_db
 from benchmarks.rescale import profile, widened
+from stages.analysis.ablation import BASE_RECIPE, Cell, write_cell
+from stages.analysis.layer_error import output_snr_db
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.data.dataset import evenly
 from stages.files.atomic import write_json
+from stages.inference.predictor import model_input
+from stages.inference.saturation import EXACT_SUMS, products_saturate
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import model_input
-from stages.measurement.saturation import EXACT_SUMS, products_saturate
 from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.probe import open_probed
-from stages.quantization.ablation import BASE_RECIPE, Cell, write_cell
 from stages.quantization.equalization import Group, find_groups
-from stages.quantization.layer_error import output_snr_db
 from stages.quantization.static import Calibrated
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.ablation_grid import grid, name_of
 from benchmarks.markdown import markdown_table
-from stages.quantization.ablation import Cell
+from stages.analysis.ablation import Cell
 from stages.reporting.blocks import write_block
 from stages.reporting.figures import PALETTE, save
 

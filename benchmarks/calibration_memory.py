@@ -22,10 +22,11 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-from benchmarks.arguments import command_line, count
+from benchmarks.arguments import count
 from benchmarks.child import run_module
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.arguments import command_line
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.data.cifar10 import SIDE

@@ -29,8 +29,8 @@ from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.deployment.runtime import LOGITS, PICTURES
 from stages.deployment.wrap import PREFIX, wrap
-from stages.measurement.cpu import thread_count
-from stages.measurement.session import open_session
+from stages.inference.cpu import thread_count
+from stages.inference.session import open_session
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import publish
 from benchmarks.rounds import milliseconds, ratio_cell
 from stages.config.stage import run_stage
-from stages.measurement.session import CPU
+from stages.inference.session import CPU
 from stages.measurement.system import describe_system
 from stages.reporting.tables import cpu_label
 

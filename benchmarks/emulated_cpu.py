@@ -23,16 +23,16 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.arguments import command_line
 from benchmarks.child import run_module
 from benchmarks.finished_run import Run, accuracy_of, open_run
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import measured_before, publish
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Quantize
 from stages.config.stage import run_stage
-from stages.measurement.predictor import model_input
+from stages.inference.predictor import model_input
 from stages.quantization.variant import write_variant
 
 log = logging.getLogger(__name__)

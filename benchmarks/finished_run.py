@@ -24,9 +24,9 @@ from stages.data.dataset import (
     evenly,
     load_dataset,
 )
+from stages.inference.predictor import in_batches, load_onnx, model_input, predict
 from stages.measurement.accuracy import compare
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import in_batches, load_onnx, model_input, predict
 from stages.measurement.system import describe_system
 from stages.onnx_graph.names import FLOAT_FILE
 from stages.reporting.tables import cpu_label

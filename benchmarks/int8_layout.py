@@ -26,9 +26,9 @@ from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Recipe
 from stages.config.stage import run_stage
-from stages.measurement.cpu import thread_count
-from stages.measurement.predictor import model_input
-from stages.measurement.session import open_session, predictor_of
+from stages.inference.cpu import thread_count
+from stages.inference.predictor import model_input
+from stages.inference.session import open_session, predictor_of
 from stages.onnx_graph.export import export_onnx
 from stages.quantization.padded_input import with_padded_input
 from stages.quantization.repeated_gates import with_repeated_gates

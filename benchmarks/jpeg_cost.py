@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.arguments import command_line, count
+from benchmarks.arguments import count
 from benchmarks.cifar10_recipe import cifar10_params
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.data.dataset import (
@@ -31,8 +32,8 @@ from stages.data.dataset import (
     evenly,
     load_dataset,
 )
+from stages.inference.predictor import predict
 from stages.measurement.accuracy import Comparison, compare
-from stages.measurement.predictor import predict
 from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.training.loop import train

@@ -28,12 +28,12 @@ from benchmarks.finished_run import (
 )
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, recorded_db
+from stages.analysis.layer_error import output_snr_db
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Recipe
 from stages.config.stage import run_stage
+from stages.inference.predictor import model_input
 from stages.measurement.node_time import node_times
-from stages.measurement.predictor import model_input
-from stages.quantization.layer_error import output_snr_db
 from stages.quantization.padded_input import with_padded_input
 from stages.quantization.repeated_gates import with_repeated_gates
 from stages.quantization.sensitivity import Layer, layers_of, quantize_only

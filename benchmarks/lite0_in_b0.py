@@ -12,7 +12,7 @@ from pathlib import Path
 import timm
 import torch
 
-from benchmarks.arguments import command_line
+from stages.config.command_line import command_line
 from stages.config.stage import run_stage
 from stages.model.checkpoint import save_torch
 from stages.model.weights import PACKAGED, packaged_state

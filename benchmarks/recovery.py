@@ -29,7 +29,7 @@ from stages.config.params import PARAMS_FILE, load_params
 from stages.config.recipes import check_recipe
 from stages.config.schema import Quantize, Recipe
 from stages.config.stage import run_stage
-from stages.measurement.cpu import thread_count
+from stages.inference.cpu import thread_count
 from stages.measurement.system import describe_system
 from stages.quantization.ranges import RANGE_OF
 from stages.quantization.variant import write_variant

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from stages.measurement.session import Predictor
+from stages.inference.session import Predictor
 from stages.measurement.timing import Run, interleaved
 
 WARMUP = 5

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.measurement import saturation
-from stages.measurement.session import metadata_of, open_session, predictor_of
+from stages.inference import saturation
+from stages.inference.session import metadata_of, open_session, predictor_of
 
 BATCH = 10
 

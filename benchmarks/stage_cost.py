@@ -26,10 +26,11 @@ import psutil
 from dvc.utils.hydra import compose_and_dump
 from PIL import Image
 
-from benchmarks.arguments import command_line, count
+from benchmarks.arguments import count
 from benchmarks.child import failure
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.stage import run_stage

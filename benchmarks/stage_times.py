@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from benchmarks.arguments import command_line
 from benchmarks.raw_data import measured_before
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json

@@ -29,12 +29,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
-from benchmarks.arguments import command_line, count
+from benchmarks.arguments import count
 from benchmarks.child import run_module
 from benchmarks.cifar10_recipe import RECIPE, cifar10_params
 from benchmarks.lite0 import PUBLISHED
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.data.dataset import SPLITS_FILE, Dataset, load_dataset

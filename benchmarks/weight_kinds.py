@@ -21,13 +21,13 @@ import torch
 from benchmarks.finished_run import Run, heading, measure_named, told_by_name
 from benchmarks.lite0 import PUBLISHED
 from benchmarks.markdown import markdown_table
+from stages.analysis.rounding import channel_spread, round_weights
 from stages.config.stage import run_stage
 from stages.model.build import build_model
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from stages.model.weights import PACKAGED
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import weighted_layers, weights_of, with_weights
-from stages.quantization.rounding import channel_spread, round_weights
 
 RAW, PAGE = Path("docs/weight_kinds.json"), Path("docs/collapse.md")
 

@@ -1,1 +1,1 @@
-"""The pipeline's stages, one module each, and the concerns they call."""
+"""The pipeline's stages and commands, one module each, and the concerns they call."""

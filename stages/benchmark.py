@@ -13,15 +13,15 @@ from stages.config.schema import REFERENCE, Params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import write_csv, write_json
+from stages.inference.cpu import thread_count
+from stages.inference.predictor import model_input
+from stages.inference.session import is_onnx
 from stages.measurement.cold_start import cold_start
 from stages.measurement.contenders import contenders
-from stages.measurement.cpu import thread_count
 from stages.measurement.intervals import Passes, require_runs
 from stages.measurement.node_time import node_times
 from stages.measurement.pinning import CAN_PIN
-from stages.measurement.predictor import model_input
 from stages.measurement.scenarios import PASSES, Measurement, Pictures, measure
-from stages.measurement.session import is_onnx
 from stages.measurement.speed import images_per_second, pooled, speed_rows
 from stages.measurement.system import describe_system
 

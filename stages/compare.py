@@ -5,13 +5,13 @@
 What is to be said of them beside the numbers stands in docs/results/<name>/NOTE.md, if anywhere.
 """
 
-import argparse
 import logging
 import shlex
 import sys
 
 import pandas as pd
 
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("name", help="folder below docs/results")
     parser.add_argument("experiments", nargs="+", help="names as in 'dvc exp list', or commits")
     parser.add_argument("--by", action="append", required=True, metavar="KEY",

@@ -26,12 +26,13 @@ from stages.deployment.parity import (
     prediction_difference,
 )
 from stages.deployment.runtime import HASH_KEYS, load_deployed
-from stages.deployment.wrap import ADDED_FLOAT_NODES, standard_opset, wrap
+from stages.deployment.wrap import ADDED_FLOAT_NODES, wrap
 from stages.files.atomic import replacing, write_json
 from stages.files.reading import read_csv, read_json
-from stages.measurement.predictor import in_batches
-from stages.measurement.session import open_session
+from stages.inference.predictor import in_batches
+from stages.inference.session import open_session
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
+from stages.onnx_graph.opset import standard_opset
 from stages.quantization.recipe import calibration_positions, recorded_recipe
 from stages.reporting.card import model_card
 from stages.reporting.license import weights_origin

@@ -14,9 +14,9 @@ from stages.config.schema import Model
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import write_csv, write_json
+from stages.inference.predictor import load_onnx, predict
+from stages.inference.session import Predictor, is_onnx
 from stages.measurement.accuracy import accuracy_by_class, accuracy_interval
-from stages.measurement.predictor import load_onnx, predict
-from stages.measurement.session import Predictor, is_onnx
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def _load(path: Path, model: Model, classes: list[str]) -> Predictor:
     if is_onnx(path):
         return load_onnx(path)
-    from stages.measurement.torch_predictor import load_torch  # seconds that ONNX does without
+    from stages.inference.torch_predictor import load_torch  # seconds that ONNX does without
 
     return load_torch(path, model, classes=classes)
 

@@ -10,8 +10,8 @@ from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import replacing, write_json
-from stages.measurement.predictor import load_onnx, predict
-from stages.measurement.torch_predictor import load_torch
+from stages.inference.predictor import load_onnx, predict
+from stages.inference.torch_predictor import load_torch
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from stages.onnx_graph.census import operator_counts
 from stages.onnx_graph.cost import multiply_accumulates

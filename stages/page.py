@@ -26,6 +26,7 @@ from stages.reporting.confusions import (
 )
 from stages.reporting.pages import other_machine, require_one_run, write_page
 from stages.reporting.reproduced import what_changed
+from stages.reporting.results import FIGURES
 from stages.reporting.summary import read_confusion
 from stages.reporting.tables import (
     float_nodes_told,
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 
 HTML, MARKDOWN = Path("report.html"), Path("docs/report.md")
 METRICS, PLOTS, PREDICTIONS = Path("metrics"), Path("plots"), Path("data/predictions")
-FIGURES = ("accuracy_latency", "speedups", "latency_by_run", "confusion", "training", "collapse")
 PREDICTED = {"split", "position", "label", "predicted", "confidence"}  # as evaluate writes
 CLASSES, PAIRS, EXAMPLES = 15, 10, 8
 
@@ -55,11 +55,15 @@ def gather() -> dict[str, Any]:
                  for name in params.quantize.variants}
     training = read_json(METRICS / "training" / "metrics.json")
     analysis = read_json(METRICS / "analysis.json")
+    benchmark = read_json(METRICS / "benchmark.json")
+    timed = benchmark["variants"] | benchmark["baselines"]
     return {
         "summary": summary, "selected": selected, "reference": REFERENCE, "params": params,
         "best": summary["variants"][selected], "base": summary["variants"][REFERENCE],
         "system": read_json(METRICS / "system.json"),
-        "benchmark": read_json(METRICS / "benchmark.json"),
+        "benchmark": benchmark, "timed": timed,
+        "tails": [percentile for percentile in benchmark["percentiles"] if percentile != 50],
+        "unsettled": [name for name, row in timed.items() if not row["settled"]],
         "export": read_json(METRICS / "export.json"), "analysis": analysis,
         "recipes": recipe_table(analysis), "training": training,
         "training_told": training_sentence(training, read_json(METRICS / "training_time.json")),

@@ -14,7 +14,6 @@ probabilities. A file that can't be read is told on stderr, and the rest go on.
 Exit status: 0 all classified, 1 some could not be, 2 bad usage or no usable model.
 """
 
-import argparse
 import glob
 import json
 import logging
@@ -23,6 +22,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.data.imagefolder import EXTENSIONS, decode
@@ -115,8 +115,7 @@ def one_field(text: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder, glob, or -")
     parser.add_argument("--json", action="store_true", help="a JSON object for each picture")
     parser.add_argument("--model", type=Path, default=Path("models/deploy.onnx"))

@@ -4,13 +4,13 @@
     dvc exp run -S quantize=$(python -m stages.preflight --recipes)
 """
 
-import argparse
 import platform
 import sys
 
+from stages.config.command_line import command_line
 from stages.config.stage import run_stage
-from stages.measurement.cpu import cpu_flags, cpu_model, integer_unit
-from stages.measurement.saturation import products_saturate
+from stages.inference.cpu import cpu_flags, cpu_model, integer_unit
+from stages.inference.saturation import products_saturate
 
 
 def recommended_preset(unit: str, saturates: bool) -> str:
@@ -24,8 +24,7 @@ def recommended_preset(unit: str, saturates: bool) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--recipes", action="store_true",
                         help="print the preset of conf/quantize that suits, and nothing else")
     arguments = parser.parse_args()

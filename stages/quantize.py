@@ -8,7 +8,7 @@ from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import replacing, write_json
-from stages.measurement.saturation import warn_if_saturating
+from stages.inference.saturation import warn_if_saturating
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.names import FLOAT_FILE

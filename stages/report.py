@@ -1,4 +1,4 @@
-"""Stage report: the summary with the selected model, and the figures, from metrics alone."""
+"""Stage report: the summary with the selected model, and the figures, from what stages wrote."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.files.atomic import write_csv, write_json
 from stages.files.reading import read_csv, read_json
-from stages.measurement.session import is_onnx
+from stages.inference.session import is_onnx
 from stages.reporting import figures
 from stages.reporting.summary import comparisons, read_confusion, select, summarize
 

@@ -15,7 +15,7 @@ from stages.config.schema import Train
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
 from stages.files.atomic import write_json
-from stages.measurement.cpu import thread_count
+from stages.inference.cpu import thread_count
 from stages.model.build import build_model, check_sizes, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from stages.model.weights import head_is_zero, head_of

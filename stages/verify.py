@@ -8,7 +8,6 @@ when that is given. One line for each check.
 Exit status: 0 good, 1 a check failed, 2 bad usage, or no such file or record.
 """
 
-import argparse
 import json
 import logging
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import onnx
 
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.deployment.golden import golden_problem
@@ -71,8 +71,7 @@ def read_record(path: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--record", type=Path, help="metrics/deploy.json of the run it is from")
     arguments = parser.parse_args()

@@ -15,8 +15,8 @@ from synthetic import leave_prepared, make_dataset, model_params
 
 from stages import analyze
 from stages.data.dataset import load_dataset
-from stages.measurement.predictor import load_onnx, predict
-from stages.measurement.saturation import EXACT_SUMS
+from stages.inference.predictor import load_onnx, predict
+from stages.inference.saturation import EXACT_SUMS
 from stages.onnx_graph.names import FLOAT_FILE
 from stages.reporting.tables import recipe_table
 

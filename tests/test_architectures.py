@@ -15,8 +15,8 @@ from synthetic import logits_of, make_dataset, model_params, random_batch, recip
 
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import QatRecipe
+from stages.inference.predictor import model_input
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import model_input
 from stages.model.build import build_model
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float

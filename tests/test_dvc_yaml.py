@@ -26,9 +26,12 @@ def paths(entries: list) -> list[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_imported_module_is_a_dependency(stage):
+def test_every_imported_module_and_template_is_a_dependency(stage):
     listed = {path for path in paths(STAGES[stage]["deps"]) if path.startswith("stages/")}
-    assert listed == closure(stage)
+    modules = closure(stage)
+    templates = {f"stages/reporting/templates/{name}" for module in modules for name in
+                 re.findall(r'render\("([^"]+)"', (ROOT / module).read_text(encoding="utf-8"))}
+    assert listed == modules | templates
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -98,8 +101,7 @@ def test_only_named_modules_read_the_test_split():
                        "deploy.py",                     # parity with evaluate on each; selects none
                        "dataset.py",                    # names of the splits
                        "splits.py", "imagefolder.py",   # where the split is made
-                       "summary.py", "confusions.py",   # predictions that evaluate wrote
-                       "card.py"}                       # what deploy measured
+                       "summary.py", "confusions.py"}   # predictions that evaluate wrote
 
 
 def test_no_concern_imports_a_stage_and_none_imports_in_a_circle():

@@ -17,6 +17,7 @@ from archive_files import (
 )
 from refusals import refusal
 
+from stages import prepare
 from stages.data.dataset import load_dataset
 from stages.prepare import main
 
@@ -68,6 +69,20 @@ def test_pictures_become_one_array_file_and_splits(archive, caplog):
     stored = {picture.tobytes() for picture in dataset.images}
     assert stored == {pixels(100 * place + number).tobytes()
                       for place in range(2) for number in range(12)}
+
+
+def test_a_run_that_is_stopped_leaves_the_old_file(archive, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    write_zip(archive, PETS)
+    images = archive.parent / "images.npy"
+    images.write_bytes(b"old")
+    monkeypatch.setattr(prepare, "check_copies", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare.main()
+    assert sorted(path.name for path in archive.parent.iterdir()) == ["archive", "images.npy"]
+    assert images.read_bytes() == b"old"
 
 
 def test_cifar10_keeps_its_test_split(archive):

@@ -1,4 +1,4 @@
-"""Keeping a run, in a folder with the repository's own metrics."""
+"""The tables of pages, in a folder with the repository's own metrics."""
 
 import json
 import shutil
@@ -12,9 +12,9 @@ from refusals import refusal
 from report_files import copy_metrics
 
 from stages import publish
-from stages.reporting.results import parameters_sha256
+from stages.reporting.results import METRICS, RESULTS, table_of
 
-SUMMARY, PARAMS = publish.METRICS / "summary.json", Path("params.yaml")
+SUMMARY, PARAMS = METRICS / "summary.json", Path("params.yaml")
 NOTE = "The machine was busy,\nand so the timings are wide.\n"
 
 
@@ -24,88 +24,7 @@ def folder(tmp_path, monkeypatch):
     shutil.copytree(ROOT / publish.CONF, tmp_path / publish.CONF)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(publish, "what_changed", lambda: None)  # DVC isn't there
-    return tmp_path / publish.RESULTS / "run"
-
-
-def test_page_of_a_run(folder):
-    publish.keep_run("run", "dvc exp run")
-    page = (folder / "README.md").read_text()
-    assert page.startswith("# run\n\nMade by `dvc exp run`, kept by `make publish`.")
-    assert "\n\n\n" not in page
-    assert publish.table_of(folder) in page
-    assert {path.name for path in folder.glob("quantize_*")} == {
-        f"quantize_int8_{kind}.json" for kind in ("dynamic", "static", "qat", "mixed")}
-    assert len(list(folder.glob("evaluate_*.json"))) == 6
-    for name in publish.CAPTIONS:
-        assert f"]({name})" in page
-        assert (folder / name).is_file()
-
-
-def test_a_run_is_kept_in_the_folder_of_results_only(folder):
-    before = sorted(Path().rglob("*"))
-    assert "not the name of a folder" in refusal(publish.keep_run, "../run", None)
-    assert sorted(Path().rglob("*")) == before
-
-
-def test_a_run_that_lacks_a_file_leaves_nothing_half_copied(folder):
-    (publish.METRICS / "quantize" / "int8_qat.json").unlink()
-    assert "int8_qat.json: no such file; run 'dvc repro'" in refusal(publish.keep_run, "run", None)
-    assert not folder.exists()
-
-
-def test_a_run_whose_metrics_lack_a_key_leaves_nothing_half_copied(folder):
-    path = publish.METRICS / "analysis.json"
-    path.write_text(path.read_text().replace('"validation_images"', '"images"'))
-    assert "analysis.json: has no 'validation_images'" in refusal(publish.keep_run, "run", None)
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize(("file", "content", "told"), [
-    ("summary.json", '{"dataset": "pets", "model": "b0"}', "holds a run of b0 on pets; choose"),
-    ("experiments.csv", "a", "holds a comparison of experiments; choose another name")])
-def test_a_run_does_not_take_the_place_of_something_else(folder, file, content, told):
-    folder.mkdir(parents=True)
-    (folder / file).write_text(content)
-    assert told in refusal(publish.keep_run, "run", None)
-    assert [path.name for path in folder.iterdir()] == [file]
-
-
-def test_note_is_kept_when_the_run_is_published_again(folder):
-    folder.mkdir(parents=True)
-    (folder / "NOTE.md").write_text(NOTE)
-    for _ in range(2):
-        publish.keep_run("run", "dvc exp run")
-    page = (folder / "README.md").read_text()
-    assert page.count(NOTE) == 1
-    assert f"(summary.json).\n\n{NOTE}\n{publish.table_of(folder)}" in page
-
-
-def test_times_of_the_stages_stand_on_the_page(folder):
-    folder.mkdir(parents=True)
-    (folder / "stage_times.json").write_text(json.dumps({
-        "stages": {"export": 12.6, "train": 5711.4}, "parameters_sha256": parameters_sha256()}))
-    publish.keep_run("run", None)
-    page = (folder / "README.md").read_text()
-    assert "\n\n| stage | seconds |\n| --- | --- |\n| export | 13 |\n| train | 5,711 |\n\n" in page
-    PARAMS.write_text(PARAMS.read_text() + "\n")
-    publish.keep_run("run", "dvc exp run")
-    assert "| stage | seconds |" not in (folder / "README.md").read_text(), "of another run"
-
-
-def test_the_command_is_kept_unless_another_is_told(folder):
-    for command, told in ((None, "dvc repro"), ("dvc exp run -S 'a=[b,c]'",) * 2,
-                          (None, "dvc exp run -S 'a=[b,c]'"), ("make repro",) * 2):
-        publish.keep_run("run", command)
-        assert f"\n\nMade by `{told}`, kept by" in (folder / "README.md").read_text()
-
-
-def test_the_command_of_a_run_of_other_parameters_is_not_kept(folder):
-    publish.keep_run("run", "dvc exp run -S train.epochs=1")
-    before = (folder / "README.md").read_bytes()
-    PARAMS.write_text(PARAMS.read_text() + "\n")
-    told = refusal(publish.keep_run, "run", None)
-    assert "when `dvc exp run -S train.epochs=1` made the run; tell the command" in told
-    assert (folder / "README.md").read_bytes() == before
+    return tmp_path / RESULTS / "run"
 
 
 @pytest.mark.parametrize("command", [
@@ -122,17 +41,6 @@ def test_make_publish_passes_the_command_on_as_it_was_typed(tmp_path, command):
                           cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert json.loads(told) == ["-m", "stages.publish", "mine",
                                 *(["--command", command] if command else [])]
-
-
-def test_recipes_of_variants_that_the_run_has_no_more_are_not_kept(folder):
-    publish.keep_run("run", None)
-    for stage in ("quantize", "evaluate"):
-        (folder / f"{stage}_int8_old.json").write_text("{}")
-    (publish.METRICS / "quantize" / "int8_stale.json").write_text("{}")
-    publish.keep_run("run", None)
-    assert {path.name for path in folder.glob("quantize_*")} == {
-        f"quantize_int8_{kind}.json" for kind in ("dynamic", "static", "qat", "mixed")}
-    assert not (folder / "evaluate_int8_old.json").exists()
 
 
 def write_pages():
@@ -186,5 +94,5 @@ def test_a_run_is_shown_in_the_pages_that_have_its_markers_and_in_no_other(folde
         monkeypatch.setattr(sys, "argv", ["publish", name])
         publish.main()
     assert (folder.parent / "other" / "README.md").is_file()
-    assert publish.README.read_text().count(publish.table_of(folder)) == 2
+    assert publish.README.read_text().count(table_of(folder)) == 2
     assert "other" not in publish.README.read_text()

@@ -13,7 +13,7 @@ from stages.config.schema import Model
 from stages.deployment import golden
 from stages.deployment.metadata import describe
 from stages.deployment.wrap import wrap
-from stages.measurement.session import open_session
+from stages.inference.session import open_session
 from stages.quantization.calibration import FeedReader
 
 CLASSES = ["left", "middle", "right"]

@@ -16,16 +16,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.arguments import command_line
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
 from benchmarks.peers.subject import fresh_model, own_experiment
 from benchmarks.peers.table import page_of, section, title
 from benchmarks.raw_data import measured_before, publish
 from benchmarks.untrained import PRESETS
+from stages.config.command_line import command_line
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
-from stages.measurement.predictor import model_input
+from stages.inference.predictor import model_input
 from stages.measurement.system import describe_system
 
 RAW = Path("docs/peers.json")

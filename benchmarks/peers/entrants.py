@@ -16,8 +16,8 @@ from benchmarks.peers.runtimes import OpenVinoModel, size_mb
 from benchmarks.peers.subject import FLOAT, Subject
 from stages.config.errors import UserError
 from stages.config.schema import Model
-from stages.measurement.predictor import load_onnx
-from stages.measurement.session import ONNX_ERRORS, Predictor
+from stages.inference.predictor import load_onnx
+from stages.inference.session import ONNX_ERRORS, Predictor
 
 log = logging.getLogger(__name__)
 

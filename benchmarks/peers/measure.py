@@ -11,9 +11,9 @@ from benchmarks.peers.table import BATCH_SIZE, SEVERAL, SINGLE
 from benchmarks.rounds import model_milliseconds
 from stages.config.schema import Model
 from stages.data.dataset import Dataset, PictureView, evenly
+from stages.inference.predictor import model_input, predict
+from stages.inference.session import Predictor
 from stages.measurement.accuracy import accuracy_interval, compare
-from stages.measurement.predictor import model_input, predict
-from stages.measurement.session import Predictor
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.measurement.cpu import thread_count
+from stages.inference.cpu import thread_count
 
 
 def size_mb(path: Path) -> float:

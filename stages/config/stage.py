@@ -1,10 +1,10 @@
 """The frame a stage runs in: logging on, and bad input told in one line."""
 
-import argparse
 import logging
 import sys
 from collections.abc import Callable
 
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
 
 log = logging.getLogger("stages")
@@ -20,9 +20,7 @@ def run_stage(main: Callable[[], None], description: str | None = None) -> None:
         description: of a stage that takes no arguments, which are then refused (exit 2).
     """
     if description:
-        argparse.ArgumentParser(
-            description=description, epilog="Parameters are read from params.yaml.",
-            formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+        command_line(description, epilog="Parameters are read from params.yaml.").parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s",
                         stream=sys.stderr)
     for ours in ("stages", "__main__"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.config.errors import UserError
 from stages.data.listing import Listing
-from stages.files.atomic import replacing, write_json
+from stages.files.atomic import write_json
 
 IMAGES_FILE = Path("data/images.npy")
 SPLITS_FILE = Path("data/splits.json")
@@ -55,24 +55,23 @@ class Dataset:
         return self.labels[self.splits[split]]
 
 
-def write_images(listing: Listing, resolution: int, path: Path = IMAGES_FILE) -> None:
-    """Decode the pictures of `listing` into the array file, one at a time.
+def write_images(listing: Listing, resolution: int, path: Path) -> None:
+    """Decode the pictures of `listing` into an array file at `path`, one at a time.
 
     Raises:
         UserError: the listing's pictures have another size than `resolution`.
     """
     shape = (len(listing.labels), resolution, resolution, 3)
-    with replacing(path) as partial:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # on a full disk, writing to the map would kill
-            with partial.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
-        for position, picture in listing.pictures:
-            if picture.shape != shape[1:]:
-                raise UserError(f"data.resolution: got {resolution}, but these pictures come as "
-                                f"{picture.shape[0]} by {picture.shape[1]}")
-            array[position] = picture
-        array.flush()
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # on a full disk, writing to the map would kill
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    for position, picture in listing.pictures:
+        if picture.shape != shape[1:]:
+            raise UserError(f"data.resolution: got {resolution}, but these pictures come as "
+                            f"{picture.shape[0]} by {picture.shape[1]}")
+        array[position] = picture
+    array.flush()
 
 
 def write_splits(name: str, listing: Listing, splits: dict[str, np.ndarray],

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 from stages.deployment.runtime import LOGITS, PICTURES, DeployedModel
-from stages.measurement.session import ONNX_ERRORS
+from stages.inference.session import ONNX_ERRORS
 
 TILES = 4
 SEEDS = (0, 1)

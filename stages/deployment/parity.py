@@ -11,8 +11,8 @@ from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.deployment.runtime import DeployedModel
 from stages.deployment.wrap import preprocessing_model
-from stages.measurement.predictor import in_batches
-from stages.measurement.session import open_session
+from stages.inference.predictor import in_batches
+from stages.inference.session import open_session
 from stages.model.preprocess import UINT8_MAX, preprocess
 
 # Float resizing in another order of sums: 0.004 grey levels from 500 by 375 to 224 pixels. It grows

@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime
 
 from stages.config.errors import UserError
-from stages.measurement.cpu import thread_count
-from stages.measurement.saturation import warn_if_saturating
-from stages.measurement.session import metadata_of, open_session
+from stages.inference.cpu import thread_count
+from stages.inference.saturation import warn_if_saturating
+from stages.inference.session import metadata_of, open_session
 
 PICTURES = "pictures"
 LOGITS, PROBABILITIES, CLASS_INDEX = OUTPUTS = ("logits", "probabilities", "class_index")

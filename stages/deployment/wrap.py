@@ -10,10 +10,11 @@ from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.deployment.runtime import CLASS_INDEX, LOGITS, PICTURES, PROBABILITIES
 from stages.model.preprocess import UINT8_MAX
+from stages.onnx_graph.opset import standard_opset
 
 # Resize has antialias since opset 18. A body of an older opset is converted: the operators stay
 # what they are, int8 weights and all, and ONNX Runtime runs the same kernels.
-OLDEST_OPSET = 18
+RESIZE_OPSET = 18
 PREFIX = "deploy/"
 # Of the nodes that are added, those that compute: resize, subtract, divide, softmax, argmax.
 ADDED_FLOAT_NODES = 5
@@ -55,19 +56,14 @@ def wrap(body: onnx.ModelProto, params: Model) -> onnx.ModelProto:
 
 def _converted(body: onnx.ModelProto) -> onnx.ModelProto:
     opset = standard_opset(body)
-    if opset >= OLDEST_OPSET:
+    if opset >= RESIZE_OPSET:
         return body
     try:
-        return version_converter.convert_version(body, OLDEST_OPSET)
+        return version_converter.convert_version(body, RESIZE_OPSET)
     except (version_converter.ConvertError, RuntimeError) as error:
         raise UserError(f"export.opset: a model of opset {opset} can't be brought to "
-                        f"{OLDEST_OPSET} ({str(error).splitlines()[0]}); export at "
-                        f"{OLDEST_OPSET}") from None
-
-
-def standard_opset(model: onnx.ModelProto) -> int:
-    """The version of the standard operators that `model` is written in."""
-    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+                        f"{RESIZE_OPSET} ({str(error).splitlines()[0]}); export at "
+                        f"{RESIZE_OPSET}") from None
 
 
 def preprocessing(params: Model, output: str
@@ -111,7 +107,7 @@ def preprocessing_model(params: Model) -> onnx.ModelProto:
         helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 3, side, side])],
         constants)
     return helper.make_model_gen_version(graph, opset_imports=[helper.make_opsetid(
-        "", OLDEST_OPSET)])
+        "", RESIZE_OPSET)])
 
 
 def _pictures_input() -> onnx.ValueInfoProto:

@@ -1,1 +1,1 @@
-"""Predictions, accuracy, time, and the machine they were taken on."""
+"""Accuracy and time, with how sure they are, and the machine they were taken on."""

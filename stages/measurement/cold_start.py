@@ -15,8 +15,8 @@ from statistics import median
 import numpy as np
 
 from stages.config.errors import UserError
-from stages.measurement.cpu import thread_count
-from stages.measurement.session import is_onnx, open_session, predictor_of
+from stages.inference.cpu import thread_count
+from stages.inference.session import is_onnx, open_session, predictor_of
 
 STATUS = Path("/proc/self/status")
 KIB = 1024
@@ -45,7 +45,7 @@ def start(path: Path, picture: np.ndarray) -> dict[str, float]:
         predictor = predictor_of(open_session(path, thread_count()))
     else:
         from stages.config.params import load_params
-        from stages.measurement.torch_predictor import load_torch
+        from stages.inference.torch_predictor import load_torch
 
         params = load_params("model").model
         began = time.perf_counter()

@@ -10,8 +10,7 @@ import numpy as np
 
 from stages.config.errors import UserError
 from stages.config.schema import Model, Params
-from stages.measurement.scenarios import Contender
-from stages.measurement.session import (
+from stages.inference.session import (
     CPU,
     Predictor,
     is_onnx,
@@ -19,7 +18,8 @@ from stages.measurement.session import (
     predictor_of,
     require_provider,
 )
-from stages.measurement.torch_predictor import load_torch
+from stages.inference.torch_predictor import load_torch
+from stages.measurement.scenarios import Contender
 from stages.model.checkpoint import CHECKPOINT_FILE
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from stages.measurement.cpu import thread_count
-from stages.measurement.session import open_session
+from stages.inference.cpu import thread_count
+from stages.inference.session import open_session
 
 KERNEL = "_kernel_time"
 

@@ -25,9 +25,9 @@ from PIL import Image
 
 from stages.config.errors import UserError
 from stages.config.schema import Benchmark
-from stages.measurement.cpu import thread_count
+from stages.inference.cpu import thread_count
+from stages.inference.session import Predictor
 from stages.measurement.pinning import cores, pin, pinned_threads
-from stages.measurement.session import Predictor
 from stages.measurement.timing import WarmUp, interleaved, warm_up
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import onnxruntime
 import psutil
 import torch
 
-from stages.measurement.cpu import CPUINFO, cpu_flags, cpu_model, thread_count
+from stages.inference.cpu import CPUINFO, cpu_flags, cpu_model, thread_count
 
 PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "numpy")
 

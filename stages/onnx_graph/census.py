@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 from onnxruntime import GraphOptimizationLevel
 
-from stages.measurement.session import open_session
+from stages.inference.session import open_session
 
 QUANTIZED_PREFIXES = ("QLinear", "QGemm", "QAttention")
 QUANTIZED = {"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat",

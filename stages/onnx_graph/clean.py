@@ -12,9 +12,8 @@ from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.census import executed_graph
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.names import name_nodes
+from stages.onnx_graph.opset import STANDARD_DOMAINS
 from stages.onnx_graph.readers import reads
-
-STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:

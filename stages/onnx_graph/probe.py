@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 from onnx.helper import make_empty_tensor_value_info
 
-from stages.measurement.session import open_session
+from stages.inference.session import open_session
 from stages.onnx_graph.readers import reads
 
 

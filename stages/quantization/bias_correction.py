@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from stages.measurement.session import open_session
+from stages.inference.session import open_session
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import arrays_of, weighted_layers, weights_of
 from stages.quantization.stored_weights import dequantized_weights

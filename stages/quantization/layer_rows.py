@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.lib.stride_tricks import sliding_window_view
 
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import arrays_of, matmul_layers, weighted_layers
@@ -72,14 +73,11 @@ class MatrixLayer:
         strides, dilations = self.attribute("strides", (1, 1)), self.attribute("dilations", (1, 1))
         top, left, bottom, right = self.attribute("pads", (0, 0, 0, 0))
         padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)))
-        sides = (padded.shape[2:] - dilations * (kernel - 1) - 1) // strides + 1
-        rows, columns = places.draw(self, sides, len(values))
-        rows = rows[..., None] * strides[0] + np.arange(kernel[0]) * dilations[0]
-        columns = columns[..., None] * strides[1] + np.arange(kernel[1]) * dilations[1]
-        picture = np.arange(len(values))[:, None, None, None]
-        patches = padded[picture, :, rows[..., :, None], columns[..., None, :]]
-        # NumPy puts the channels last: (B, places, kernel, kernel, inputs).
-        return np.moveaxis(patches, -1, 2).reshape(-1, values.shape[1], *kernel)
+        patches = sliding_window_view(padded, dilations * (kernel - 1) + 1, axis=(2, 3))[
+            :, :, ::strides[0], ::strides[1], ::dilations[0], ::dilations[1]]
+        rows, columns = places.draw(self, patches.shape[2:4], len(values))
+        picture = np.arange(len(values))[:, None]
+        return patches[picture, :, rows, columns].reshape(-1, values.shape[1], *kernel)
 
 
 @dataclass(frozen=True)

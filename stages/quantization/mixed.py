@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from stages.data.dataset import Dataset, PictureView, evenly
+from stages.inference.predictor import load_onnx, predict
 from stages.measurement.accuracy import (
     Comparison,
     compare,
@@ -34,7 +35,6 @@ from stages.measurement.accuracy import (
     pictures_told,
 )
 from stages.measurement.noise import decibels
-from stages.measurement.predictor import load_onnx, predict
 from stages.quantization.sensitivity import (
     Layer,
     Logits,

@@ -55,11 +55,8 @@ def with_padded_input(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.initializer.append(numpy_helper.from_array(
         np.array([0, 0, 0, 0, 0, missing, 0, 0]), amounts))
     dequantize.input[0] = padded
-    nodes = list(graph.node)
-    nodes.insert(nodes.index(dequantize), helper.make_node(
+    graph.node.insert(list(graph.node).index(dequantize), helper.make_node(
         "Pad", [quantize.output[0], amounts, quantize.input[2]], [padded], name=padded))
-    del graph.node[:]
-    graph.node.extend(nodes)
     return result
 
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from stages.config.errors import UserError
 from stages.config.schema import Recipe
 from stages.data.dataset import evenly
-from stages.measurement.saturation import RECIPE_KEY, recipe_in
+from stages.inference.saturation import RECIPE_KEY, recipe_in
 
 
 def calibration_positions(held_out: np.ndarray, recipe: Recipe) -> np.ndarray:
@@ -28,7 +28,8 @@ def calibration_positions(held_out: np.ndarray, recipe: Recipe) -> np.ndarray:
 
 def record_recipe(model: onnx.ModelProto, recipe: Recipe, *, rounded: bool, tuned: bool
                   ) -> None:
-    """Write `recipe` into the metadata of `model`, for the preflight at load.
+    """Write `recipe` into the metadata of `model`, so that who loads it can tell
+    whether this CPU cuts off its sums.
 
     Args:
         rounded, tuned: the model is what adaptive rounding or `recipe.qat` made of it; what was

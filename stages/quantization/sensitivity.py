@@ -43,8 +43,7 @@ def layers_of(model: onnx.ModelProto) -> list[Layer]:
     waiting: tuple[str, ...] = ()
     for node in model.graph.node:
         if node.op_type in COUNTED and node.input[1] in weights:
-            layers.append(Layer(node.input[1], (*waiting, node.name),
-                                macs.get(node.output[0], 0)))
+            layers.append(Layer(node.input[1], (*waiting, node.name), macs[node.output[0]]))
             waiting = ()
         elif layers:
             layers[-1] = Layer(layers[-1].name, (*layers[-1].nodes, node.name), layers[-1].macs)

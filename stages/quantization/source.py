@@ -10,6 +10,7 @@ from onnx import TensorProto, numpy_helper
 from stages.config.errors import UserError
 from stages.onnx_graph.layers import WEIGHTED
 from stages.onnx_graph.names import INPUT, name_nodes
+from stages.onnx_graph.opset import standard_opset
 
 # Before 13, DequantizeLinear knows no axis, and so no scale by channel.
 OLDEST_OPSET = 13
@@ -32,8 +33,7 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise UserError(f"{path}: not an ONNX model, or an empty one; run 'dvc repro --force "
                         "export'")
-    opset = max((entry.version for entry in model.opset_import
-                 if entry.domain in ("", "ai.onnx")), default=0)
+    opset = standard_opset(model)
     if opset < OLDEST_OPSET:
         raise UserError(f"{path}: opset {opset} is too old to be quantized; set export.opset to "
                         f"{OLDEST_OPSET} or more")

@@ -19,7 +19,7 @@ from onnxruntime.quantization import (
 
 from stages.config.errors import UserError
 from stages.config.schema import Model, Recipe
-from stages.measurement.predictor import in_batches, model_input
+from stages.inference.predictor import in_batches, model_input
 from stages.onnx_graph.names import INPUT
 from stages.quantization.bias_correction import with_corrected_biases
 from stages.quantization.calibration import calibrate

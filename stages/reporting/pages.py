@@ -1,4 +1,4 @@
-"""The report's pages, rendered from their templates."""
+"""Pages from their templates, and what holds the report's to the present run and machine."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def environment() -> Environment:
                          autoescape=select_autoescape(["html"]), trim_blocks=True,
                          lstrip_blocks=True, keep_trailing_newline=True)
     result.filters.update(percent=percent, points=points, chance=chance, cell=cell,
-                          drop=drop, speedup=speedup)
+                          drop=drop, speedup=speedup, cpu_label=cpu_label)
     return result
 
 

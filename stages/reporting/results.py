@@ -1,14 +1,30 @@
-"""Published runs: where they lie, what a person wrote on one, and how long its stages took."""
+"""Published runs: where they lie, what they show, what a person wrote, how long stages took."""
 
 import hashlib
+import re
 from pathlib import Path
 
 from stages.config.errors import UserError
-from stages.config.params import PARAMS_FILE
-from stages.files.reading import read_json
+from stages.config.params import PARAMS_FILE, load_params
+from stages.files.atomic import replacing
+from stages.files.reading import read_bytes, read_json
+from stages.reporting.tables import recipe_table, result_table, training_sentence
 
-RESULTS = Path("docs/results")
+METRICS, RESULTS = Path("metrics"), Path("docs/results")
+PAGE = "README.md"
 STAGE_TIMES = "stage_times.json"  # by benchmarks.stage_times
+# What the stage report draws, by the name of its file in plots/.
+FIGURES = {"accuracy_latency": "Accuracy against latency",
+           "speedups": "Speed-up against onnx_fp32",
+           "latency_by_run": "Latency by run", "training": "Training",
+           "confusion": "Confusion", "collapse": "What rounding to INT8 does"}
+MADE_BY = re.compile(r"^Made by `(.+)`, kept by", re.M)
+KEPT = ("params.yaml", "metrics/summary.json", "metrics/comparison.json", "metrics/system.json",
+        "metrics/benchmark.json", "metrics/export.json", "metrics/analysis.json",
+        "metrics/training_time.json", "metrics/training/metrics.json", "metrics/deploy.json",
+        "plots/latency_runs.csv", "plots/node_time.csv",
+        "plots/end_to_end_runs.csv", "plots/offline_runs.csv", "plots/throughput.csv",
+        "plots/layer_error.csv")
 
 
 def results_folder(name: str) -> Path:
@@ -43,3 +59,81 @@ def read_note(folder: Path) -> str:
     """What a person wrote on the run in `folder`: its NOTE.md as a paragraph, or nothing."""
     note = folder / "NOTE.md"
     return f"{note.read_text(encoding='utf-8').strip()}\n\n" if note.is_file() else ""
+
+
+def table_of(folder: Path) -> str:
+    """The result table of the run whose summary.json and system.json are in `folder`."""
+    return result_table(read_json(folder / "summary.json"), read_json(folder / "system.json"))
+
+
+def keep_run(name: str, command: str | None) -> None:
+    """Copy the present run's parameters, metrics and figures to docs/results/<name>.
+
+    Args:
+        command: that made the run; None keeps what the page says, "dvc repro" on a new one.
+
+    Raises:
+        UserError: a file of the run is missing, the name is not that of a folder, or the folder
+            holds something else; nothing is copied then.
+    """
+    folder = results_folder(name)
+    contents = {target: read_bytes(source) for target, source in files_of_run().items()}
+    require_same_run(folder)
+    contents[PAGE] = run_page(folder, command or command_told(folder)).encode()
+    for target, content in contents.items():
+        with replacing(folder / target) as partial:
+            partial.write_bytes(content)
+    for old in (*folder.glob("quantize_*.json"), *folder.glob("evaluate_*.json")):
+        if old.name not in contents:
+            old.unlink()
+
+
+def files_of_run() -> dict[str, Path]:
+    """The files of the present run that are kept, by the name they get."""
+    params = load_params("quantize.variants", "variants")
+    kept = {"training.json" if path.parent.name == "training" else path.name: path
+            for path in map(Path, (*KEPT, *(f"plots/{name}.png" for name in FIGURES)))}
+    return kept | {f"{stage}_{variant}.json": METRICS / stage / f"{variant}.json"
+                   for stage, variants in (("quantize", params.quantize.variants),
+                                           ("evaluate", params.variants)) for variant in variants}
+
+
+def require_same_run(folder: Path) -> None:
+    """Hold what `folder` has of an earlier run to the present one.
+
+    Raises:
+        UserError: it is a comparison, or of another data set, model or picture size.
+    """
+    if (folder / "experiments.csv").is_file():
+        raise UserError(f"{folder}: holds a comparison of experiments; choose another name")
+    if (folder / "summary.json").is_file():
+        before, now = read_json(folder / "summary.json"), read_json(METRICS / "summary.json")
+        if any(before.get(key) != now[key] for key in ("dataset", "model", "image_size")):
+            raise UserError(f"{folder}: holds a run of {before.get('model')} on "
+                            f"{before.get('dataset')}; choose another name, or remove it")
+
+
+def command_told(folder: Path) -> str:
+    """The command that the page in `folder` says made its run; "dvc repro" where there is none.
+
+    Raises:
+        UserError: that run had other parameters than the present one.
+    """
+    page, before = folder / PAGE, folder / PARAMS_FILE
+    told = page.is_file() and MADE_BY.search(page.read_text(encoding="utf-8"))
+    if told and read_bytes(before) != read_bytes(Path(PARAMS_FILE)):
+        raise UserError(f"{before}: {PARAMS_FILE} is another now than when `{told[1]}` made the "
+                        "run; tell the command that made this one, by COMMAND='...'")
+    return told[1] if told else "dvc repro"
+
+
+def run_page(folder: Path, command: str) -> str:
+    """The page of the present run, to stand in `folder`."""
+    training = training_sentence(read_json(METRICS / "training" / "metrics.json"),
+                                 read_json(METRICS / "training_time.json"))
+    recipes = recipe_table(read_json(METRICS / "analysis.json"))
+    figures = "\n".join(f"![{caption}]({name}.png)\n" for name, caption in FIGURES.items())
+    return (f"# {folder.name}\n\nMade by `{command}`, kept by `make publish`. Parameters: "
+            f"[params.yaml](params.yaml); numbers: [summary.json](summary.json).\n\n"
+            f"{read_note(folder)}{table_of(METRICS)}\n{training}\n{stage_times(folder)}{recipes}\n"
+            f"{figures}")

@@ -1,4 +1,4 @@
-"""The tables of pages, in Markdown."""
+"""The tables and sentences that pages share, in Markdown."""
 
 import re
 from collections import Counter

@@ -3,7 +3,7 @@
 from inverted_residual import network
 
 from benchmarks.ablation_grid import activated_outputs, grid, name_of
-from stages.quantization.ablation import Cell
+from stages.analysis.ablation import Cell
 
 
 def test_names_tell_cells_apart_and_the_float_model_is_first():

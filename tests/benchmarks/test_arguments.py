@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.arguments import command_line, count, only_count, run_command_line
+from benchmarks.arguments import count, only_count, run_command_line
 
 
 @pytest.mark.parametrize("text", ["1", "300"])
@@ -16,10 +16,6 @@ def test_whole_numbers_from_1(text):
 def test_what_is_no_count_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="must be a whole number from 1"):
         count(text)
-
-
-def test_help_keeps_the_lines_of_the_description():
-    assert "\nOne.\n\n    two\nthree\n" in command_line("One.\n\n    two\nthree").format_help()
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [([], 40), (["--rounds", "2"], 2)])

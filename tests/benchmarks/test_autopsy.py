@@ -14,8 +14,8 @@ from synthetic import leave_prepared, make_dataset, model_params
 
 from benchmarks import autopsy, autopsy_page
 from benchmarks.ablation_grid import grid, name_of
+from stages.analysis.ablation import Cell
 from stages.measurement.noise import MOST_DB
-from stages.quantization.ablation import Cell
 
 CELLS = {name_of(cell): cell for cell in (
     Cell("float", "float"), Cell("per tensor", "float"), Cell("per channel", "static"),

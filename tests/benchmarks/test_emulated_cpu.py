@@ -28,8 +28,8 @@ from benchmarks.emulated_cpu import (
 from benchmarks.finished_run import Run
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.recipes import check_recipe
-from stages.measurement.saturation import products_saturate
-from stages.measurement.session import open_session, predictor_of
+from stages.inference.saturation import products_saturate
+from stages.inference.session import open_session, predictor_of
 
 RIGHT, WRONG = [1.0, 0.0], [0.0, 1.0]
 

@@ -25,7 +25,7 @@ from benchmarks.peers.table import (
     section,
     title,
 )
-from stages.measurement.predictor import load_onnx, model_input
+from stages.inference.predictor import load_onnx, model_input
 
 
 def times(single, several):

@@ -21,8 +21,8 @@ from benchmarks.weight_kinds import (
     widest_filter,
     with_rounded,
 )
+from stages.analysis.rounding import round_weights
 from stages.onnx_graph.layers import weights_of
-from stages.quantization.rounding import round_weights
 
 
 def test_every_layer_is_of_one_kind():

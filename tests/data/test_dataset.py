@@ -64,24 +64,10 @@ def test_the_files_are_the_same_every_time(tmp_path):
 
 
 @pytest.mark.parametrize("resolution", [4, 9, 16])
-def test_another_resolution_is_refused_and_nothing_is_left(tmp_path, resolution):
+def test_another_resolution_is_refused(tmp_path, resolution):
     message = refusal(write_images, listing(enumerate(IMAGES)), resolution,
                       tmp_path / "images.npy")
     assert f"data.resolution: got {resolution}, but these pictures come as 8 by 8" in message
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_pictures_that_end_in_an_error_leave_the_old_file(tmp_path):
-    def broken():
-        yield 0, IMAGES[0]
-        raise KeyboardInterrupt
-
-    path = tmp_path / "images.npy"
-    path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt):
-        write_images(listing(broken()), 8, path)
-    assert [left.name for left in tmp_path.iterdir()] == ["images.npy"]
-    assert path.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("missing", ["images.npy", "splits.json"])

@@ -9,7 +9,7 @@ from tiny_model import CLASSES, RESOLUTION, facts, tiny_body, write_deployed
 
 from stages.deployment import runtime
 from stages.deployment.runtime import load_deployed
-from stages.measurement import saturation
+from stages.inference import saturation
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from synthetic import random_pictures
 from tiny_model import BODIES, PARAMS, SIDE, tiny_body, write_body
 
 from stages.deployment.runtime import OUTPUTS, PICTURES
-from stages.deployment.wrap import ADDED_FLOAT_NODES, preprocessing_model, standard_opset, wrap
-from stages.measurement.session import open_session
+from stages.deployment.wrap import ADDED_FLOAT_NODES, preprocessing_model, wrap
+from stages.inference.session import open_session
 from stages.model.preprocess import preprocess
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
+from stages.onnx_graph.opset import standard_opset
 
 # As large as the model's input, enlarged, shrunk, and both at once.
 SIZES = [(SIDE, SIDE), (12, 12), (1, 1), (50, 41), (9, 77), (17, 16)]

@@ -15,9 +15,9 @@ from tiny_model import SIDE, write_body
 
 from stages.config.errors import UserError
 from stages.config.schema import Params
+from stages.inference.torch_predictor import load_torch
 from stages.measurement import contenders as contenders_module
 from stages.measurement.contenders import contenders
-from stages.measurement.torch_predictor import load_torch
 from stages.model.checkpoint import save_checkpoint
 
 CPU = "CPUExecutionProvider"

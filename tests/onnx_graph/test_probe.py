@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 from synthetic import TINY, random_batch
 
-from stages.measurement.predictor import load_onnx
+from stages.inference.predictor import load_onnx
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.probe import open_probed
 

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 from run_onnx import model_of
 from synthetic import model_params, recipe
 
-from stages.measurement.predictor import load_onnx, predict
+from stages.inference.predictor import load_onnx, predict
 from stages.onnx_graph.layers import arrays_of, weights_of
 from stages.quantization import adaptive_rounding, layer_rows
 from stages.quantization.adaptive_rounding import (

@@ -3,7 +3,7 @@ import onnx
 import pytest
 from synthetic import TINY, lite0, model_params, recipe
 
-from stages.measurement.predictor import load_onnx, predict
+from stages.inference.predictor import load_onnx, predict
 from stages.onnx_graph.census import operator_counts
 from stages.onnx_graph.layers import arrays_of
 from stages.quantization.dynamic import quantize_dynamically

@@ -9,8 +9,8 @@ from run_onnx import run
 from static_model import quantize_statically
 from synthetic import make_dataset, model_params, random_batch, recipe
 
+from stages.inference.predictor import load_onnx, predict
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.layers import arrays_of
 from stages.quantization import static
 from stages.quantization.equalization import (

@@ -9,8 +9,8 @@ from onnx import helper, numpy_helper
 from run_onnx import model_of
 from synthetic import CLASSES, make_dataset, model_params, recipe
 
+from stages.inference.predictor import load_onnx, predict
 from stages.measurement.accuracy import Comparison
-from stages.measurement.predictor import load_onnx, predict
 from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph
 from stages.quantization.mixed import (

@@ -11,7 +11,7 @@ from static_model import quantize_statically
 from synthetic import LITE0, TINY, model_params, recipe
 
 from stages.config.schema import QatRecipe
-from stages.measurement.predictor import load_onnx, model_input
+from stages.inference.predictor import load_onnx, model_input
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.names import INPUT
 from stages.quantization.qat import QdqNetwork, fine_tune, random_batches

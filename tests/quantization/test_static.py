@@ -9,9 +9,9 @@ from sklearn.datasets import load_sample_images
 from static_model import quantize_statically
 from synthetic import LITE0, TINY, lite0, model_params, random_pictures, recipe
 
-from stages.measurement.predictor import load_onnx, model_input, predict
-from stages.measurement.saturation import products_saturate
-from stages.measurement.session import predictor_of
+from stages.inference.predictor import load_onnx, model_input, predict
+from stages.inference.saturation import products_saturate
+from stages.inference.session import predictor_of
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.layers import weights_of as onnx_weights
 from stages.onnx_graph.names import INPUT

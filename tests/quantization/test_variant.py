@@ -11,13 +11,13 @@ from run_onnx import model_of
 from synthetic import model_params, recipe
 
 from stages.config.schema import QatRecipe
+from stages.inference.predictor import load_onnx, model_input, predict
+from stages.inference.saturation import EXACT_SUMS, products_saturate
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.predictor import load_onnx, model_input, predict
-from stages.measurement.saturation import EXACT_SUMS, products_saturate
 from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.probe import open_probed
-from stages.quantization import improvement, variant
+from stages.quantization import learning
 from stages.quantization.flat_tails import SILU_FLAT
 from stages.quantization.mixed import Bound
 from stages.quantization.variant import write_variant
@@ -87,8 +87,8 @@ def test_what_is_fine_tuned_learns_from_training_pictures_alone(made, dataset, m
         taken.append(positions)
         return random_batches(images, positions, settings)
 
-    random_batches = variant.random_batches
-    monkeypatch.setattr(variant, "random_batches", spy)
+    random_batches = learning.random_batches
+    monkeypatch.setattr(learning, "random_batches", spy)
     made("tuned", qat=QatRecipe(1, 4, 1e-6, 0))
     np.testing.assert_array_equal(taken, [dataset.splits["train"]])
 
@@ -120,7 +120,7 @@ def test_fine_tuning_starts_from_the_equalized_weights(made):
 @pytest.mark.parametrize("kept", [True, False])
 def test_rounding_changes_weights_if_it_is_kept(made, kept, monkeypatch):
     ratios = iter([1.0, 2.0] if kept else [2.0, 1.0])  # before and after
-    monkeypatch.setattr(improvement, "signal_to_noise_db", lambda *_: next(ratios))
+    monkeypatch.setattr(learning, "signal_to_noise_db", lambda *_: next(ratios))
     path, record, _ = made("rounded", adaptive_rounding=True)
     plain, rounded = integers(made("plain")[0]), integers(path)
     assert any(not np.array_equal(array, plain[name]) for name, array in rounded.items()) \
@@ -161,9 +161,9 @@ def test_what_is_learned_does_not_make_up_for_a_cpu_that_cuts_sums_off(made, mon
             return function(*arguments, **more)
         return call
 
-    monkeypatch.setattr(variant, "cuts_off", lambda **_: cut_off)
+    monkeypatch.setattr(learning, "cuts_off", lambda **_: cut_off)
     for name in ("round_adaptively", "load_onnx"):
-        monkeypatch.setattr(variant, name, spied(getattr(variant, name)))
+        monkeypatch.setattr(learning, name, spied(getattr(learning, name)))
     made("learned", adaptive_rounding=True)
     assert used == [{}, session, session, session]  # float, rounding, before and after
 
@@ -177,8 +177,8 @@ def test_pictures_that_judge_are_not_learned_from(made, dataset, monkeypatch):
             return function(*arguments)
         return call
 
-    monkeypatch.setattr(variant, "feeds_of", spied(variant.feeds_of, 0, taught))
-    monkeypatch.setattr(variant, "predict", spied(variant.predict, 1, judged))
+    monkeypatch.setattr(learning, "feeds_of", spied(learning.feeds_of, 0, taught))
+    monkeypatch.setattr(learning, "predict", spied(learning.predict, 1, judged))
     made("apart", adaptive_rounding=True)
     assert taught | judged == set(dataset.splits["calibration"].tolist())
     assert taught

@@ -3,7 +3,7 @@ import platform
 import pytest
 import torch
 
-from stages.measurement.cpu import cpu_fields
+from stages.inference.cpu import cpu_fields
 from stages.training.precision import emulates_bfloat16
 
 

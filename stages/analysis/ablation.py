@@ -12,11 +12,11 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
+from stages.analysis.rounding import with_float_weights
 from stages.config.schema import Recipe
 from stages.onnx_graph.layers import weighted_layers, with_weights
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.float_island import with_float_islands
-from stages.quantization.rounding import with_float_weights
 from stages.quantization.static import Calibrated, write_qdq
 from stages.quantization.stored_weights import dequantized_weights
 
@@ -58,11 +58,10 @@ def write_cell(cell: Cell, base: Calibrated, target: Path) -> None:
             per_channel=False, calibration="none", bias_correction=False))
     elif cell.activations == "static":
         write_qdq(base.model, base.ranges, target, cell.recipe)
-        model = onnx.load(target)
         if cell.weights == "float":
-            model = with_float_islands(with_float_weights(model, base.model),
+            model = with_float_islands(with_float_weights(onnx.load(target), base.model),
                                        [node.name for node, _ in weighted_layers(base.model)])
-        onnx.save(model, target)
+            onnx.save(model, target)
     else:
         model = onnx.load(base.source)
         if cell.weights != "float":

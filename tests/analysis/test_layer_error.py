@@ -7,9 +7,9 @@ from inverted_residual import SIDE, network
 from onnx import numpy_helper
 from synthetic import random_batch
 
+from stages.analysis.layer_error import output_snr_db
+from stages.analysis.rounding import with_rounded_weights
 from stages.measurement.noise import MOST_DB
-from stages.quantization.layer_error import output_snr_db
-from stages.quantization.rounding import with_rounded_weights
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from stages.measurement import cpu
-from stages.measurement.cpu import cpu_flags, cpu_model, integer_unit, thread_count
+from stages.inference import cpu
+from stages.inference.cpu import cpu_flags, cpu_model, integer_unit, thread_count
 
 
 @pytest.mark.parametrize(("flags", "unit"), [

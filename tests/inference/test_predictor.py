@@ -6,8 +6,8 @@ from onnx import helper
 from synthetic import CLASSES, TINY, logits_of, random_batch, random_pictures
 
 from stages.config.errors import UserError
-from stages.measurement.predictor import EVALUATION_BATCH, load_onnx, model_input, predict
-from stages.measurement.torch_predictor import load_torch
+from stages.inference.predictor import EVALUATION_BATCH, load_onnx, model_input, predict
+from stages.inference.torch_predictor import load_torch
 from stages.model.checkpoint import save_checkpoint
 from stages.model.preprocess import preprocess
 

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 from run_onnx import model_of
 
-from stages.quantization.improvement import held_out, keep_if_better
+from stages.quantization.learning import Learning, held_out
 
 
 def model(name):
@@ -21,10 +21,12 @@ def test_model_is_replaced_unless_its_logits_are_worse(tmp_path, caplog, after, 
     onnx.save(model("start"), path)
     error = {"start": 0.1, "learned": after}
 
-    def logits(at):
-        return np.ones((2, 3)) + error[onnx.load(at).graph.name]
+    class Judged(Learning):
+        def _logits(self, at):
+            return np.ones((2, 3)) + error[onnx.load(at).graph.name]
 
-    record = keep_if_better(path, model("learned"), "qat", logits, np.ones((2, 3)))
+    learning = Judged(base=None, dataset=None, taught=None, judges=None, reference=np.ones((2, 3)))
+    record = learning.keep_if_better(path, model("learned"), "qat")
     assert onnx.load(path).graph.name == ("learned" if kept else "start")
     assert record == {"held_out_snr_db_before": 20,
                       "held_out_snr_db_after": round(-20 * np.log10(after), 2), "kept": kept}

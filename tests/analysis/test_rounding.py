@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages.onnx_graph.layers import arrays_of, weights_of
-from stages.quantization.rounding import (
+from stages.analysis.rounding import (
     channel_spread,
     round_weights,
     with_float_weights,
     with_rounded_weights,
 )
+from stages.onnx_graph.layers import arrays_of, weights_of
 
 WEIGHTS = arrays(np.float32, (4, 3, 2, 2),
                  elements=st.floats(-100, 100, width=32, allow_subnormal=False))

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from stages.measurement import saturation
-from stages.measurement.cpu import cpu_flags, integer_unit
-from stages.measurement.saturation import PRODUCT, products_saturate, warn_if_saturating
+from stages.inference import saturation
+from stages.inference.cpu import cpu_flags, integer_unit
+from stages.inference.saturation import PRODUCT, products_saturate, warn_if_saturating
 
 U8S8 = {"method": "static", "activation_type": "QUInt8", "weight_type": "QInt8",
         "reduce_range": False}

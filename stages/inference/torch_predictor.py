@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from stages.config.schema import Model
-from stages.measurement.cpu import thread_count
-from stages.measurement.session import Predictor
+from stages.inference.cpu import thread_count
+from stages.inference.session import Predictor
 from stages.model.checkpoint import load_checkpoint
 
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 # The key of a model's metadata that holds, as JSON, the recipe it was quantized by.
 RECIPE_KEY = "int8_recipe"
 # The model product = MatMulInteger(left, right), uint8 by int8: here, as who classifies pictures
-# need not have the package onnx. tests/measurement/test_saturation.py makes it.
+# need not have the package onnx. tests/inference/test_saturation.py makes it.
 PRODUCT = (b'\x08\x08:\\\n%\n\x04left\n\x05right\x12\x07product"\rMatMulInteger\x12\x05probeZ\x0c'
            b'\n\x04left\x12\x04\n\x02\x08\x02Z\r\n\x05right\x12\x04\n\x02\x08\x03b\x0f'
            b'\n\x07product\x12\x04\n\x02\x08\x06B\x04\n\x00\x10\r')

@@ -10,12 +10,12 @@ from run_onnx import run
 from synthetic import make_dataset, model_params
 
 from benchmarks.ablation_grid import grid
+from stages.analysis.ablation import BASE_RECIPE, Cell, write_cell
+from stages.analysis.rounding import round_weights
+from stages.inference.saturation import EXACT_SUMS
 from stages.measurement.noise import signal_to_noise_db
-from stages.measurement.saturation import EXACT_SUMS
 from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.onnx_graph.layers import arrays_of, weights_of
-from stages.quantization.ablation import BASE_RECIPE, Cell, write_cell
-from stages.quantization.rounding import round_weights
 from stages.quantization.static import Calibrated
 from stages.quantization.stored_weights import dequantized_weights
 

@@ -4,7 +4,7 @@ import pytest
 from refusals import refusal
 from tiny_model import CLASSES, SIDE, write_body
 
-from stages.measurement.session import CPU, open_session, predictor_of
+from stages.inference.session import CPU, open_session, predictor_of
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,0 +1,1 @@
+"""Opening a model, running it on pictures, and what this CPU does with INT8."""
