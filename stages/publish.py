@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 from dvc.utils.hydra import compose_and_dump
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from stages.config.command_line import command_line
 from stages.config.errors import UserError
@@ -44,8 +46,8 @@ def is_default() -> bool:
         composed = Path(folder) / PARAMS_FILE
         try:
             compose_and_dump(composed, str(CONF.resolve()), None, "config", "", [])
-        except HydraException as error:
-            raise UserError(f"{CONF}: {str(error).splitlines()[0]}") from None
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
+            raise UserError(f"{CONF}: {' '.join(str(error).split())}") from None
         return OmegaConf.load(composed) == OmegaConf.load(PARAMS_FILE)
 
 

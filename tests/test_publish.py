@@ -63,9 +63,15 @@ def test_a_run_of_another_experiment_leaves_the_default_ones_tables(folder, monk
         assert "old" in page.read_text()
 
 
-def test_conf_that_cannot_be_composed_is_told_in_one_line(folder):
-    (publish.CONF / "config.yaml").write_text("defaults:\n  - data: nowhere\n")
-    assert refusal(publish.is_default).startswith("conf: ")
+@pytest.mark.parametrize(("content", "told"), [
+    ("defaults:\n  - data: nowhere\n", "nowhere"), ("model:\n\timage_size: 64\n", "found char"),
+    ("model: ${nowhere}\n", "nowhere"), ("- a\n", "")])
+def test_conf_that_cannot_be_composed_is_told_in_one_line(folder, content, told):
+    (publish.CONF / "config.yaml").write_text(content)
+    message = refusal(publish.is_default)
+    assert message.startswith("conf: ")
+    assert told in message
+    assert "\n" not in message
 
 
 def test_nothing_is_written_of_a_run_that_is_not_up_to_date(folder, monkeypatch):

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from stages.config.errors import UserError
 
@@ -128,14 +128,20 @@ class _Entry:
 
 
 class _Header(tarfile.TarInfo):
-    """A tar's header, refused where it is followed by a name or attributes that fill memory."""
+    """A tar's header, refused where what follows it is read at once and can fill memory: a long
+    name or attributes, or a sparse file's map, which no picture has.
+    """
 
-    @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
-        header = super().frombuf(buf, encoding, errors)
-        if header.type in HEADERS_READ_WHOLE and header.size > MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {header.size} bytes")
-        return header
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        """What tarfile calls for each header, and says may be overridden."""
+        if self.type in HEADERS_READ_WHOLE and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a sparse file")
+        return super()._proc_member(archive)
+
+    def _proc_gnusparse_10(self, *_: Any) -> NoReturn:
+        raise tarfile.ReadError("a sparse file")
 
 
 def _is_tar(path: Path) -> bool:

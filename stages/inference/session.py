@@ -68,6 +68,7 @@ def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU, **m
     if provider not in session.get_providers():
         raise UserError(f"benchmark.providers: {provider} is installed but can't be started here; "
                         "its driver or a library is missing")
+    session.disable_fallback()  # nor may it when a provider fails at a run
     return session
 
 

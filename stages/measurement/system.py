@@ -12,7 +12,7 @@ import torch
 
 from stages.inference.cpu import CPUINFO, cpu_flags, cpu_model, thread_count
 
-PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "numpy")
+PACKAGES = ("torch", "torchvision", "timm", "onnx", "numpy")
 
 
 def describe_system(cpuinfo: Path = CPUINFO) -> dict[str, Any]:
@@ -28,6 +28,8 @@ def describe_system(cpuinfo: Path = CPUINFO) -> dict[str, Any]:
                  for index in range(torch.cuda.device_count())],
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        # ONNX Runtime's wheels with other providers have other names, and the same module.
+        "packages": {**{name: importlib.metadata.version(name) for name in PACKAGES},
+                     "onnxruntime": onnxruntime.__version__},
         "providers": onnxruntime.get_available_providers(),
     }

@@ -136,6 +136,8 @@ def _hub_state(params: Model) -> dict[str, torch.Tensor]:
 
     Nothing but tensors and plain containers is unpickled, so a tampered file runs no code.
     """
+    if params.library == "timm" and not timm.models.get_pretrained_cfg(params.name).has_weights:
+        raise UserError(f"model.weights: timm publishes none of {params.name}; {OPTIONS}")
     try:
         if params.library == "timm":
             return timm.create_model(params.name, pretrained=True,

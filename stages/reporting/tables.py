@@ -111,9 +111,12 @@ def search_sentence(variant: str, search: dict[str, Any]) -> str:
 def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:
     """How long training took and where it ended."""
     end = "stopped early" if training["stopped_early"] else "ran to the last epoch"
-    best = training["best"]
+    best, processes = training["best"], timing.get("processes", 1)
+    by = f"{timing['threads']} threads"
+    if processes > 1:
+        by = f"{processes} processes with {by} each"
     return (f"Training {end}: {training['epochs']} epochs, the best was epoch {best['epoch']} "
             f"({100 * best['val_accuracy']:.2f} % on validation); "
             f"{timing['seconds'] / 60:.1f} minutes, validation included, at "
-            f"{timing['images_per_second']:.0f} images/s on {timing['threads']} threads "
+            f"{timing['images_per_second']:.0f} images/s on {by} "
             f"({timing['device']}).\n")

@@ -260,6 +260,32 @@ def test_a_sparse_file_with_a_broken_map_is_refused(tmp_path, headers):
     assert refusal(read_all, path).startswith(str(path))
 
 
+def gnu_sparse(info):
+    info.type = tarfile.GNUTYPE_SPARSE
+
+
+def pax_sparse(info):
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0",
+                        "GNU.sparse.name": "sparse", "GNU.sparse.realsize": "3"}
+
+
+@pytest.mark.parametrize("sparse", [gnu_sparse, pax_sparse])
+def test_a_sparse_file_is_refused_before_its_map_is_read(tmp_path, sparse):
+    path = tmp_path / "archive"
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("first"))
+        info = tarfile.TarInfo("sparse")
+        sparse(info)
+        info.size = HUGE
+        archive.addfile(info, io.BytesIO(b"8388608\n" + b"1\n" * (HUGE // 2)))
+    tracemalloc.start()
+    message = refusal(read_all, path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "damaged or cut off (a sparse file)" in message
+    assert peak < HUGE / 4
+
+
 def bomb_in_zip(path):
     return write_zip(path, {"bomb": bytes(HUGE)})
 

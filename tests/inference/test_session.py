@@ -1,6 +1,9 @@
+from unittest.mock import Mock
+
 import numpy as np
 import onnxruntime
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from refusals import refusal
 from tiny_model import CLASSES, SIDE, write_body
 
@@ -29,3 +32,14 @@ def test_provider_that_does_not_start_is_refused(tmp_path, monkeypatch):
                         begin(path, options, providers=[CPU]))
     told = refusal(open_session, write_body(tmp_path, "float"), 1, "CUDAExecutionProvider")
     assert told.startswith("benchmark.providers: CUDAExecutionProvider is installed but can't be")
+
+
+def test_provider_that_fails_at_a_run_is_not_replaced_by_the_cpu(tmp_path):
+    """As ONNX Runtime does by itself; times of one would then be told as those of the other."""
+    def fails(*_):
+        raise ort_errors.EPFail("no engine")
+
+    session = open_session(write_body(tmp_path, "float"))
+    session._sess = Mock(wraps=session._sess, run=fails)
+    told = refusal(predictor_of(session), np.zeros((4, 3, SIDE, SIDE), np.float32))
+    assert "no engine" in told

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import platform
@@ -68,6 +69,16 @@ def test_cpuinfo_of_another_form(described, text):
     cpu = described(text)
     assert cpu["model"]
     assert cpu["flags"] == []
+
+
+def test_a_wheel_of_onnx_runtime_with_other_providers(monkeypatch):
+    """It has another name than the module, as in onnxruntime-openvino."""
+    def version(name):
+        assert name != "onnxruntime", "not installed by that name"
+        return "1.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert describe_system()["packages"]["onnxruntime"] == onnxruntime.__version__
 
 
 def test_the_rest():

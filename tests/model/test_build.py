@@ -176,6 +176,12 @@ def test_tampered_file_in_the_cache_of_the_hub_runs_no_code(hub, tmp_path):
     assert (tmp_path / "witness").exists(), "the file would not have run anything anyhow"
 
 
+def test_weights_that_nobody_published_are_not_blamed_on_the_network():
+    with pytest.raises(UserError, match=r"^model\.weights: timm publishes none of ghostnet_050; "
+                                        r"set model\.weights to 'none' or"):
+        build_model(model_params("ghostnet_050", weights="imagenet"), 10)
+
+
 def test_all_heads_of_a_model_are_zero(tmp_path):
     name = "deit_tiny_distilled_patch16_224"
     torch.save(random_model(model_params(name, 32), classes=1000).state_dict(), tmp_path / "d.pth")

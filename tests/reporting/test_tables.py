@@ -93,5 +93,14 @@ def test_training_sentence(stopped_early, told):
         {"stopped_early": stopped_early, "epochs": 12, "best": {"epoch": 9, "val_accuracy": 0.98}},
         {"seconds": 150, "images_per_second": 99.6, "threads": 2, "device": "cpu"})
     for part in (told, "12 epochs", "epoch 9", "98.00 %", "2.5 minutes", "100 images/s",
-                 "2 threads", "(cpu)"):
+                 "on 2 threads (cpu)"):
         assert part in sentence
+
+
+@pytest.mark.parametrize(("processes", "told"), [
+    (1, "on 3 threads (cpu)"), (4, "on 4 processes with 3 threads each (cpu)")])
+def test_training_sentence_of_several_processes(processes, told):
+    assert told in training_sentence(
+        {"stopped_early": False, "epochs": 1, "best": {"epoch": 1, "val_accuracy": 0.5}},
+        {"seconds": 1, "images_per_second": 1, "threads": 3, "device": "cpu",
+         "processes": processes})
