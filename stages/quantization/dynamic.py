@@ -14,6 +14,5 @@ def quantize_dynamically(source: Path, target: Path, recipe: Recipe) -> None:
     Raises:
         UserError: a model that can't be quantized.
     """
-    load_float_model(source)
-    quantize_dynamic(source, target, weight_type=QuantType[recipe.weight_type],
+    quantize_dynamic(load_float_model(source), target, weight_type=QuantType[recipe.weight_type],
                      per_channel=recipe.per_channel)

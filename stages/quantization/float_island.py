@@ -13,6 +13,8 @@ import onnx
 from onnx import helper
 
 ROUNDED_AT_LOAD = ("Conv", "ConvTranspose", "Gemm")
+# It moves a dequantization past these first.
+MOVED_PAST = ("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice")
 # The largest of one tensor is that tensor. Identity would be optimized away.
 GUARD = "Max"
 
@@ -21,6 +23,9 @@ def with_float_islands(model: onnx.ModelProto, names: Sequence[str]) -> onnx.Mod
     """A copy of the QDQ model in which the layers named, float already, run in float."""
     dequantized = {node.output[0] for node in model.graph.node
                    if node.op_type == "DequantizeLinear"}
+    for node in model.graph.node:
+        if node.op_type in MOVED_PAST and node.input[0] in dequantized:
+            dequantized.add(node.output[0])
     result, kept, nodes = copy.deepcopy(model), set(names), []
     for node in result.graph.node:
         if (node.name in kept and node.op_type in ROUNDED_AT_LOAD

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from stages.data.dataset import Dataset, PictureView
+from stages.data.dataset import Dataset, PictureView, evenly
 from stages.inference.predictor import load_onnx, predict
 from stages.inference.saturation import EXACT_SUMS, cuts_off
 from stages.measurement.noise import signal_to_noise_db
 from stages.quantization.adaptive_rounding import round_adaptively
+from stages.quantization.layer_rows import ROWS
 from stages.quantization.qat import fine_tune, random_batches
 from stages.quantization.static import Calibrated, feeds_of
 from stages.quantization.torch_operators import not_tunable
@@ -55,8 +56,9 @@ class Learning:
     def of(cls, base: Calibrated, dataset: Dataset) -> "Learning":
         """From the calibration pictures of `dataset`."""
         keep_freed_memory()
+        taught, judges = held_out(dataset.splits["calibration"])
         taught, judges = (PictureView(dataset.images, positions)
-                          for positions in held_out(dataset.splits["calibration"]))
+                          for positions in (evenly(taught, ROWS), judges))
         return cls(base, dataset, taught, judges,
                    predict(load_onnx(base.source), judges, base.params))
 

@@ -6,6 +6,7 @@ Source of measuring one layer at a time: H. Wu et al., Integer quantization for 
 inference, 2020, section 4 (partial quantization).
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -36,20 +37,23 @@ class Layer:
 
 
 def layers_of(model: onnx.ModelProto) -> list[Layer]:
-    """The layers of `model` from input to output; nodes before the first belong to it."""
+    """The layers of `model` from input to output; nodes before the first belong to it.
+
+    Nodes that share a weight are one layer: rounded for the one, it is rounded for all.
+    """
     weights = {tensor.name for tensor in model.graph.initializer}
     macs = multiply_accumulates(model)
-    layers: list[Layer] = []
-    waiting: tuple[str, ...] = ()
+    nodes: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    waiting, layer = [], ""
     for node in model.graph.node:
         if node.op_type in COUNTED and node.input[1] in weights:
-            layers.append(Layer(node.input[1], (*waiting, node.name), macs[node.output[0]]))
-            waiting = ()
-        elif layers:
-            layers[-1] = Layer(layers[-1].name, (*layers[-1].nodes, node.name), layers[-1].macs)
-        else:
-            waiting += (node.name,)
-    return layers
+            layer = node.input[1]
+            counts[layer] += macs[node.output[0]]
+            nodes.setdefault(layer, []).extend(waiting)
+            waiting = []
+        (nodes[layer] if layer else waiting).append(node.name)
+    return [Layer(name, tuple(members), counts[name]) for name, members in nodes.items()]
 
 
 def in_groups(layers: Sequence[Layer], size: int) -> list[Layer]:

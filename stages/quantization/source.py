@@ -8,8 +8,10 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
 from stages.config.errors import UserError
+from stages.onnx_graph.attributes import attributes
+from stages.onnx_graph.clean import clean
 from stages.onnx_graph.layers import WEIGHTED
-from stages.onnx_graph.names import INPUT, name_nodes
+from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.opset import standard_opset
 
 # Before 13, DequantizeLinear knows no axis, and so no scale by channel.
@@ -17,12 +19,12 @@ OLDEST_OPSET = 13
 
 
 def load_float_model(path: Path) -> onnx.ModelProto:
-    """Read the float model at `path`; each of its nodes has a name.
+    """Read the float model at `path`, cleaned as export cleans, which a file of one's own is not.
 
     Raises:
         UserError: no such file or no ONNX model, an opset too old, other inputs than one of
-            pictures, a height or width left open, nothing that can be quantized, a weight that is
-            not finite.
+            pictures in batches of any number, a height or width left open, nothing that can be
+            quantized, a weight that is not finite, a bias that is not one number an output.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; run 'dvc repro export'")
@@ -42,11 +44,25 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     if [value.name for value in inputs] != [INPUT]:
         raise UserError(f"{path}: its inputs are called {', '.join(v.name for v in inputs)}; "
                         f"expected is one, '{INPUT}', of pictures")
-    for value in inputs:
-        sides = value.type.tensor_type.shape.dim[2:]
-        if not all(side.HasField("dim_value") and side.dim_value > 0 for side in sides):
-            raise UserError(f"{path}: input '{value.name}' leaves its height or width open; "
-                            "export it for pictures of one size")
+    shape = inputs[0].type.tensor_type.shape.dim
+    if not all(side.HasField("dim_value") and side.dim_value > 0 for side in shape[2:]):
+        raise UserError(f"{path}: input '{INPUT}' leaves its height or width open; "
+                        "export it for pictures of one size")
+    if shape and shape[0].HasField("dim_value"):
+        raise UserError(f"{path}: input '{INPUT}' takes batches of {shape[0].dim_value} alone; "
+                        "export it with a dynamic batch")
+    # A constant that is listed as an input too could be another at each run.
+    for value in [each for each in model.graph.input if each.name in constants]:
+        model.graph.input.remove(value)
+    described = list(model.metadata_props)
+    model = clean(model)
+    model.metadata_props.extend(described)
+    _check_weights(model, path)
+    return model
+
+
+def _check_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Raises UserError for a model that has none, or not as the quantizer takes them."""
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
         raise UserError(f"{path}: nothing to quantize; it has no "
                         f"{', '.join(WEIGHTED)}")
@@ -56,5 +72,17 @@ def load_float_model(path: Path) -> onnx.ModelProto:
                 numpy_helper.to_array(tensor)).all():
             raise UserError(f"{path}: weight '{tensor.name}' holds NaN or infinity; train the "
                             "model again, or with a lower train.lr")
-    name_nodes(model.graph)
-    return model
+    _check_biases(model, path)
+
+
+def _check_biases(model: onnx.ModelProto, path: Path) -> None:
+    """Raises UserError for a bias that ONNX Runtime's quantizer gets wrong."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Gemm" or len(node.input) < 3 or node.input[2] not in shapes:
+            continue
+        options = attributes(node)
+        outputs = shapes.get(node.input[1], (0, 0))[0 if options.get("transB") else 1]
+        if shapes[node.input[2]] != (outputs,) or options.get("beta", 1) != 1:
+            raise UserError(f"{path}: the bias of Gemm '{node.name}' has a factor, or is not of "
+                            f"shape ({outputs},), which the quantizer gets wrong; export it so")

@@ -21,6 +21,7 @@ from stages.config.errors import UserError
 from stages.config.schema import Model, Recipe
 from stages.inference.predictor import in_batches, model_input
 from stages.onnx_graph.names import INPUT
+from stages.onnx_graph.readers import readers_of
 from stages.quantization.bias_correction import with_corrected_biases
 from stages.quantization.calibration import calibrate
 from stages.quantization.channel_floor import with_channel_floor
@@ -64,6 +65,7 @@ class Calibrated:
             UserError: a model that can't be quantized, or pictures that tell nothing.
         """
         model = load_float_model(source)
+        _refuse_other_size(model, params.image_size, source)
         _refuse_uniform(pictures)
         if recipe.equalization:
             model = with_equalized_channels(
@@ -86,6 +88,7 @@ class Calibrated:
 def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
               recipe: Recipe, exclude: Sequence[str] = ()) -> None:
     """Have ONNX Runtime write `model` as QDQ; a calibration cache tells it the ranges."""
+    exclude = [*exclude, *divisors(model)]
     with TemporaryDirectory() as folder:
         source, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"
         onnx.save(model, source)
@@ -98,9 +101,33 @@ def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
                         activation_type=QuantType[recipe.activation_type],
                         weight_type=QuantType[recipe.weight_type],
                         per_channel=recipe.per_channel, reduce_range=recipe.reduce_range,
-                        nodes_to_exclude=list(exclude))
+                        nodes_to_exclude=exclude)
     if exclude:
         onnx.save(with_float_islands(onnx.load(target), exclude), target)
+
+
+def divisors(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that do nothing but make what is divided by, or has its root or logarithm
+    taken, as the variance of a norm that is written out. They stay float.
+
+    Rounded to 256 steps, what is small would become zero, and a quotient infinite.
+    """
+    readers, found = readers_of(model.graph), set()
+    for node in reversed(model.graph.node):
+        name = node.output[0]
+        if (reading := readers.get(name)) and all(
+                reader.op_type in ("Sqrt", "Reciprocal", "Log") or reader.name in found
+                or (reader.op_type == "Div" and reader.input[0] != name) for reader in reading):
+            found.add(node.name)
+    return [node.name for node in model.graph.node if node.name in found]
+
+
+def _refuse_other_size(model: onnx.ModelProto, image_size: int, source: Path) -> None:
+    shape = [side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    if shape != [3, image_size, image_size]:
+        raise UserError(f"{source}: takes pictures of {' by '.join(map(str, shape))}, not of 3 by "
+                        f"{image_size} by {image_size}; set model.image_size, or run 'dvc repro "
+                        "export'")
 
 
 def _refuse_uniform(pictures: Sequence[np.ndarray]) -> None:

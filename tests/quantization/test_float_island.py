@@ -1,5 +1,7 @@
 """A layer left out of quantization runs in float, and ONNX Runtime alone would not have it so."""
 
+import copy
+
 import numpy as np
 import onnx
 import pytest
@@ -46,6 +48,20 @@ def test_an_island_runs_in_float_and_says_the_same(model, tmp_path):
     inputs = np.random.default_rng(0).uniform(0, 2, SHAPE).astype(np.float32)
     plain, kept = (run(each, {"x": inputs}, fused=False)[0] for each in (model, island))
     np.testing.assert_array_equal(plain, kept)
+
+
+@pytest.mark.parametrize(("operator", "options"), [
+    ("MaxPool", {"kernel_shape": [1, 1]}), ("Transpose", {"perm": [0, 1, 3, 2]})])
+def test_an_island_stays_one_behind_what_a_dequantization_is_moved_past(model, tmp_path, operator,
+                                                                        options):
+    moved = copy.deepcopy(model)
+    convolution = moved.graph.node[2]
+    moved.graph.node.insert(2, helper.make_node(operator, [convolution.input[0]], ["m"],
+                                                name="between", **options))
+    moved.graph.node[3].input[0] = "m"
+    assert "QLinearConv" in executed(moved, tmp_path)
+    assert "QLinearConv" not in executed(with_float_islands(moved, ["between", "conv", "relu"]),
+                                         tmp_path)
 
 
 def test_only_what_is_named_changes(model):

@@ -39,6 +39,18 @@ def test_layers_hold_every_node_once(model):
     assert nodes_of(layers) == [node.name for node in model.graph.node]
 
 
+def test_nodes_that_share_a_weight_are_one_layer():
+    shared = model_of(
+        [helper.make_node("Conv", ["x", "w"], ["a"], name="one"),
+         helper.make_node("Conv", ["a", "v"], ["b"], name="other"),
+         helper.make_node("Conv", ["b", "w"], ["c"], name="again"),
+         helper.make_node("Relu", ["c"], ["y"], name="relu")],
+        {"x": ["batch", 3, 4, 4]}, {"y": None},
+        {name: np.ones((3, 3, 1, 1), np.float32) for name in ("w", "v")}, opset=13)
+    assert [(layer.name, layer.nodes, layer.macs) for layer in layers_of(shared)] == [
+        ("w", ("one", "again", "relu"), 2 * 16 * 9), ("v", ("other",), 16 * 9)]
+
+
 def test_macs_by_hand(model):
     """Output elements times weights a channel: 8 by 4 by 4, from 3 or from 1 channel; 8 to 5."""
     assert [layer.macs for layer in layers_of(model)] == [128 * 27, 128 * 9, 40]

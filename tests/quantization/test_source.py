@@ -9,21 +9,35 @@ from run_onnx import model_of
 from static_model import quantize_statically
 from synthetic import model_params, random_pictures, recipe
 
-from stages.onnx_graph.names import name_nodes
+from stages.onnx_graph.layers import arrays_of
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.source import load_float_model
 
 
-def layer(opset=18, sides=(8, 8), weight=1.0, operator="Conv", name="input"):
+def layer(opset=18, sides=(8, 8), weight=1.0, operator="Conv", name="input", batch="batch"):
     node = (helper.make_node("Conv", [name, "w"], ["y"]) if operator == "Conv"
             else helper.make_node(operator, [name], ["y"]))
     weights = np.full((2, 3, 1, 1), 0.5, dtype=np.float32)
     weights[1, 2] = weight
-    return model_of([node], {name: ["batch", 3, *sides]}, {"y": None},
+    return model_of([node], {name: [batch, 3, *sides]}, {"y": None},
                     {"w": weights} if operator == "Conv" else {}, opset)
 
 
+def classifier(bias, **options):
+    nodes = [helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+             helper.make_node("Flatten", ["pooled"], ["flat"]),
+             helper.make_node("Gemm", ["flat", "w", "b"], ["y"], name="head", transB=1, **options)]
+    return model_of(nodes, {"input": ["batch", 3, 8, 8]}, {"y": None},
+                    {"w": np.ones((5, 3), np.float32), "b": np.float32(bias)})
+
+
+GEMM = "the bias of Gemm 'head' has a factor, or is not of shape (5,)"
 BAD = {
+    "batch": (layer(batch=1), "input 'input' takes batches of 1 alone"),
+    "factor": (classifier([1, 2, 3, 4, 5], beta=0.5), GEMM),
+    "row": (classifier([[1, 2, 3, 4, 5]]), GEMM),
+    "one bias": (classifier([1]), GEMM),
+    "number": (classifier(1), GEMM),
     "empty": (ModelProto(), "not an ONNX model, or an empty one"),
     "opset": (layer(opset=12), "opset 12 is too old"),
     "open height": (layer(sides=("height", 8)), "input 'input' leaves its height or width open"),
@@ -37,10 +51,51 @@ BAD = {
 
 def test_a_good_model_is_read(tmp_path):
     onnx.save(layer(), tmp_path / "model.onnx")
-    expected = layer()
-    name_nodes(expected.graph)
-    assert load_float_model(tmp_path / "model.onnx") == expected
-    assert all(node.name for node in expected.graph.node)
+    model = load_float_model(tmp_path / "model.onnx")
+    assert arrays_of(model).keys() == {"w"}
+    assert [(node.op_type, *node.input) for node in model.graph.node] == [("Conv", "input", "w")]
+    assert all(node.name for node in model.graph.node)
+
+
+def as_nodes(model):
+    """Weights as Constant nodes, as some exporters write them."""
+    made = [helper.make_node("Constant", [], [tensor.name], value=tensor)
+            for tensor in model.graph.initializer]
+    del model.graph.initializer[:]
+    for node in reversed(made):
+        model.graph.node.insert(0, node)
+
+
+def as_inputs(model):
+    """Weights listed among the inputs, as before IR version 4."""
+    model.graph.input.extend(helper.make_tensor_value_info(
+        tensor.name, tensor.data_type, tensor.dims) for tensor in model.graph.initializer)
+
+
+@pytest.mark.parametrize("change", [as_nodes, as_inputs])
+@pytest.mark.parametrize("method", ["dynamic", "static"])
+def test_weights_of_a_file_of_ones_own_are_weights_however_they_are_written(tmp_path, change,
+                                                                            method):
+    source, target, model = tmp_path / "fp32.onnx", tmp_path / "int8.onnx", layer()
+    change(model)
+    helper.set_model_props(model, {"classes": "[]"})
+    onnx.save(model, source)
+    assert [value.name for value in load_float_model(source).graph.input] == ["input"]
+    if method == "dynamic":
+        quantize_dynamically(source, target, recipe("dynamic"))
+    else:
+        quantize_statically(source, target, recipe(adaptive_rounding=True),
+                            model_params(image_size=8), random_pictures(3, 8, 8))
+    arrays = arrays_of(onnx.load(target))
+    assert arrays["w_quantized"].dtype == np.int8
+    assert "classes" in {entry.key for entry in onnx.load(target).metadata_props}
+
+
+def test_pictures_of_another_size_are_refused(tmp_path):
+    onnx.save(layer(sides=(8, 9)), tmp_path / "model.onnx")
+    message = refusal(quantize_statically, tmp_path / "model.onnx", tmp_path / "int8.onnx",
+                      recipe(), model_params(image_size=8), random_pictures(3, 8, 8))
+    assert "model.onnx: takes pictures of 3 by 8 by 9, not of 3 by 8 by 8; set" in message
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -1,10 +1,10 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_static
 from refusals import refusal
-from run_onnx import run, session_of
+from run_onnx import model_of, run, session_of
 from sklearn.datasets import load_sample_images
 from static_model import quantize_statically
 from synthetic import LITE0, TINY, lite0, model_params, random_pictures, recipe
@@ -12,11 +12,12 @@ from synthetic import LITE0, TINY, lite0, model_params, random_pictures, recipe
 from stages.inference.predictor import load_onnx, model_input, predict
 from stages.inference.saturation import products_saturate
 from stages.inference.session import predictor_of
+from stages.measurement.noise import signal_to_noise_db
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.layers import weights_of as onnx_weights
 from stages.onnx_graph.names import INPUT
 from stages.quantization.calibration import FeedReader
-from stages.quantization.static import CALIBRATION_BATCH, Calibrated, feeds_of
+from stages.quantization.static import CALIBRATION_BATCH, Calibrated, divisors, feeds_of
 
 
 def weights_of(model):
@@ -210,3 +211,43 @@ def test_bias_correction_brings_mean_logits_nearer_to_the_float_ones(quantized, 
 def test_pictures_that_tell_no_range_are_refused_and_nothing_is_written(quantized, pictures, told):
     assert told in refusal(quantized, pictures=pictures, name="refused.onnx")
     assert not quantized().with_name("refused.onnx").exists()
+
+
+def norm_written_out(node):
+    """Layer normalization over channels, as exporters write it before opset 17."""
+    return [node("ReduceMean", ["c"], ["mean"], axes=[1]), node("Sub", ["c", "mean"], ["d"]),
+            node("Mul", ["d", "d"], ["square"]),
+            node("ReduceMean", ["square"], ["variance"], axes=[1]),
+            node("Add", ["variance", "epsilon"], ["sum"]), node("Sqrt", ["sum"], ["root"]),
+            node("Div", ["d", "root"], ["y"])]
+
+
+def test_what_is_divided_by_stays_float(tmp_path):
+    """Some variances are some hundredths of the largest, and would be rounded to zero."""
+    def node(operator, inputs, outputs, **options):
+        return helper.make_node(operator, inputs, outputs, name=outputs[0], **options)
+
+    weight = np.random.default_rng(0).normal(size=(8, 3, 1, 1)).astype(np.float32)
+    model = model_of([node("Conv", [INPUT, "w"], ["c"]), *norm_written_out(node)],
+                     {INPUT: ["batch", 3, 8, 8]}, {"y": None},
+                     {"w": weight, "epsilon": np.float32(1e-5)}, opset=13)
+    onnx.save(model, tmp_path / "fp32.onnx")
+    assert divisors(model) == ["square", "variance", "sum", "root"]
+    pictures = random_pictures(8, 8, 8)
+    pictures[:, :4] //= 16
+    params = model_params(image_size=8)
+    params.mean = [0.0, 0.0, 0.0]
+    quantize_statically(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", recipe(), params, pictures)
+    feed = {INPUT: model_input(pictures, params)}
+    expected, actual = (run(tmp_path / name, feed, fused=False)[0]
+                        for name in ("fp32.onnx", "int8.onnx"))
+    assert np.isfinite(actual).all()
+    assert signal_to_noise_db(expected, actual) > 10
+
+
+@pytest.mark.parametrize(("reader", "inputs"), [("Div", ["r", "x"]), ("Relu", ["r"])])
+def test_what_is_only_divided_is_quantized(reader, inputs):
+    model = model_of([helper.make_node("Relu", ["x"], ["r"], name="first"),
+                      helper.make_node(reader, inputs, ["y"], name="second")],
+                     {"x": [1, 3]}, {"y": None})
+    assert divisors(model) == []
