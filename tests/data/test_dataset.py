@@ -21,6 +21,7 @@ def listing(pictures):
 
 def write(folder, pictures):
     made = listing(pictures)
+    (folder / "data").mkdir(parents=True)
     write_images(made, 8, folder / "data" / "images.npy")
     write_splits("name", made, SPLITS, folder / "data" / "splits.json")
     return load_dataset(folder / "data" / "images.npy", folder / "data" / "splits.json")
