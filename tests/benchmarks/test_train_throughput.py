@@ -66,7 +66,9 @@ def test_every_loop_trains(loop, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "PUBLISHED", replace(PUBLISHED, name=TINY, weights="none"))
     monkeypatch.setattr(train_throughput, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(train_throughput, "compute_deterministically", lambda: None)
-    assert FUNCTIONS[loop](make_dataset(), 32, 4) > 0
+    dataset = make_dataset()
+    larger = dataset.images.repeat(3, axis=1).repeat(3, axis=2)  # than the recipe's cutout
+    assert FUNCTIONS[loop](replace(dataset, images=larger), 32, 4) > 0
 
 
 @pytest.mark.parametrize("size", {size for _, size, _ in LOOPS})
