@@ -20,7 +20,7 @@ from stages import deploy, evaluate, export, quantize, report
 from stages.data.dataset import load_dataset
 from stages.deployment.golden import TOLERANCE_INT8
 from stages.deployment.parity import MIN_AGREEMENT
-from stages.measurement import saturation
+from stages.inference import saturation
 
 VARIANTS = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static", "int8_qat", "int8_mixed"]
 
