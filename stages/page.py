@@ -26,7 +26,7 @@ from stages.reporting.confusions import (
 )
 from stages.reporting.pages import other_machine, require_one_run, write_page
 from stages.reporting.reproduced import what_changed
-from stages.reporting.results import FIGURES
+from stages.reporting.results import FIGURES, METRICS
 from stages.reporting.summary import read_confusion
 from stages.reporting.tables import (
     float_nodes_told,
@@ -38,7 +38,7 @@ from stages.reporting.tables import (
 log = logging.getLogger(__name__)
 
 HTML, MARKDOWN = Path("report.html"), Path("docs/report.md")
-METRICS, PLOTS, PREDICTIONS = Path("metrics"), Path("plots"), Path("data/predictions")
+PLOTS, PREDICTIONS = Path("plots"), Path("data/predictions")
 PREDICTED = {"split", "position", "label", "predicted", "confidence"}  # as evaluate writes
 CLASSES, PAIRS, EXAMPLES = 15, 10, 8
 

@@ -27,6 +27,15 @@ def model_of(nodes: Sequence[onnx.NodeProto], inputs: Shapes, outputs: Shapes,
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
+def constants_as_nodes(model: onnx.ModelProto) -> None:
+    """Write the constants of `model` as Constant nodes, as some exporters do, in place."""
+    nodes = [helper.make_node("Constant", [], [tensor.name], value=tensor)
+             for tensor in model.graph.initializer]
+    nodes.extend(model.graph.node)
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
 def session_of(model: OnnxModel, fused: bool = True) -> onnxruntime.InferenceSession:
     """A session of a model or of the file at a path.
 

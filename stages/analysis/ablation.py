@@ -17,6 +17,7 @@ from stages.config.schema import Recipe
 from stages.onnx_graph.layers import weighted_layers, with_weights
 from stages.quantization.dynamic import quantize_dynamically
 from stages.quantization.float_island import with_float_islands
+from stages.quantization.source import load_float_model
 from stages.quantization.static import Calibrated, write_qdq
 from stages.quantization.stored_weights import dequantized_weights
 
@@ -63,7 +64,7 @@ def write_cell(cell: Cell, base: Calibrated, target: Path) -> None:
                                        [node.name for node, _ in weighted_layers(base.model)])
             onnx.save(model, target)
     else:
-        model = onnx.load(base.source)
+        model = load_float_model(base.source)
         if cell.weights != "float":
             write_qdq(base.model, base.ranges, target, cell.recipe)
             model = with_weights(model, dequantized_weights(onnx.load(target)))

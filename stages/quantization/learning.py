@@ -56,10 +56,10 @@ class Learning:
     def of(cls, base: Calibrated, dataset: Dataset) -> "Learning":
         """From the calibration pictures of `dataset`."""
         keep_freed_memory()
-        taught, judges = held_out(dataset.splits["calibration"])
-        taught, judges = (PictureView(dataset.images, positions)
-                          for positions in (evenly(taught, ROWS), judges))
-        return cls(base, dataset, taught, judges,
+        taught, judging = held_out(dataset.splits["calibration"])
+        judges = PictureView(dataset.images, judging)
+        # Each picture gives at least a row of a layer, so that more of them would exceed ROWS.
+        return cls(base, dataset, PictureView(dataset.images, evenly(taught, ROWS)), judges,
                    predict(load_onnx(base.source), judges, base.params))
 
     @property

@@ -1,12 +1,13 @@
 """Cells of the ablation: what each rounds, and what it leaves alone."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import onnx
 import pytest
 from inverted_residual import SIDE, network
-from run_onnx import run
+from run_onnx import constants_as_nodes, run
 from synthetic import make_dataset, model_params
 
 from benchmarks.ablation_grid import grid
@@ -49,6 +50,20 @@ def snr(base, path):
 
 def test_nothing_rounded_is_the_float_model(base, write):
     np.testing.assert_array_equal(logits(write("float", "float")), logits(base.source))
+
+
+def test_weights_that_are_nodes_of_the_file_are_rounded_too(base, write, tmp_path):
+    """As in a file of one's own."""
+    model = network("SiLU")
+    constants_as_nodes(model)
+    onnx.save(model, tmp_path / "own.onnx")
+    target = tmp_path / "cell.onnx"
+    write_cell(Cell("per tensor", "float"), replace(base, source=tmp_path / "own.onnx"), target)
+    found = weights_of(onnx.load(target))
+    write("per tensor", "float")
+    for name, weights in weights_of(onnx.load(target)).items():
+        np.testing.assert_array_equal(found[name], weights)
+    assert found.keys() == weights_of(base.model).keys()
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import ModelProto, helper
 from refusals import refusal
-from run_onnx import model_of
+from run_onnx import constants_as_nodes, model_of
 from static_model import quantize_statically
 from synthetic import model_params, random_pictures, recipe
 
@@ -57,22 +57,13 @@ def test_a_good_model_is_read(tmp_path):
     assert all(node.name for node in model.graph.node)
 
 
-def as_nodes(model):
-    """Weights as Constant nodes, as some exporters write them."""
-    made = [helper.make_node("Constant", [], [tensor.name], value=tensor)
-            for tensor in model.graph.initializer]
-    del model.graph.initializer[:]
-    for node in reversed(made):
-        model.graph.node.insert(0, node)
-
-
 def as_inputs(model):
     """Weights listed among the inputs, as before IR version 4."""
     model.graph.input.extend(helper.make_tensor_value_info(
         tensor.name, tensor.data_type, tensor.dims) for tensor in model.graph.initializer)
 
 
-@pytest.mark.parametrize("change", [as_nodes, as_inputs])
+@pytest.mark.parametrize("change", [constants_as_nodes, as_inputs])
 @pytest.mark.parametrize("method", ["dynamic", "static"])
 def test_weights_of_a_file_of_ones_own_are_weights_however_they_are_written(tmp_path, change,
                                                                             method):

@@ -186,6 +186,20 @@ def test_pictures_that_judge_are_not_learned_from(made, dataset, monkeypatch):
     assert not taught & judged
 
 
+def test_no_more_pictures_are_learned_from_than_a_layer_has_rows(made, monkeypatch):
+    taken = []
+
+    def feeds(pictures, params):
+        taken.append(len(pictures))
+        return feeds_of(pictures, params)
+
+    feeds_of = learning.feeds_of
+    monkeypatch.setattr(learning, "feeds_of", feeds)
+    monkeypatch.setattr(learning, "ROWS", 3)
+    made("few", adaptive_rounding=True)
+    assert set(taken) == {3}
+
+
 def test_rounding_leaves_layers_in_float_alone(made, monkeypatch):
     """Two layers in float are enough by the search, and without any the bound is broken."""
     within = iter([False, False, True, False, True])
