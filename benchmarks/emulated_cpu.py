@@ -43,16 +43,16 @@ EMULATOR, CPU = "qemu-x86_64", "Haswell"
 PICTURES = 300  # of validation, at most
 # Drop in accuracy against the float model that the recipe chosen may have, in points.
 BOUND_PP = 0.3
-REDUCED = {"reduce_range": True}
+FULL, REDUCED = {"reduce_range": False}, {"reduce_range": True}
 # What is changed in the recipe of int8_static, by types of activations and weights.
 RECIPES = {
-    "u8s8": {},
-    "s8s8": {"activation_type": "QInt8"},
+    "u8s8": FULL,
+    "s8s8": {**FULL, "activation_type": "QInt8"},
     "u8s8_reduced": REDUCED,
     "u8s8_reduced_percentile": {**REDUCED, "calibration": "percentile"},
     "u8s8_reduced_corrected": {**REDUCED, "adaptive_rounding": False,
                                "bias_correction": True},
-    "u8u8": {"weight_type": "QUInt8"},
+    "u8u8": {**FULL, "weight_type": "QUInt8"},
     "u8s8_reduced_mixed": {**REDUCED, "method": "mixed", "max_drop_pp": BOUND_PP},
 }
 # Recipes whose sums fit 16 bits or are made in 32; what keeps layers in float comes last.

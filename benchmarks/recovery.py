@@ -3,10 +3,11 @@
     python -m benchmarks.recovery NAME [--run FOLDER] [--only CONFIGURATION ...] [--pictures N]
 
 Needs the outputs of prepare and export, here or in FOLDER. Every configuration is the recipe of
-int8_static with some keys changed; its model is judged on validation pictures against the float
-model. Results go to docs/recovery.json one by one, below NAME, the tables to docs/recovery.md;
-started again, the program goes on with what is not there yet, unless the model, the pictures, the
-CPU or ONNX Runtime are other ones.
+int8_static with some keys changed, and 8 bits of weights where 7 are not told; its model is judged
+on validation pictures against the float model, in sums that are exact on any CPU. Results go to
+docs/recovery.json one by one, below NAME, the tables to docs/recovery.md; started again, the
+program goes on with what is not there yet, unless the model, the pictures, the CPU or ONNX Runtime
+are other ones.
 """
 
 import logging
@@ -30,6 +31,7 @@ from stages.config.recipes import check_recipe
 from stages.config.schema import Quantize, Recipe
 from stages.config.stage import run_stage
 from stages.inference.cpu import thread_count
+from stages.inference.saturation import EXACT_SUMS, cuts_off
 from stages.measurement.system import describe_system
 from stages.quantization.ranges import RANGE_OF
 from stages.quantization.variant import write_variant
@@ -41,8 +43,9 @@ FEW = 64  # calibration pictures; elsewhere, all there are
 QAT = {"steps": 100, "batch_size": 32, "lr": 1e-3, "seed": 0}
 NEAREST = {"calibration": "minmax", "bias_correction": False, "equalization": False,
            "adaptive_rounding": False, "cut_flat_tails": False, "first_in_float": 0, "qat": None,
-           "calibration_images": None}
+           "reduce_range": False, "calibration_images": None}
 ROUNDING = {"adaptive_rounding": True}
+SEVEN_BITS = {"reduce_range": True}
 # Keys that differ from NEAREST.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     **{f"{method}{told}": {"calibration": method, "calibration_images": count}
@@ -63,6 +66,10 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "first 2 in float, rounding": {"first_in_float": 2, **ROUNDING},
     "first 2 in float, equalization, rounding": {"first_in_float": 2, "equalization": True,
                                                  **ROUNDING},
+    "7 bits": SEVEN_BITS,
+    "7 bits, equalization, rounding": {**SEVEN_BITS, "equalization": True, **ROUNDING},
+    "7 bits, flat tails, equalization, rounding": {**SEVEN_BITS, "cut_flat_tails": True,
+                                                   "equalization": True, **ROUNDING},
     "mse, rounding": {"calibration": "mse", **ROUNDING},
     "mse, qat": {"calibration": "mse", "qat": QAT},
 }
@@ -90,7 +97,9 @@ def measure(name: str, run: Run, quantize: Quantize, reference: np.ndarray) -> d
         record = write_variant(run.source, target, recipe, run.params, run.dataset,
                                quantize.max_drop_pp)
         seconds = time.perf_counter() - began
-        logits = run.logits_at(target)
+        exact = EXACT_SUMS if cuts_off(weight_type=recipe.weight_type,
+                                       reduce_range=recipe.reduce_range) else {}
+        logits = run.logits_at(target, **exact)
     return {"recipe": OmegaConf.to_container(recipe), "calibration_images": len(record.positions),
             "accuracy": run.accuracy(logits), **run.against(reference, logits), "seconds": seconds,
             "threads": thread_count(),

@@ -41,7 +41,7 @@ def test_preset_of_a_model_is_whole_by_itself(tmp_path, name):
 
 
 @pytest.mark.parametrize(("preset", "activation_type", "reduce_range"), [
-    ("int8", "QUInt8", False), ("int8_reduced_range", "QUInt8", True),
+    ("int8", "QUInt8", True), ("int8_full_range", "QUInt8", False),
     ("int8_signed", "QInt8", False)])
 def test_recipes_of_a_cpu_differ_in_their_types_alone(tmp_path, preset, activation_type,
                                                       reduce_range):

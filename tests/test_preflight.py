@@ -11,15 +11,15 @@ from stages.preflight import recommended_preset
 
 
 @pytest.mark.parametrize(("unit", "saturates", "preset"), [
-    ("VNNI", False, "int8"), ("AMX", False, "int8"), ("unknown", False, "int8"),
-    ("AVX2", True, "int8_reduced_range"), ("unknown", True, "int8_reduced_range"),
+    ("VNNI", False, "int8_full_range"), ("AMX", False, "int8_full_range"),
+    ("unknown", False, "int8_full_range"), ("AVX2", True, "int8"), ("unknown", True, "int8"),
     ("Arm dot product", False, "int8_signed")])
 def test_preset_that_suits(unit, saturates, preset):
     assert recommended_preset(unit, saturates) == preset
 
 
-@pytest.mark.parametrize(("saturates", "preset"), [(True, "int8_reduced_range"),
-                                                   (False, "int8")])
+@pytest.mark.parametrize(("saturates", "preset"), [(True, "int8"),
+                                                   (False, "int8_full_range")])
 def test_recipes_for_an_override(monkeypatch, capsys, saturates, preset):
     monkeypatch.setattr(preflight, "integer_unit", lambda *asked: "unknown")
     monkeypatch.setattr(preflight, "products_saturate", lambda: saturates)

@@ -19,7 +19,7 @@ from stages.config.params import PARAMS_FILE, load_params
 from stages.config.recipes import check_recipe
 from stages.reporting.tables import cpu_label
 
-BASE = recipe(calibration="percentile", bias_correction=True, reduce_range=True)
+BASE = recipe(calibration="percentile", bias_correction=True, per_channel=False)
 PAGE = "before\n<!-- recovery -->\n<!-- /recovery -->\nafter\n"
 
 
@@ -27,7 +27,7 @@ PAGE = "before\n<!-- recovery -->\n<!-- /recovery -->\nafter\n"
 def test_every_configuration_is_a_recipe_that_is_accepted(name):
     made = recovery.recipe_of(BASE, name)
     check_recipe("int8_static", made)
-    assert (made.method, made.reduce_range) == ("static", True), "the base's own"
+    assert (made.method, made.per_channel) == ("static", False), "the base's own"
     keys = recovery.CONFIGURATIONS[name]
     expected = {**recovery.NEAREST, **keys}
     assert {key: made[key] for key in expected} == expected
@@ -56,7 +56,7 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.setattr(finished_run, "load_dataset", lambda *files: pictures)
     monkeypatch.setattr(recovery, "write_variant", write_variant)
     monkeypatch.setattr(finished_run, "predict", predict)
-    monkeypatch.setattr(finished_run, "load_onnx", lambda path: path)
+    monkeypatch.setattr(finished_run, "load_onnx", lambda path, **options: path)
     recovery.PAGE.parent.mkdir()
     recovery.PAGE.write_text(PAGE)
     return SimpleNamespace(written=written, dataset=pictures, run=lambda *names, model="tiny":
@@ -114,9 +114,9 @@ def test_another_model_starts_anew(bench, caplog):
 
 def test_another_recipe_of_the_base_is_measured_anew(bench):
     bench.run("minmax")
-    bench.params.quantize.variants.int8_static = replace(BASE, reduce_range=False)
+    bench.params.quantize.variants.int8_static = replace(BASE, per_channel=True)
     bench.run("minmax")
-    assert [recipe.reduce_range for recipe, _ in bench.written] == [True, False]
+    assert [recipe.per_channel for recipe, _ in bench.written] == [False, True]
 
 
 def test_another_cpu_starts_anew(bench, monkeypatch):

@@ -60,5 +60,5 @@ def test_sums_that_the_cpu_cuts_off_are_told_where_it_does(cuts_off):
         "accuracy": accuracy | ({CUT_OFF: 0.123} if cuts_off else {}),
         "widest_channel_spread": 9.0,
         "last_layer_snr_db": {"per_tensor": 0.0, "per_channel": 20.0}}})
-    assert ("to 12.3 %; recipes without that loss: quantize=int8_reduced_range" in text) is cuts_off
+    assert ("to 12.3 %. Weights of 7 bits" in text) is cuts_off
     assert ("VNNI" in text) is cuts_off
