@@ -35,11 +35,12 @@ def main() -> None:
     counts = operator_counts(executed)
     quantized, left = quantized_and_float(counts)
     size_mb, source_mb = target.stat().st_size / 1e6, FLOAT_FILE.stat().st_size / 1e6
-    told = {"search": record.search, "rounding": record.rounding, "qat": record.qat}
+    told = {"prepared_max_abs_diff": record.prepared_max_abs_diff, "search": record.search,
+            "rounding": record.rounding, "qat": record.qat}
     write_json(Path(f"metrics/quantize/{variant}.json"), {
         "size_mb": size_mb, "size_ratio": size_mb / source_mb, "quantized_nodes": quantized,
         "float_nodes": left, "executed_operators": counts, "in_float": float_nodes(executed),
-        **{key: value for key, value in told.items() if value}})
+        **{key: value for key, value in told.items() if value not in (None, {})}})
     log.info("%s: %.2f MB (%.0f %% of FP32), %d nodes run quantized, %d in float", variant,
              size_mb, 100 * size_mb / source_mb, quantized, left)
 

@@ -96,10 +96,17 @@ def test_every_link_and_picture_is_a_file():
         assert (ROOT / target).exists(), target
 
 
-def test_every_override_shown_is_valid():
-    for key in set(re.findall(r"-S '?([\w.]+)=", PAGE)):
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_override_shown_is_valid(page):
+    text = page.read_text(encoding="utf-8")
+    for key, told in set(re.findall(r"-S\s+'?([\w.]+)=([\w,]*)", text)):
         if key in ("data", "model", "train", "quantize", "experiment"):
-            assert (ROOT / "conf" / key).is_dir()
+            presets = {path.stem for path in (ROOT / "conf" / key).glob("*.yaml")}
+            # README shows how to write an experiment of one's own.
+            assert set(told.split(",")) <= presets | {"", "flowers"}, told
         else:
             value = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
             for part in key.split("."):

@@ -55,7 +55,7 @@ def test_packages_are_cached_by_their_pins():
 
 def test_targets_that_are_called_are_in_the_makefile():
     targets = re.findall(r"^make ([\w-]+)$", SCRIPTS, re.M)
-    assert {"setup", "report", "test", "test-browser"} == set(targets)
+    assert {"setup", "repro", "report", "test", "test-browser"} == set(targets)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.M), target

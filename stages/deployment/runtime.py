@@ -11,7 +11,7 @@ import onnxruntime
 from stages.config.errors import UserError
 from stages.inference.cpu import thread_count
 from stages.inference.saturation import warn_if_saturating
-from stages.inference.session import metadata_of, open_session
+from stages.inference.session import ONNX_ERRORS, metadata_of, open_session
 
 PICTURES = "pictures"
 LOGITS, PROBABILITIES, CLASS_INDEX = OUTPUTS = ("logits", "probabilities", "class_index")
@@ -47,8 +47,15 @@ class DeployedModel:
 
         Returns:
             Logits and probabilities, float32 (batch, classes), and class index, int64 (batch,).
+
+        Raises:
+            UserError: it can't run on them.
         """
-        return tuple(self.session.run(list(OUTPUTS), {PICTURES: pictures}))
+        try:
+            return tuple(self.session.run(list(OUTPUTS), {PICTURES: pictures}))
+        except ONNX_ERRORS as error:
+            raise UserError(f"the model can't run on pictures of shape {pictures.shape} "
+                            f"({' '.join(str(error).split())})") from None
 
 
 def load_deployed(path: Path) -> DeployedModel:

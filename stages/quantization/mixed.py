@@ -6,7 +6,8 @@ would make the choice a matter of luck; measured times by node stand in plots/no
 and drop are those of this CPU: one that cuts off sums keeps more layers in float. In a deep model
 several layers in a row may be judged as one (layers_per_group). The fewest layers of that order are
 kept with which the drop in accuracy on validation pictures is within both bounds, found by doubling
-and then halving the number.
+and then halving the number. Every model that is tried is one that could be shipped: its weights are
+rounded adaptively where the recipe says so.
 
 The recipe's own bound is on the drop as it is seen: it is a target of some tenths of a point, and
 to show one of 0.1 at 95 % confidence on 5,000 pictures, no more than eight of them may be seen
@@ -17,6 +18,7 @@ would be. The record has each of them, and the test split has no part in it.
 """
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +51,8 @@ from stages.quantization.static import Calibrated
 
 log = logging.getLogger(__name__)
 
+# Rounds the weights of the model at a path adaptively, in place, and returns what came of it.
+Round = Callable[[Path], dict[str, Any]]
 # Pictures that accuracy, and that noise, are measured on.
 VALIDATION_PICTURES, NOISE_PICTURES = 5000, 64
 # Layers, the noisiest first, of which the drop in accuracy is measured one by one.
@@ -120,62 +124,69 @@ def fewest(count: int, enough: Callable[[int], bool]) -> int:
     return high
 
 
-def search(layers: Sequence[Layer], quantize: Quantize, logits: Logits, reference: np.ndarray,
-           validation: Validation, bound: Bound, folder: Path
-           ) -> tuple[list[Layer], dict[str, Any]]:
-    """Which of `layers` to keep in float so that the drop is within `bound`, and the record.
+def search(layers: Sequence[Layer], quantize: Quantize, round_: Round | None, logits: Logits,
+           reference: np.ndarray, validation: Validation, bound: Bound, target: Path
+           ) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write to `target` the model that keeps the fewest of `layers` in float so that the drop is
+    within `bound`.
 
     Args:
         quantize: writes a model in which the named nodes stay float.
+        round_: adaptive rounding, if the recipe has it; noise is that of weights rounded to the
+            nearest.
         logits, reference: what the model at a path, and the float model, say of some pictures.
-        folder: for the models that are tried.
+
+    Returns:
+        The record of the search, and that of the rounding.
     """
-    trial = folder / "trial.onnx"
-    noise = noise_by_layer(layers, quantize, logits, reference, trial)
-    alone = {}
-    for index in sorted(range(len(layers)), key=lambda index: -noise[index])[:SHORTLIST]:
-        quantize_only(layers[index], layers, quantize, trial)
-        alone[index] = validation.comparison(trial).drop_pp
-    order = sorted(range(len(layers)), key=lambda index: -noise[index] / max(layers[index].macs, 1))
-    steps = []
+    with TemporaryDirectory() as folder:
+        trial = Path(folder) / target.name
+        noise = noise_by_layer(layers, quantize, logits, reference, trial)
+        alone = {}
+        for index in sorted(range(len(layers)), key=lambda index: -noise[index])[:SHORTLIST]:
+            quantize_only(layers[index], layers, quantize, trial)
+            alone[index] = validation.comparison(trial).drop_pp
+        order = sorted(range(len(layers)),
+                       key=lambda index: -noise[index] / max(layers[index].macs, 1))
+        quantize(target, nodes_of(layers))  # what is left where no drop is within the bound
+        steps, rounding = [], {}
 
-    def enough(count: int) -> bool:
-        quantize(trial, nodes_of([layers[index] for index in order[:count]]))
-        found = validation.comparison(trial)
-        steps.append({"layers_in_float": count, **found.drop()})
-        log.info("%d of %d layers in float: drop %.2f points, at most %.2f at 95 %%", count,
-                 len(layers), found.drop_pp, found.drop_upper_pp())
-        return bound.holds(found)
+        def enough(count: int) -> bool:
+            nonlocal rounding
+            quantize(trial, nodes_of([layers[index] for index in order[:count]]))
+            rounded = round_(trial) if round_ else {}
+            found = validation.comparison(trial)
+            steps.append({"layers_in_float": count, **found.drop()})
+            log.info("%d of %d layers in float: drop %.2f points, at most %.2f at 95 %%", count,
+                     len(layers), found.drop_pp, found.drop_upper_pp())
+            if holds := bound.holds(found):  # fewer layers each time than the time before
+                shutil.copyfile(trial, target)
+                rounding = rounded
+            return holds
 
-    kept = order[:fewest(len(layers), enough)]
+        kept = order[:fewest(len(layers), enough)]
     macs = sum(layer.macs for layer in layers)
-    reason = f"{'the fewest with which' if kept else 'all quantized,'} {bound}"
-    return [layers[index] for index in kept], {
+    return {
         "max_drop_pp": bound.seen_pp, "max_drop_upper_pp": bound.tested_pp,
         "validation_images": len(validation.labels),
         "float_accuracy": float(np.mean(validation.labels == validation.reference)),
-        "kept_in_float": [layers[index].name for index in kept], "reason": reason,
+        "kept_in_float": [layers[index].name for index in kept],
+        "reason": f"{'the fewest with which' if kept else 'all quantized,'} {bound}",
         "macs_in_float": sum(layers[index].macs for index in kept) / max(macs, 1),
         "steps": steps,
         "sensitivity": [{"layer": layer.name, "macs": layer.macs,
                          "logits_snr_db": round(float(decibels(1, noise[index])), 2),
                          "drop_pp": alone.get(index)}
-                        for index, layer in enumerate(layers)]}
+                        for index, layer in enumerate(layers)]}, rounding
 
 
 def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop_pp: float,
-                   round_: Callable[[Path], dict[str, Any]] | None
-                   ) -> tuple[dict[str, Any], dict[str, Any]]:
+                   round_: Round | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write `base`, quantized but for the layers that the search keeps in float, to `target`.
-
-    The search judges weights rounded to the nearest. Where these keep layers in float, the model
-    without any is given the chance of adaptive rounding first. What that makes of the search's
-    model is kept if it is within the bound too.
 
     Args:
         tested_drop_pp: bound of the drop at 95 % confidence, in percentage points.
-        round_: adaptive rounding of the model at a path, in place, if the recipe has it; returns
-            what came of it.
+        round_: adaptive rounding, if the recipe has it.
 
     Returns:
         The record of the search, and that of the rounding.
@@ -191,28 +202,7 @@ def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop
     def classes(path: Path) -> np.ndarray:
         return logits(pictures, path).argmax(axis=1)
 
-    validation = Validation(dataset.labels[positions], classes(base.source), classes)
-    bound = bound_for(recipe.max_drop_pp, tested_drop_pp, len(positions))
-    layers = in_groups(layers_of(base.model), recipe.layers_per_group or 1)
-    with TemporaryDirectory() as folder:
-        kept, record = search(layers, base.write, partial(logits, sample),
-                              logits(sample, base.source), validation, bound, Path(folder))
-    if kept and round_:
-        base.write(target)
-        rounding = round_(target)
-        found = validation.comparison(target)
-        log.info("all quantized, weights rounded adaptively: drop %.2f points, at most %.2f at "
-                 "95 %%", found.drop_pp, found.drop_upper_pp())
-        record["rounded_adaptively"] = found.drop()
-        if bound.holds(found):
-            return record | {"kept_in_float": [], "macs_in_float": 0.0,
-                             "reason": f"all quantized, weights rounded adaptively, {bound}"
-                             }, rounding
-    base.write(target, nodes_of(kept))
-    rounding = round_(target) if round_ else {}
-    if rounding.get("kept") and not bound.holds(found := validation.comparison(target)):
-        base.write(target, nodes_of(kept))
-        rounding["kept"] = False
-        record["rounding_taken_back"] = found.drop()
-        record["reason"] += "; weights rounded to the nearest, since adaptively they break it"
-    return record, rounding
+    return search(in_groups(layers_of(base.model), recipe.layers_per_group or 1), base.write,
+                  round_, partial(logits, sample), logits(sample, base.source),
+                  Validation(dataset.labels[positions], classes(base.source), classes),
+                  bound_for(recipe.max_drop_pp, tested_drop_pp, len(positions)), target)

@@ -19,7 +19,9 @@ from onnxruntime.quantization import (
 
 from stages.config.errors import UserError
 from stages.config.schema import Model, Recipe
-from stages.inference.predictor import in_batches, model_input
+from stages.inference.cpu import thread_count
+from stages.inference.predictor import in_batches, load_onnx, model_input, predict
+from stages.inference.session import open_session, predictor_of
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.readers import readers_of
 from stages.quantization.bias_correction import with_corrected_biases
@@ -32,6 +34,9 @@ from stages.quantization.ranges import LARGEST_REDUCED_WEIGHT, LARGEST_WEIGHT, R
 from stages.quantization.source import load_float_model
 
 CALIBRATION_BATCH = 16
+# Calibration pictures that the prepared graph is held to the float one on, and how far, in parts of
+# the largest logit, its own may be from those.
+COMPARED, TOLERANCE = 64, 1e-3
 
 
 def feeds_of(pictures: Sequence[np.ndarray], params: Model) -> Iterator[dict[str, np.ndarray]]:
@@ -47,6 +52,7 @@ class Calibrated:
     source: its file, as export wrote it.
     model: the graph that is quantized; ranges: of every tensor of it.
     pictures: that it was calibrated on, uint8 (n, H, W, 3).
+    max_abs_diff: of a logit of `model` from that of the float model, on some of them.
     """
 
     source: Path
@@ -55,6 +61,7 @@ class Calibrated:
     recipe: Recipe
     params: Model
     pictures: Sequence[np.ndarray]
+    max_abs_diff: float
 
     @classmethod
     def of(cls, source: Path, recipe: Recipe, params: Model,
@@ -62,7 +69,8 @@ class Calibrated:
         """Prepare the float model at `source`; `pictures` are sliced one batch at a time.
 
         Raises:
-            UserError: a model that can't be quantized, or pictures that tell nothing.
+            UserError: a model that can't be quantized, or whose function preparation would
+                change, or pictures that tell nothing.
         """
         model = load_float_model(source)
         _refuse_other_size(model, params.image_size, source)
@@ -74,7 +82,9 @@ class Calibrated:
         ranges = calibrate(model, recipe.calibration, feeds_of(pictures, params))
         if recipe.cut_flat_tails:
             ranges = cut_flat_tails(model, ranges)
-        return cls(source, with_channel_floor(model, ranges), ranges, recipe, params, pictures)
+        model = with_channel_floor(model, ranges)
+        return cls(source, model, ranges, recipe, params, pictures,
+                   _largest_difference(source, model, pictures[:COMPARED], params))
 
     def write(self, target: Path, exclude: Sequence[str] = ()) -> None:
         """Write it, quantized, to `target`; nodes named in `exclude` stay float."""
@@ -120,6 +130,23 @@ def divisors(model: onnx.ModelProto) -> list[str]:
                 or (reader.op_type == "Div" and reader.input[0] != name) for reader in reading):
             found.add(node.name)
     return [node.name for node in model.graph.node if node.name in found]
+
+
+def _largest_difference(source: Path, prepared: onnx.ModelProto, pictures: Sequence[np.ndarray],
+                        params: Model) -> float:
+    """Of a logit of `prepared` from that of the float model at `source`.
+
+    Raises:
+        UserError: it is above TOLERANCE.
+    """
+    expected = predict(load_onnx(source), pictures, params)
+    session = open_session(prepared.SerializeToString(), thread_count())
+    difference = float(np.abs(predict(predictor_of(session), pictures, params) - expected).max())
+    if not difference <= TOLERANCE * np.abs(expected).max():
+        raise UserError(f"{source}: what quantization starts from differs from it by up to "
+                        f"{difference:.2g} in a logit, of {np.abs(expected).max():.2g} at most; "
+                        "set equalization: false in the recipe, and report the network")
+    return difference
 
 
 def _refuse_other_size(model: onnx.ModelProto, image_size: int, source: Path) -> None:

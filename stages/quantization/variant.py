@@ -26,11 +26,13 @@ class Record:
     """How a variant came about.
 
     positions: of its calibration pictures; ranges: calibrated, by tensor.
+    prepared_max_abs_diff: of a logit, from the float model to the graph that was quantized.
     search, rounding, qat: what each of these found, where the recipe has it.
     """
 
     positions: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
     ranges: dict[str, Range] = field(default_factory=dict)
+    prepared_max_abs_diff: float | None = None
     search: dict[str, Any] = field(default_factory=dict)
     rounding: dict[str, Any] = field(default_factory=dict)
     qat: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +77,7 @@ def _write_calibrated(source: Path, target: Path, recipe: Recipe, model: Model,
             rounding = learning.round(target)
         if recipe.qat:
             qat = learning.fine_tune(target)
-    return Record(positions, base.ranges, search, rounding, qat)
+    return Record(positions, base.ranges, base.max_abs_diff, search, rounding, qat)
 
 
 def _first_nodes(model: onnx.ModelProto, count: int) -> list[str]:

@@ -104,8 +104,8 @@ def search_sentence(variant: str, search: dict[str, Any]) -> str:
         f"{step['layers_in_float']} in float, drop {step['drop_pp']:.2f} points (at most "
         f"{step['drop_upper_pp']:.2f})" for step in search["steps"])
     return (f"{variant} has {len(kept)} of {len(search['sensitivity'])} layers in float{names}, "
-            f"{100 * search['macs_in_float']:.1f} % of the operations: {search['reason']}. Tried, "
-            f"with weights rounded to the nearest: {tried}.")
+            f"{100 * search['macs_in_float']:.1f} % of the operations: {search['reason']}. "
+            f"Tried: {tried}.")
 
 
 def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:

@@ -38,6 +38,11 @@ def test_runs_pictures_of_any_size(path):
         np.testing.assert_array_equal(index, probabilities.argmax(axis=1))
 
 
+def test_what_it_can_not_run_on_is_told(path):
+    message = refusal(load_deployed(path).run, random_pictures(1, 8, 8).astype(np.float32))
+    assert message.startswith("the model can't run on pictures of shape (1, 8, 8, 3) (")
+
+
 def test_threads_are_those_that_a_container_leaves_it(path, monkeypatch):
     monkeypatch.setattr(runtime, "thread_count", lambda: 3)
     assert load_deployed(path).session.get_session_options().intra_op_num_threads == 3

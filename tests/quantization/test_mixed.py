@@ -46,32 +46,46 @@ NOISE = {"a": 1.0, "b": 4.0, "c": 0.0, "d": 1e-6}
 
 
 class Fake:
-    """The noise of LAYERS, and the drop, are known; a model is the set of its float nodes."""
+    """The noise of LAYERS, and the drop, are known; a model is a file of its float nodes."""
 
     def __init__(self):
-        self.float_nodes = set()
+        self.rounded = []
 
     def quantize(self, path, exclude):
-        self.float_nodes = set(exclude)
+        path.write_text(" ".join(exclude))
 
-    def quantized_noise(self):
-        return sum(power for node, power in NOISE.items() if node not in self.float_nodes)
+    def round(self, path):
+        """Halves what noise there is."""
+        self.rounded.append(path.read_text())
+        path.write_text(f"{self.rounded[-1]} half")
+        return {"time": len(self.rounded)}
+
+    def noise(self, path):
+        told = path.read_text().split()
+        left = sum(power for node, power in NOISE.items() if node not in told)
+        return left / 2 if "half" in told else left
 
     def logits(self, path):
-        return np.array([1 + np.sqrt(self.quantized_noise())])
+        return np.array([1 + np.sqrt(self.noise(path))])
 
     def classes(self, path):
         """Of 100 pictures, ten are lost for each unit of noise."""
-        return (np.arange(100) < round(10 * self.quantized_noise())).astype(int)
+        return (np.arange(100) < round(10 * self.noise(path))).astype(int)
+
+    def search(self, bound, target, *, rounds=False):
+        truth = np.zeros(100, int)
+        return search(LAYERS, self.quantize, self.round if rounds else None, self.logits,
+                      np.array([1.0]), Validation(truth, truth, self.classes), bound, target)
 
 
 @pytest.mark.parametrize(("bound", "kept"), [
     (50, []), (49, ["cheap"]), (40, ["cheap"]), (39, ["cheap", "dear"]), (0, ["cheap", "dear"])])
 def test_what_is_noisy_for_its_cost_is_kept_first(tmp_path, bound, kept):
-    fake, truth = Fake(), np.zeros(100, int)
-    found, record = search(LAYERS, fake.quantize, fake.logits, np.array([1.0]),
-                           Validation(truth, truth, fake.classes), Bound(bound, 100), tmp_path)
-    assert [layer.name for layer in found] == record["kept_in_float"] == kept
+    record, rounding = Fake().search(Bound(bound, 100), tmp_path / "model")
+    assert record["kept_in_float"] == kept
+    nodes = {"cheap": "a", "dear": "b c"}
+    assert (tmp_path / "model").read_text() == " ".join(nodes[name] for name in kept)
+    assert rounding == {}
     first = record["steps"][0]
     assert (first["layers_in_float"], first["drop_pp"]) == (0, 50)
     assert 50 < first["drop_upper_pp"] < 60
@@ -80,6 +94,29 @@ def test_what_is_noisy_for_its_cost_is_kept_first(tmp_path, bound, kept):
     assert [row["drop_pp"] for row in record["sensitivity"]] == [10, 40, 0]
     assert record["macs_in_float"] == sum({"cheap": 10, "dear": 1000}[name] for name in kept) / 1011
     assert record["reason"].startswith("all quantized" if not kept else "the fewest")
+
+
+@pytest.mark.parametrize(("bound", "kept", "rounded"), [
+    (25, [], [""]), (20, ["cheap"], ["", "a"]), (19, ["cheap", "dear"], ["", "a", "a b c"])])
+def test_models_are_judged_with_their_weights_rounded_as_they_will_be(tmp_path, bound, kept,
+                                                                      rounded):
+    """The drop without any in float is 50 points, and rounding halves it."""
+    fake = Fake()
+    record, rounding = fake.search(Bound(bound, 100), tmp_path / "model", rounds=True)
+    assert record["kept_in_float"] == kept
+    assert fake.rounded == rounded
+    assert rounding == {"time": len(rounded)}, "of the model that is written"
+    assert (tmp_path / "model").read_text() == f"{rounded[-1]} half"
+    assert record["steps"][0]["drop_pp"] == 25
+    assert record["sensitivity"][1]["drop_pp"] == 40
+
+
+def test_the_float_model_is_what_is_left(tmp_path):
+    record, rounding = Fake().search(Bound(-1, 100), tmp_path / "model", rounds=True)
+    assert record["kept_in_float"] == ["cheap", "dear", "calm"]
+    assert [step["layers_in_float"] for step in record["steps"]] == [0, 1, 2]
+    assert rounding == {}
+    assert (tmp_path / "model").read_text() == "a b c d"
 
 
 @pytest.mark.parametrize(("seen", "tested", "holds"), [
@@ -98,9 +135,7 @@ def test_what_can_not_be_tested_is_not_asked_for_and_told(pictures, bound, caplo
 
 
 def test_few_pictures_keep_nothing_in_float_that_costs_nothing(tmp_path):
-    fake, truth = Fake(), np.zeros(100, int)
-    _, record = search(LAYERS, fake.quantize, fake.logits, np.array([1.0]),
-                       Validation(truth, truth, fake.classes), bound_for(50, 1.0, 100), tmp_path)
+    record, _ = Fake().search(bound_for(50, 1.0, 100), tmp_path / "model")
     assert record["kept_in_float"] == []
     assert record["max_drop_upper_pp"] is None
     assert record["reason"] == ("all quantized, the drop on validation is within 50 points; "
@@ -174,54 +209,16 @@ def test_what_rounding_makes_good_needs_no_layer_in_float(case):
 
     def round_(path):
         """As well as rounding could do."""
-        rounded.append(path.name)
         shutil.copyfile(source, path)
         return {"kept": True}
 
-    rounded = []
     target, record, rounding = mixed(case, per_channel=False, max_drop_pp=20, name="good.onnx",
                                      round_=round_)
-    assert rounded == ["good.onnx"]
     assert rounding == {"kept": True}
     assert record["kept_in_float"] == []
     assert record["macs_in_float"] == 0
-    assert record["rounded_adaptively"]["drop_pp"] == 0
-    assert record["reason"].startswith("all quantized, weights rounded adaptively, the drop on")
+    assert [step["drop_pp"] for step in record["steps"]] == [0]
     assert target.read_bytes() == source.read_bytes()
-
-
-def test_what_rounding_does_not_make_good_stays_in_float(case):
-    def round_(path):
-        rounded.append(path.read_bytes())
-        return {"kept": False, "time": len(rounded)}
-
-    rounded = []
-    target, record, rounding = mixed(case, per_channel=False, max_drop_pp=20, name="still.onnx",
-                                     round_=round_)
-    assert rounding["time"] == 2, "of the model that was written, not of the one given up"
-    assert record["kept_in_float"] == ["second"]
-    assert record["rounded_adaptively"]["drop_pp"] == record["steps"][0]["drop_pp"] > 20
-    assert rounded[0] != rounded[1] == target.read_bytes()
-
-
-def test_rounding_that_breaks_what_the_search_found_is_taken_back(case):
-    """A model that has learned to be wrong: all logits alike."""
-    def round_(path):
-        model = onnx.load(path)
-        for tensor in model.graph.initializer:
-            if tensor.name == "head_quantized":
-                tensor.CopyFrom(numpy_helper.from_array(0 * numpy_helper.to_array(tensor),
-                                                        tensor.name))
-        onnx.save(model, path)
-        return {"kept": True}
-
-    plain, *_ = mixed(case, per_channel=True, max_drop_pp=20, name="plain.onnx")
-    target, record, rounding = mixed(case, per_channel=True, max_drop_pp=20, name="back.onnx",
-                                     round_=round_)
-    assert rounding["kept"] is False
-    assert record["rounding_taken_back"]["drop_pp"] > 20
-    assert record["reason"].endswith("rounded to the nearest, since adaptively they break it")
-    assert target.read_bytes() == plain.read_bytes()
 
 
 def test_layers_in_a_group_are_kept_together(case):

@@ -3,7 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
+from onnx.external_data_helper import convert_model_to_external_data
 from refusals import refusal
 from run_onnx import constants_as_nodes, model_of
 from static_model import quantize_statically
@@ -31,6 +32,55 @@ def classifier(bias, **options):
                     {"w": np.ones((5, 3), np.float32), "b": np.float32(bias)})
 
 
+def of_halves():
+    model = layer()
+    for typed in (model.graph.input[0].type.tensor_type, model.graph.output[0].type.tensor_type):
+        typed.elem_type = TensorProto.FLOAT16
+    [weight] = model.graph.initializer
+    weight.CopyFrom(helper.make_tensor("w", TensorProto.FLOAT16, weight.dims,
+                                       np.full(weight.dims, 0.5)))
+    return model
+
+
+def with_weights(kind):
+    """Weights of another kind than float, cast where they are used."""
+    weights = np.ones((3, 2), kind)
+    return model_of([helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+                     helper.make_node("Flatten", ["pooled"], ["flat"]),
+                     helper.make_node("Cast", ["flat"], ["cast"],
+                                      to=helper.np_dtype_to_tensor_dtype(weights.dtype)),
+                     helper.make_node("MatMul", ["cast", "w"], ["product"]),
+                     helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT)],
+                    {"input": ["batch", 3, 8, 8]}, {"y": None}, {"w": weights})
+
+
+def quantized():
+    return model_of([helper.make_node("QuantizeLinear", ["input", "step"], ["q"]),
+                     helper.make_node("DequantizeLinear", ["q", "step"], ["d"]),
+                     helper.make_node("Conv", ["d", "w"], ["y"])],
+                    {"input": ["batch", 3, 8, 8]}, {"y": None},
+                    {"step": np.float32(0.1), "w": np.ones((2, 3, 1, 1), np.float32)})
+
+
+def outside():
+    model = layer()
+    convert_model_to_external_data(model, location="weights", size_threshold=0)
+    return model
+
+
+def with_operator_of(domain, *imported):
+    model = model_of([helper.make_node("Mine", ["input"], ["y"], domain=domain)],
+                     {"input": ["batch", 3, 8, 8]}, {"y": None}, {})
+    model.opset_import.extend(helper.make_opsetid(each, 1) for each in imported)
+    return model
+
+
+def unshaped():
+    model = layer()
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    return model
+
+
 GEMM = "the bias of Gemm 'head' has a factor, or is not of shape (5,)"
 BAD = {
     "batch": (layer(batch=1), "input 'input' takes batches of 1 alone"),
@@ -45,6 +95,13 @@ BAD = {
     "nan": (layer(weight=np.nan), "weight 'w' holds NaN or infinity"),
     "infinity": (layer(weight=-np.inf), "weight 'w' holds NaN or infinity"),
     "other input": (layer(name="x"), "its inputs are called x; expected is one, 'input'"),
+    "halves": (of_halves(), "input 'input' is float16 of 4 dimensions; expected is float of 4"),
+    "unshaped": (unshaped(), "input 'input' is float of 0 dimensions"),
+    "doubles": (with_weights(np.float64), "weight 'w' is double; expected is float"),
+    "quantized": (quantized(), "quantized already (it has DequantizeLinear, QuantizeLinear)"),
+    "other file": (outside(), "its weights stand in another file; export it as one"),
+    "unknown operator": (with_operator_of("my.own"), "No opset import for domain my.own"),
+    "unknown domain": (with_operator_of("my.own", "my.own"), "not an ONNX model that can be run"),
     "nothing": (layer(operator="Relu"), "nothing to quantize"),
 }
 
@@ -102,7 +159,7 @@ def test_what_cannot_be_quantized_is_named_and_nothing_is_written(tmp_path, name
                           model_params(image_size=8), random_pictures(3, 8, 8))
     assert message.startswith(f"{source}: ")
     assert told in message
-    assert list(tmp_path.iterdir()) == [source]
+    assert {path.name for path in tmp_path.iterdir()} <= {source.name, "weights"}
 
 
 @pytest.mark.parametrize(("content", "told"), [(None, "no such file"), (b"no", "not an ONNX")])

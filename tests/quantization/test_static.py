@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_static
 from refusals import refusal
 from run_onnx import model_of, run, session_of
@@ -16,6 +16,7 @@ from stages.measurement.noise import signal_to_noise_db
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.layers import weights_of as onnx_weights
 from stages.onnx_graph.names import INPUT
+from stages.quantization import static
 from stages.quantization.calibration import FeedReader
 from stages.quantization.static import CALIBRATION_BATCH, Calibrated, divisors, feeds_of
 
@@ -46,6 +47,31 @@ def quantized(exported, dataset, tmp_path_factory):
                             dataset.view("calibration")[:] if pictures is None else pictures)
         return folder / name
     return quantize
+
+
+@pytest.mark.parametrize(("factor", "refused"), [(1 + 1e-4, False), (1.01, True)])
+def test_a_prepared_graph_that_answers_otherwise_is_refused(exported, dataset, tmp_path,
+                                                            monkeypatch, factor, refused):
+    _, params, proto = exported(TINY, 32, 18)
+    onnx.save(proto, tmp_path / "fp32.onnx")
+
+    def prepared(model, *_):
+        """Of which the last layer's bias, and so its logits, are other ones."""
+        arrays = arrays_of(model)
+        last = [node for node in model.graph.node if node.op_type == "Gemm"][-1]
+        for tensor in model.graph.initializer:
+            if tensor.name in last.input[1:]:
+                tensor.CopyFrom(numpy_helper.from_array(
+                    np.float32(factor) * arrays[tensor.name], tensor.name))
+        return model
+
+    monkeypatch.setattr(static, "with_channel_floor", prepared)
+    arguments = (tmp_path / "fp32.onnx", recipe(), params, dataset.view("calibration"))
+    if refused:
+        assert "fp32.onnx: what quantization starts from differs" in refusal(
+            Calibrated.of, *arguments)
+    else:
+        assert 0 < Calibrated.of(*arguments).max_abs_diff < 1e-2
 
 
 @pytest.mark.parametrize("reduce_range", [False, True])

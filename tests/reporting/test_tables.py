@@ -82,7 +82,7 @@ def test_search_sentence():
             {"layers_in_float": 0, "drop_pp": 2.0, "drop_upper_pp": 3.0},
             {"layers_in_float": 1, "drop_pp": 0.0, "drop_upper_pp": 0.5}]}) == (
         "int8_mixed has 1 of 2 layers in float (stem), 12.5 % of the operations: the fewest. "
-        "Tried, with weights rounded to the nearest: 0 in float, drop 2.00 points (at most 3.00); "
+        "Tried: 0 in float, drop 2.00 points (at most 3.00); "
         "1 in float, drop 0.00 points (at most 0.50).")
 
 
