@@ -6,7 +6,6 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -17,10 +16,12 @@ from refusals import refusal
 from working_copy import SMALL, compose, make_working_copy, run
 
 from stages import deploy, evaluate, export, quantize, report
+from stages.config.params import load_params
 from stages.data.dataset import load_dataset
 from stages.deployment.golden import TOLERANCE_INT8
 from stages.deployment.parity import MIN_AGREEMENT
 from stages.inference import saturation
+from stages.quantization.variant import Record
 
 VARIANTS = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static", "int8_qat", "int8_mixed"]
 
@@ -200,18 +201,25 @@ def test_a_checkpoint_of_other_classes_is_refused(repository, monkeypatch, stage
         stage.main)
 
 
-@pytest.mark.parametrize(("recipe", "warned"), [
-    ("int8_static", True), ("int8_dynamic", False)])
-def test_quantize_warns_where_sums_are_cut_off(repository, monkeypatch, caplog, recipe, warned):
+@pytest.mark.parametrize(("recipe", "reduce_range", "warned"), [
+    ("int8_static", False, True), ("int8_static", True, False), ("int8_dynamic", False, False)])
+def test_quantize_warns_where_sums_are_cut_off(repository, monkeypatch, caplog, recipe,
+                                               reduce_range, warned):
     """The model is not made again: what the repository has takes its place."""
+    def of_these_bits(*keys):
+        params = load_params(*keys)
+        params.quantize.variants[recipe].reduce_range = reduce_range
+        return params
+
     monkeypatch.chdir(repository)
     target = Path(f"models/{recipe}.onnx")
     content = target.read_bytes()
-    record = SimpleNamespace(positions=np.arange(2), ranges={}, search={}, rounding={}, qat={})
+    record = Record(np.arange(2))
     monkeypatch.setattr(sys, "argv", ["quantize", recipe])
     monkeypatch.setattr(quantize, "write_variant",
                         lambda source, path, *_: path.write_bytes(content) and record)
     monkeypatch.setattr(quantize, "write_json", lambda *_: None)
+    monkeypatch.setattr(quantize, "load_params", of_these_bits)
     monkeypatch.setattr(saturation, "products_saturate", lambda: True)
     quantize.main()
     assert (f"{target}: on this CPU, which has no VNNI" in caplog.text) is warned

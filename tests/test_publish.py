@@ -52,10 +52,11 @@ def write_pages():
 @pytest.mark.parametrize("changes", [
     [(SUMMARY, '"digits"', '"flowers"'), (PARAMS, "name: digits", "name: flowers")],
     [(SUMMARY, "_lite0", "_lite2"), (PARAMS, "_lite0", "_lite2")],
-    [(PARAMS, "reduce_range: false", "reduce_range: true")]], ids=["data", "model", "recipe"])
+    [(PARAMS, "reduce_range: true", "reduce_range: false")]], ids=["data", "model", "recipe"])
 def test_a_run_of_another_experiment_leaves_the_default_ones_tables(folder, monkeypatch, changes):
     write_pages()
     for path, old, new in changes:
+        assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
     monkeypatch.setattr(sys, "argv", ["publish"])
     publish.main()
