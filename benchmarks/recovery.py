@@ -31,7 +31,7 @@ from stages.config.recipes import check_recipe
 from stages.config.schema import Quantize, Recipe
 from stages.config.stage import run_stage
 from stages.inference.cpu import thread_count
-from stages.inference.saturation import EXACT_SUMS, cuts_off
+from stages.inference.saturation import exact_session
 from stages.measurement.system import describe_system
 from stages.quantization.ranges import RANGE_OF
 from stages.quantization.variant import write_variant
@@ -97,9 +97,8 @@ def measure(name: str, run: Run, quantize: Quantize, reference: np.ndarray) -> d
         record = write_variant(run.source, target, recipe, run.params, run.dataset,
                                quantize.max_drop_pp)
         seconds = time.perf_counter() - began
-        exact = EXACT_SUMS if cuts_off(weight_type=recipe.weight_type,
-                                       reduce_range=recipe.reduce_range) else {}
-        logits = run.logits_at(target, **exact)
+        logits = run.logits_at(target, **exact_session(weight_type=recipe.weight_type,
+                                                       reduce_range=recipe.reduce_range))
     return {"recipe": OmegaConf.to_container(recipe), "calibration_images": len(record.positions),
             "accuracy": run.accuracy(logits), **run.against(reference, logits), "seconds": seconds,
             "threads": thread_count(),

@@ -248,6 +248,7 @@ def test_an_onnx_file_of_ones_own_is_quantized_and_evaluated(repository, monkeyp
         told = json.loads(touched[2].read_text())
         assert told["size_ratio"] == pytest.approx(touched[1].stat().st_size
                                                    / touched[0].stat().st_size)
+        assert 0 <= told["prepared_max_abs_diff"] < 1e-2
         again, before = json.loads(touched[4].read_text()), json.loads(kept[touched[4]])
         assert {**again, "size_mb": 0} == {**before, "size_mb": 0}
     finally:

@@ -50,6 +50,11 @@ def cuts_off(*, weight_type: str, reduce_range: bool) -> bool:
     return weight_type == "QInt8" and not reduce_range and products_saturate()
 
 
+def exact_session(*, weight_type: str, reduce_range: bool) -> dict[str, Any]:
+    """Options of a session, by name, in which no sum of a model with such weights is cut off."""
+    return EXACT_SUMS if cuts_off(weight_type=weight_type, reduce_range=reduce_range) else {}
+
+
 def recipe_in(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     """The recipe that quantization left in the metadata of a model; None of a float model."""
     return json.loads(metadata.get(RECIPE_KEY, "null"))

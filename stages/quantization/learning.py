@@ -14,7 +14,7 @@ import onnx
 
 from stages.data.dataset import Dataset, PictureView, evenly
 from stages.inference.predictor import load_onnx, predict
-from stages.inference.saturation import EXACT_SUMS, cuts_off
+from stages.inference.saturation import exact_session
 from stages.measurement.noise import signal_to_noise_db
 from stages.quantization.adaptive_rounding import round_adaptively
 from stages.quantization.layer_rows import ROWS
@@ -66,8 +66,7 @@ class Learning:
     def session(self) -> dict[str, Any]:
         """Options of the sessions that quantized models run in, by name."""
         recipe = self.base.recipe
-        return EXACT_SUMS if cuts_off(weight_type=recipe.weight_type,
-                                      reduce_range=recipe.reduce_range) else {}
+        return exact_session(weight_type=recipe.weight_type, reduce_range=recipe.reduce_range)
 
     def round(self, target: Path) -> dict[str, Any]:
         """Round the weights of the model at `target` adaptively; what came of it."""

@@ -17,8 +17,8 @@ from stages.onnx_graph.opset import standard_opset
 
 # Before 13, DequantizeLinear knows no axis, and so no scale by channel.
 OLDEST_OPSET = 13
-INTEGER_OPERATORS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
-                     "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+# One of them stands where float meets integers.
+ROUNDING_OPERATORS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
 
 def load_float_model(path: Path) -> onnx.ModelProto:
@@ -65,7 +65,7 @@ def load_float_model(path: Path) -> onnx.ModelProto:
     # A constant that is listed as an input too could be another at each run.
     for value in [each for each in model.graph.input if each.name in constants]:
         model.graph.input.remove(value)
-    if found := sorted(INTEGER_OPERATORS & {node.op_type for node in model.graph.node}):
+    if found := sorted(ROUNDING_OPERATORS & {node.op_type for node in model.graph.node}):
         raise UserError(f"{path}: quantized already (it has {', '.join(found)}); expected is the "
                         "float model")
     described = list(model.metadata_props)

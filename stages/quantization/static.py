@@ -143,9 +143,9 @@ def _largest_difference(source: Path, prepared: onnx.ModelProto, pictures: Seque
     session = open_session(prepared.SerializeToString(), thread_count())
     difference = float(np.abs(predict(predictor_of(session), pictures, params) - expected).max())
     if not difference <= TOLERANCE * np.abs(expected).max():
-        raise UserError(f"{source}: what quantization starts from differs from it by up to "
-                        f"{difference:.2g} in a logit, of {np.abs(expected).max():.2g} at most; "
-                        "set equalization: false in the recipe, and report the network")
+        raise UserError(f"{source}: preparing it for quantization changes a logit by up to "
+                        f"{difference:.2g}, of {np.abs(expected).max():.2g} at most; "
+                        "equalization: false in the recipe leaves most of that out")
     return difference
 
 

@@ -56,7 +56,7 @@ def test_a_prepared_graph_that_answers_otherwise_is_refused(exported, dataset, t
     onnx.save(proto, tmp_path / "fp32.onnx")
 
     def prepared(model, *_):
-        """Of which the last layer's bias, and so its logits, are other ones."""
+        """Whose logits are `factor` times as large."""
         arrays = arrays_of(model)
         last = [node for node in model.graph.node if node.op_type == "Gemm"][-1]
         for tensor in model.graph.initializer:
@@ -68,7 +68,7 @@ def test_a_prepared_graph_that_answers_otherwise_is_refused(exported, dataset, t
     monkeypatch.setattr(static, "with_channel_floor", prepared)
     arguments = (tmp_path / "fp32.onnx", recipe(), params, dataset.view("calibration"))
     if refused:
-        assert "fp32.onnx: what quantization starts from differs" in refusal(
+        assert "fp32.onnx: preparing it for quantization changes a logit" in refusal(
             Calibrated.of, *arguments)
     else:
         assert 0 < Calibrated.of(*arguments).max_abs_diff < 1e-2

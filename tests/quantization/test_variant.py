@@ -11,6 +11,7 @@ from run_onnx import model_of
 from synthetic import model_params, recipe
 
 from stages.config.schema import QatRecipe
+from stages.inference import saturation
 from stages.inference.predictor import load_onnx, model_input, predict
 from stages.inference.saturation import EXACT_SUMS, products_saturate
 from stages.measurement.noise import signal_to_noise_db
@@ -161,7 +162,7 @@ def test_what_is_learned_does_not_make_up_for_a_cpu_that_cuts_sums_off(made, mon
             return function(*arguments, **more)
         return call
 
-    monkeypatch.setattr(learning, "cuts_off", lambda **_: cut_off)
+    monkeypatch.setattr(saturation, "products_saturate", lambda: cut_off)
     for name in ("round_adaptively", "load_onnx"):
         monkeypatch.setattr(learning, name, spied(getattr(learning, name)))
     made("learned", adaptive_rounding=True)
