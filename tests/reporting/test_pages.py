@@ -59,6 +59,8 @@ def test_sums_that_the_cpu_cuts_off_are_told_where_it_does(cuts_off):
     text = render("collapse.txt", {"analysis": {
         "accuracy": accuracy | ({CUT_OFF: 0.123} if cuts_off else {}),
         "widest_channel_spread": 9.0,
-        "last_layer_snr_db": {"per_tensor": 0.0, "per_channel": 20.0}}})
+        "last_layer_snr_db": {"per_tensor": -0.04, "per_channel": 20.0}}})
+    assert " 0.0 dB per tensor and 20.0 dB" in " ".join(text.split())
+    assert "-0.0" not in text
     assert ("to 12.3 %. Weights of 7 bits" in text) is cuts_off
     assert ("VNNI" in text) is cuts_off
