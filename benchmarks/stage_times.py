@@ -22,7 +22,7 @@ from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.measurement.system import describe_system
-from stages.reporting.results import STAGE_TIMES, parameters_sha256, results_folder
+from stages.reporting.results import STAGE_TIMES, params_file_sha256, results_folder
 
 BEGINS = re.compile(r"Running stage '(.+)':")
 
@@ -60,13 +60,13 @@ def main() -> None:
     before, system = measured_before(path), describe_system()
     if process.returncode and found:
         found.popitem()  # the stage that failed
-    parameters = parameters_sha256()
+    parameters = params_file_sha256()
     if (before.get("system", {}).get("cpu") != system["cpu"]
-            or before.get("parameters_sha256") != parameters):
+            or before.get("params_file_sha256") != parameters):
         before = {}  # of another machine or run
     if found:
         write_json(path, {"stages": {**before.get("stages", {}), **found},
-                          "parameters_sha256": parameters, "system": system})
+                          "params_file_sha256": parameters, "system": system})
     if process.returncode:
         raise UserError(f"dvc repro: exit status {process.returncode}; times of the stages before "
                         "are kept")

@@ -33,7 +33,8 @@ RECIPES = {
     "weights per tensor QUInt8, activations dynamic": Cell("per tensor", "dynamic", "QUInt8",
                                                            shipped=True),
 }
-# This CPU's own part, where it cuts off sums of integers; the recipes are computed without that.
+# This CPU's own part, where it cuts off sums of integers; the recipes, but for dynamic ones, are
+# computed without that.
 PER_CHANNEL = "weights per channel, activations static"
 CUT_OFF = "weights per channel, static, sums cut off"
 

@@ -49,7 +49,7 @@ ACCURACY = ("images", "accuracy", "accuracy_ci95_low", "accuracy_ci95_high", "va
 
 def facts(params: Params, variant: str, evaluation: dict[str, Any],
           recipe: dict[str, Any] | None, dataset: Dataset, opset: int) -> dict[str, Any]:
-    """What goes into the metadata; it changes only when the model does.
+    """What goes into the metadata; no time, place or machine.
 
     Args:
         evaluation: of the variant, as evaluate wrote it.

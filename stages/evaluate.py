@@ -1,6 +1,5 @@
 """Stage evaluate@<variant>: predictions on validation and test, and the accuracy they have."""
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from stages.config.command_line import variant_asked_for
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import Model
@@ -38,9 +38,7 @@ def check_classes(logits: np.ndarray, classes: list[str], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", help="a key of variants in params.yaml")
-    variant = parser.parse_args().variant
+    variant = variant_asked_for(__doc__, "variants")
     params = load_params("model", f"variants.{variant}")
     dataset = load_dataset()
     path = Path(params.variants[variant])

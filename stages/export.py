@@ -11,7 +11,7 @@ from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import replacing, write_json
 from stages.inference.predictor import load_onnx, predict
-from stages.inference.torch_predictor import load_torch
+from stages.inference.torch_predictor import torch_predictor
 from stages.model.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from stages.onnx_graph.census import operator_counts
 from stages.onnx_graph.cost import multiply_accumulates
@@ -32,7 +32,7 @@ def main() -> None:
     with replacing(FLOAT_FILE) as partial:
         onnx.save(proto, partial)
         result = parity(*(predict(predictor, pictures, params.model) for predictor in (
-            load_torch(CHECKPOINT_FILE, params.model), load_onnx(partial))))
+            torch_predictor(model), load_onnx(partial))))
         if not agrees(result, params.export.max_abs_diff):
             raise UserError(f"export: logits differ from PyTorch's by {result['max_abs_diff']:.2g}"
                             f" (export.max_abs_diff is {params.export.max_abs_diff}); "

@@ -1,9 +1,9 @@
 """Stage quantize@<variant>: the float ONNX model as INT8, by the recipe of the variant."""
 
-import argparse
 import logging
 from pathlib import Path
 
+from stages.config.command_line import variant_asked_for
 from stages.config.params import load_params
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
@@ -19,9 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", help="a key of quantize.variants in params.yaml")
-    variant = parser.parse_args().variant
+    variant = variant_asked_for(__doc__, "quantize.variants")
     params = load_params("model", "quantize.max_drop_pp", f"quantize.variants.{variant}")
     recipe = params.quantize.variants[variant]
     target = Path(f"models/{variant}.onnx")

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from stages.config.errors import UserError
+
 
 def command_line(description: str, **options: Any) -> argparse.ArgumentParser:
     """A parser whose help shows `description` in the lines that it is written in.
@@ -12,3 +14,20 @@ def command_line(description: str, **options: Any) -> argparse.ArgumentParser:
     """
     return argparse.ArgumentParser(description=description, **options,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def variant_asked_for(description: str, section: str) -> str:
+    """The variant that a stage is started for, by its one argument.
+
+    Args:
+        section: of params.yaml, whose keys variants are.
+
+    Raises:
+        UserError: it can be no key, since a dot in it would lead into the section.
+    """
+    parser = command_line(description)
+    parser.add_argument("variant", help=f"a key of {section} in params.yaml")
+    variant: str = parser.parse_args().variant
+    if "." in variant:
+        raise UserError(f"params.yaml: {section}.{variant}: is no variant; name a key of {section}")
+    return variant

@@ -22,11 +22,9 @@ def check_recipe(key: str, recipe: Recipe) -> None:
     if recipe.method != "static" and recipe.first_in_float:
         raise UserError(f"{key}.first_in_float: got {recipe.first_in_float}, which needs method: "
                         "static; mixed finds by itself what is to stay float")
-    if recipe.qat and (recipe.method == "mixed" or recipe.first_in_float
-                       or recipe.adaptive_rounding):
-        raise UserError(f"{key}.qat: got a recipe, which starts from weights rounded to the "
-                        "nearest in all layers; set method: static, first_in_float: 0 and "
-                        "adaptive_rounding: false")
+    if recipe.qat and (recipe.method == "mixed" or recipe.first_in_float):
+        raise UserError(f"{key}.qat: got a recipe, which needs all layers quantized; set method: "
+                        "static and first_in_float: 0")
     if recipe.method == "dynamic":
         for option in ("calibration_images", "reduce_range", "bias_correction", "equalization",
                        "cut_flat_tails", "adaptive_rounding", "qat"):

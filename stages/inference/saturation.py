@@ -28,8 +28,9 @@ PRODUCT = (b'\x08\x08:\\\n%\n\x04left\n\x05right\x12\x07product"\rMatMulInteger\
            b'\n\x07product\x12\x04\n\x02\x08\x06B\x04\n\x00\x10\r')
 
 
-# Options of a session that cuts off no sums: up to this level nothing is fused into integer
-# operators, and what was rounded is multiplied and added in float.
+# Options of a session in which a QDQ model cuts off no sums: up to this level nothing is fused into
+# integer operators, and what was rounded is multiplied and added in float. A dynamic model has
+# integer operators in its file, which run all the same.
 EXACT_SUMS = {"graph_optimization_level": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC}
 
 

@@ -27,8 +27,13 @@ def load_torch(path: Path, params: Model, mode: str = "channels_last",
     Raises:
         UserError: the file is missing or no such checkpoint.
     """
+    return torch_predictor(load_checkpoint(path, params, classes)[0], mode)
+
+
+def torch_predictor(model: torch.nn.Module, mode: str = "channels_last") -> Predictor:
+    """The module, in eval mode, as `load_torch` runs it; its weights are laid out anew."""
     layout = torch.contiguous_format if mode == "eager" else torch.channels_last
-    model = load_checkpoint(path, params, classes)[0].to(memory_format=layout)
+    model = model.to(memory_format=layout)
     if mode == "compile":
         model = torch.compile(model)
     torch.set_num_threads(thread_count())

@@ -162,7 +162,7 @@ def rounds_of(total: int, number: int) -> tuple[int, int]:
 def one_pass(contenders: dict[str, Contender], pictures: Pictures, settings: Benchmark,
              number: int) -> OnePass:
     """Load all contenders and time them in pass `number`'s share of the rounds."""
-    threads = thread_count()  # one, to whom asks while this thread is pinned
+    threads = thread_count()  # asked before pinning: a pinned thread is told that it has one core
     whole = {name: contender.load(threads) for name, contender in contenders.items()}
     streams = {name: [contender.load(1) for _ in range(threads)]
                for name, contender in contenders.items() if contender.streams and threads > 1}

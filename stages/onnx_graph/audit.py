@@ -16,6 +16,10 @@ KNOWN = {*QDQRegistry, *QLinearOpsRegistry}
 MOVES = {"ReorderInput", "ReorderOutput", "Transpose", "Reshape", "Flatten", "Squeeze",
          "Unsqueeze", "Identity"}
 
+# Of one input, which it returns: put in by stages/quantization/float_island.py.
+GUARD = "Max"
+
+KEEPS_FLOAT = "it keeps the layer behind it in float"
 UNSUPPORTED = "the quantizer does not know this operator"
 NOTHING_AROUND = "no quantization around it"
 FLOAT_INPUT = "an input is not quantized"
@@ -71,6 +75,8 @@ class _Wires:
 def _reason(node: onnx.NodeProto, wires: _Wires) -> str:
     """The first rule that `node` meets."""
     operator = node.op_type.removeprefix("Fused")
+    if operator == GUARD and len(node.input) == 1:
+        return KEEPS_FLOAT
     if operator not in KNOWN:
         return UNSUPPORTED
     quantized = [wires.origin(name) == "DequantizeLinear" for name in node.input

@@ -57,7 +57,9 @@ def _pad_in_pools(model: onnx.ModelProto) -> None:
         # Before and after, by axis; a pool pads by less than its kernel.
         pads = outer[:, 2:] + np.array(options.get("pads", [0] * 2 * len(kernel))).reshape(2, -1)
         if (outer[:, :2].any() or (pads < 0).any() or (pads >= kernel).any()
-                or options.get("auto_pad", b"NOTSET") != b"NOTSET"):
+                or options.get("auto_pad", b"NOTSET") != b"NOTSET"
+                # Rounded up, a window may begin in what is padded; a pool drops it.
+                or options.get("ceil_mode")):
             continue
         kept = [entry for entry in pool.attribute if entry.name != "pads"]
         del pool.attribute[:]

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import onnx
 from onnx import helper
 
+from stages.onnx_graph.audit import GUARD
+
 ROUNDED_AT_LOAD = ("Conv", "ConvTranspose", "Gemm")
 # It moves a dequantization past these first.
 MOVED_PAST = ("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice")
-# The largest of one tensor is that tensor. Identity would be optimized away.
-GUARD = "Max"
 
 
 def with_float_islands(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
@@ -31,6 +31,7 @@ def with_float_islands(model: onnx.ModelProto, names: Sequence[str]) -> onnx.Mod
         if (node.name in kept and node.op_type in ROUNDED_AT_LOAD
                 and node.input[0] in dequantized):
             guarded = f"{node.name}_float_input"
+            # The largest of one tensor is that tensor. Identity would be optimized away.
             nodes.append(helper.make_node(GUARD, [node.input[0]], [guarded],
                                           name=f"{node.name}_stays_float"))
             node.input[0] = guarded

@@ -1,7 +1,7 @@
 """Mixed precision: INT8, but for the layers that cost more accuracy than is allowed.
 
 Layers are kept in float in the order of the noise that quantizing each alone adds to the logits,
-over its multiplications and additions. That cost is the same on every machine, where measured time
+over its multiply-accumulates. That cost is the same on every machine, where measured time
 would make the choice a matter of luck; measured times by node stand in plots/node_time.csv. Noise
 and drop are those of this CPU: one that cuts off sums keeps more layers in float. In a deep model
 several layers in a row may be judged as one (layers_per_group). The fewest layers of that order are
@@ -46,6 +46,7 @@ from stages.quantization.sensitivity import (
     nodes_of,
     noise_by_layer,
     quantize_only,
+    weights_of,
 )
 from stages.quantization.static import Calibrated
 
@@ -153,28 +154,30 @@ def search(layers: Sequence[Layer], quantize: Quantize, round_: Round | None, lo
 
         def enough(count: int) -> bool:
             nonlocal rounding
-            quantize(trial, nodes_of([layers[index] for index in order[:count]]))
+            left = [layers[index] for index in order[:count]]
+            quantize(trial, nodes_of(left))
             rounded = round_(trial) if round_ else {}
             found = validation.comparison(trial)
-            steps.append({"layers_in_float": count, **found.drop()})
-            log.info("%d of %d layers in float: drop %.2f points, at most %.2f at 95 %%", count,
-                     len(layers), found.drop_pp, found.drop_upper_pp())
+            steps.append({"layers_in_float": len(weights_of(left)), **found.drop()})
+            log.info("%d of %d layers in float: drop %.2f points, at most %.2f at 95 %%",
+                     len(weights_of(left)), len(weights_of(layers)), found.drop_pp,
+                     found.drop_upper_pp())
             if holds := bound.holds(found):  # fewer layers each time than the time before
                 shutil.copyfile(trial, target)
                 rounding = rounded
             return holds
 
-        kept = order[:fewest(len(layers), enough)]
+        kept = [layers[index] for index in order[:fewest(len(layers), enough)]]
     macs = sum(layer.macs for layer in layers)
     return {
         "max_drop_pp": bound.seen_pp, "max_drop_upper_pp": bound.tested_pp,
         "validation_images": len(validation.labels),
         "float_accuracy": float(np.mean(validation.labels == validation.reference)),
-        "kept_in_float": [layers[index].name for index in kept],
+        "kept_in_float": list(weights_of(kept)),
         "reason": f"{'the fewest with which' if kept else 'all quantized,'} {bound}",
-        "macs_in_float": sum(layers[index].macs for index in kept) / max(macs, 1),
+        "macs_in_float": sum(layer.macs for layer in kept) / max(macs, 1),
         "steps": steps,
-        "sensitivity": [{"layer": layer.name, "macs": layer.macs,
+        "sensitivity": [{"weights": list(layer.weights), "macs": layer.macs,
                          "logits_snr_db": round(float(decibels(1, noise[index])), 2),
                          "drop_pp": alone.get(index)}
                         for index, layer in enumerate(layers)]}, rounding

@@ -31,6 +31,7 @@ from stages.quantization.torch_operators import OPERATORS
 log = logging.getLogger(__name__)
 
 LR_FLOOR = 0.1  # of the recipe's, at the last step
+MARGIN = 0.05   # steps that a weight starts within the values that round alike, at least
 
 Teacher = Callable[[np.ndarray], np.ndarray]
 
@@ -41,7 +42,8 @@ class QdqNetwork(nn.Module):
     Args:
         quantized: the QDQ graph, as ONNX Runtime's quantizer writes it, without what is
             `not_tunable`.
-        source: the float graph that it was made of, for the weights before rounding.
+        source: the float graph that it was made of, for the weights before rounding, which may
+            have been to the nearest or adaptive.
         reduce_range: weights were quantized to 7 bits, and stay within them.
     """
 
@@ -61,10 +63,7 @@ class QdqNetwork(nn.Module):
         for node in self.nodes:
             if self._is_learned(node):
                 name = node.input[0].removesuffix(SUFFIX)
-                # Weights start before rounding; a bias has 32 bits and starts as it is.
-                learned[name] = (self._dequantized(node) if name not in floats
-                                 or self.constants[node.input[0]].dtype == torch.int32
-                                 else torch.from_numpy(floats[name].copy()))
+                learned[name] = self._start(node, floats.get(name))
         # A parameter's name may hold no dot.
         self.names = {name: f"p{index}" for index, name in enumerate(sorted(learned))}
         for name, attribute in self.names.items():
@@ -94,6 +93,18 @@ class QdqNetwork(nn.Module):
         """Whether `node` reads a stored weight or bias of a layer, not another constant."""
         return (node.op_type == "DequantizeLinear" and node.input[0] in self.constants
                 and node.input[0].removesuffix(SUFFIX) in self.units)
+
+    def _start(self, node: onnx.NodeProto, before: np.ndarray | None) -> torch.Tensor:
+        """What to learn a stored constant from: its weight `before` it was rounded, moved no
+        further than that it rounds to what is stored; a bias has 32 bits and starts as it is.
+        """
+        stored = self._dequantized(node)
+        if before is None or self.constants[node.input[0]].dtype == torch.int32:
+            return stored
+        step, _ = self._steps(node)
+        room = (0.5 - MARGIN) * step
+        return torch.clamp(torch.from_numpy(before.astype(np.float64)), stored - room,
+                           stored + room)
 
     def parameter(self, name: str) -> torch.Tensor:
         """The weight or bias `name` as it stands, float32."""

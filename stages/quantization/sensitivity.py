@@ -28,10 +28,11 @@ Logits = Callable[[Path], np.ndarray]
 class Layer:
     """A layer of the float graph.
 
-    name: of its weight; nodes: their names; macs: multiplications and additions a picture.
+    weights: their names, one but for a group; nodes: their names; macs: multiply-accumulates a
+    picture.
     """
 
-    name: str
+    weights: tuple[str, ...]
     nodes: tuple[str, ...]
     macs: int
 
@@ -53,16 +54,21 @@ def layers_of(model: onnx.ModelProto) -> list[Layer]:
             nodes.setdefault(layer, []).extend(waiting)
             waiting = []
         (nodes[layer] if layer else waiting).append(node.name)
-    return [Layer(name, tuple(members), counts[name]) for name, members in nodes.items()]
+    return [Layer((name,), tuple(members), counts[name]) for name, members in nodes.items()]
 
 
 def in_groups(layers: Sequence[Layer], size: int) -> list[Layer]:
-    """Every `size` layers in a row as one, named like its first, so that a deep model takes less
-    time to judge; the last may be smaller.
+    """Every `size` layers in a row as one, so that a deep model takes less time to judge; the last
+    may be smaller.
     """
     groups = [layers[start:start + size] for start in range(0, len(layers), size)]
-    return [Layer(group[0].name, tuple(nodes_of(group)), sum(layer.macs for layer in group))
+    return [Layer(weights_of(group), tuple(nodes_of(group)), sum(layer.macs for layer in group))
             for group in groups]
+
+
+def weights_of(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Names of the weights of `layers`."""
+    return tuple(chain.from_iterable(layer.weights for layer in layers))
 
 
 def nodes_of(layers: Sequence[Layer]) -> list[str]:

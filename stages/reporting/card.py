@@ -57,9 +57,10 @@ def _calibration(recipe: dict[str, Any] | None) -> str:
     if recipe["method"] == "dynamic":
         return (f"Quantized without calibration: weights {recipe['weight_type']}, ranges of the "
                 "activations found at run time.")
-    return (f"Quantized to INT8 ({recipe['method']}: weights {recipe['weight_type']}, activations "
-            f"{recipe['activation_type']}), calibrated on {recipe['images']:,} pictures held out "
-            f"of training{_fine_tuned(recipe['qat'])}.")
+    bits = " of 7 bits, whose sums are exact on any CPU" if recipe["reduce_range"] else ""
+    return (f"Quantized to INT8 ({recipe['method']}: weights {recipe['weight_type']}{bits}, "
+            f"activations {recipe['activation_type']}), calibrated on {recipe['images']:,} "
+            f"pictures held out of training{_fine_tuned(recipe['qat'])}.")
 
 
 def _fine_tuned(qat: dict[str, Any] | None) -> str:

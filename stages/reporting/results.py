@@ -38,7 +38,7 @@ def results_folder(name: str) -> Path:
     return RESULTS / name
 
 
-def parameters_sha256() -> str:
+def params_file_sha256() -> str:
     """Names the parameters of the present run."""
     return hashlib.sha256(Path(PARAMS_FILE).read_bytes()).hexdigest()
 
@@ -48,7 +48,7 @@ def stage_times(folder: Path) -> str:
     """
     path = folder / STAGE_TIMES
     told = read_json(path) if path.is_file() else {}
-    if told.get("parameters_sha256") != parameters_sha256():
+    if told.get("params_file_sha256") != params_file_sha256():
         return ""
     rows = "".join(f"| {stage} | {seconds:,.0f} |\n"
                    for stage, seconds in told["stages"].items())

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from stages.config.errors import UserError
 from stages.config.schema import REFERENCE
 from stages.files.reading import read_csv
 from stages.measurement.accuracy import (
@@ -23,9 +25,16 @@ PERCENTILE = re.compile(r"latency_p\d+_ms")
 
 
 def comparison(predictions: pd.DataFrame, reference: pd.DataFrame, split: str) -> Comparison:
-    """Compare a variant's predictions with the reference's on `split`; both as evaluate wrote."""
+    """Compare a variant's predictions with the reference's on `split`; both as evaluate wrote.
+
+    Raises:
+        UserError: they are not of the same pictures.
+    """
     ours, theirs = (table[table.split == split].sort_values("position")
                     for table in (predictions, reference))
+    if not np.array_equal(ours.position, theirs.position):
+        raise UserError(f"data/predictions: the {split} pictures of a variant are not those of "
+                        f"{REFERENCE}; run 'dvc repro'")
     return compare(ours.label.to_numpy(), theirs.predicted.to_numpy(), ours.predicted.to_numpy())
 
 

@@ -66,8 +66,8 @@ class History:
 def image_size_of(epoch: int, epochs: int, start: int, end: int) -> int:
     """The picture size of `epoch` (from 1): grows from `start` to `end` in steps of 32 pixels.
 
-    The last third of the epochs runs at the full size. Source: M. Tan and Q. Le, EfficientNetV2,
-    2021 (progressive learning).
+    At least the last third of the epochs runs at the full size. Source: M. Tan and Q. Le,
+    EfficientNetV2, 2021 (progressive learning).
     """
     progress = min(1.0, 1.5 * (epoch - 1) / (epochs - 1)) if epochs > 1 else 1.0
     return end if progress == 1.0 else min(

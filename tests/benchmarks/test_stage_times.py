@@ -33,7 +33,7 @@ def path(tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     Path("params.yaml").write_text("a: 1\n")
     path.write_text(json.dumps({"stages": {"train": 100.0, "export": 50.0},
-                                "parameters_sha256": stage_times.parameters_sha256(),
+                                "params_file_sha256": stage_times.params_file_sha256(),
                                 "system": stage_times.describe_system()}))
     return path
 
@@ -72,7 +72,7 @@ def test_times_stay_where_no_stage_ran(path, monkeypatch, status):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("changed", [{"system": a_system()}, {"parameters_sha256": "1f2e"}])
+@pytest.mark.parametrize("changed", [{"system": a_system()}, {"params_file_sha256": "1f2e"}])
 def test_times_of_another_machine_or_run_are_not_kept(path, changed):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
     write_dvc(0)

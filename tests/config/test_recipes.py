@@ -33,7 +33,6 @@ QAT = QatRecipe(steps=1, batch_size=2, lr=1e-3, seed=0)
     (recipe("dynamic", qat=QAT), "qat", "needs method: static"),
     (recipe("mixed", max_drop_pp=1, qat=QAT), "qat", "set method: static"),
     (recipe(first_in_float=1, qat=QAT), "qat", "first_in_float: 0"),
-    (recipe(adaptive_rounding=True, qat=QAT), "qat", "adaptive_rounding: false"),
 ])
 def test_a_contradiction_is_refused_by_key(values, key, told):
     message = refusal(check_recipe, "int8_x", values)
@@ -48,6 +47,6 @@ def test_a_contradiction_is_refused_by_key(values, key, told):
     recipe(calibration="mse", equalization=True, adaptive_rounding=True),
     recipe(weight_type="QUInt8", calibration="percentile"),
     recipe(calibration="mse", reduce_range=True), recipe("mixed", max_drop_pp=0),
-    recipe(qat=QAT)])
+    recipe(qat=QAT), recipe(adaptive_rounding=True, qat=QAT)])
 def test_what_goes_together_is_accepted(values):
     check_recipe("int8_x", values)

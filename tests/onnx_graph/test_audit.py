@@ -12,6 +12,7 @@ from stages.onnx_graph.audit import (
     FLOAT_INPUT,
     FLOAT_OUTPUT,
     GRAPH_OUTPUT,
+    KEEPS_FLOAT,
     NO_KERNEL,
     NOTHING_AROUND,
     UNSUPPORTED,
@@ -62,6 +63,9 @@ class Chain:
 @pytest.mark.parametrize(("build", "expected"), [
     (lambda g: g.pair("a").conv("c").pair("b"), {}),
     (lambda g: g.pair("a").node("Erf", "e").pair("b"), {"Erf": UNSUPPORTED}),
+    (lambda g: g.pair("a").node("Max", "m").conv("c", quantized=False).pair("b"),
+     {"Max": KEEPS_FLOAT, "Conv": FLOAT_INPUT}),
+    (lambda g: g.pair("a").node("Max", "m", "scale").pair("b"), {"Max": UNSUPPORTED}),
     (lambda g: g.conv("c", quantized=False), {"Conv": NOTHING_AROUND}),
     (lambda g: g.pair("a").conv("c", quantized=False), {"Conv": FLOAT_INPUT}),
     (lambda g: g.conv("c", quantized=False).pair("b"), {"Conv": FLOAT_INPUT}),
@@ -69,8 +73,8 @@ class Chain:
     (lambda g: g.pair("a").conv("c").node("Erf", "e"), {"Conv": FLOAT_OUTPUT, "Erf": UNSUPPORTED}),
     (lambda g: g.pair("a").conv("c", operator="ConvTranspose").pair("b"),
      {"ConvTranspose": NO_KERNEL}),
-], ids=["quantized", "unsupported", "nothing around", "float weight", "float input",
-        "graph output", "float output", "no kernel"])
+], ids=["quantized", "unsupported", "float island", "a largest of two", "nothing around",
+        "float weight", "float input", "graph output", "float output", "no kernel"])
 def test_reason_by_rule(tmp_path, build, expected):
     assert build(Chain()).audit(tmp_path) == expected
 

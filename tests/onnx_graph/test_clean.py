@@ -76,10 +76,11 @@ def test_names_are_given_where_there_are_none_and_nowhere_else():
     assert [node.name for node in model.graph.node] == ["a_", "same", "c", "a", "y"]
 
 
-def padded_pool(value, pads=(0, 0, 0, 1, 0, 0, 1, 2), read_twice=False):
+def padded_pool(value, pads=(0, 0, 0, 1, 0, 0, 1, 2), read_twice=False, **options):
     nodes = [helper.make_node("Relu", ["x"], ["r"]),
              helper.make_node("Pad", ["r", "pads", "value"], ["p"]),
-             helper.make_node("MaxPool", ["p"], ["m"], kernel_shape=[3, 3], strides=[2, 2]),
+             helper.make_node("MaxPool", ["p"], ["m"], kernel_shape=[3, 3], strides=[2, 2],
+                              **options),
              helper.make_node("ReduceMax", ["p" if read_twice else "m"], ["z"], keepdims=1),
              helper.make_node("Add", ["m", "z"], ["y"])]
     return graph_of(nodes, (2, 3, 8, 8), {
@@ -92,8 +93,10 @@ def padded_pool(value, pads=(0, 0, 0, 1, 0, 0, 1, 2), read_twice=False):
     (padded_pool(-np.inf, pads=(0, 0, 0, 1, 0, 0, 0, 0), read_twice=True), None),
     (padded_pool(-np.inf, pads=(0, 0, 0, -1, 0, 0, 1, 1)), None),
     (padded_pool(-np.inf, pads=(0, 0, 0, 3, 0, 0, 1, 1)), None),
+    (padded_pool(-np.inf, ceil_mode=1), None),
     (padded_pool(0.0), None)],
-    ids=["folded", "of channels", "read twice", "a crop", "more than the kernel", "of zeros"])
+    ids=["folded", "of channels", "read twice", "a crop", "more than the kernel", "rounded up",
+         "of zeros"])
 def test_padding_by_minus_infinity_is_the_pools_own(model, pads):
     feed = {"x": batch_of((2, 3, 8, 8))}
     expected = run(model, feed)[0]

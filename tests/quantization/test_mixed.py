@@ -41,7 +41,8 @@ def test_fewest_is_found_in_few_questions(count):
         assert count not in asked
 
 
-LAYERS = [Layer("cheap", ("a",), 10), Layer("dear", ("b", "c"), 1000), Layer("calm", ("d",), 1)]
+LAYERS = [Layer(("cheap",), ("a",), 10), Layer(("dear",), ("b", "c"), 1000),
+          Layer(("calm",), ("d",), 1)]
 NOISE = {"a": 1.0, "b": 4.0, "c": 0.0, "d": 1e-6}
 
 
@@ -192,7 +193,7 @@ def test_the_layer_that_breaks_is_kept_and_really_runs_in_float(case):
     target, record, _ = mixed(case, per_channel=False, max_drop_pp=20, name="broken.onnx")
     assert record["steps"][0]["drop_pp"] > 20
     assert record["kept_in_float"] == ["second"]
-    rows = {row["layer"]: row for row in record["sensitivity"]}
+    rows = {row["weights"][0]: row for row in record["sensitivity"]}
     assert rows["second"]["logits_snr_db"] < 5 < rows["first"]["logits_snr_db"]
     in_float = [node["operator"].removeprefix("Fused") for node in
                 float_nodes(executed_graph(target))]
@@ -224,8 +225,10 @@ def test_what_rounding_makes_good_needs_no_layer_in_float(case):
 def test_layers_in_a_group_are_kept_together(case):
     target, record, _ = mixed(case, per_channel=False, max_drop_pp=20, name="grouped.onnx",
                               layers_per_group=2)
-    assert [row["layer"] for row in record["sensitivity"]] == ["first", "third"]
-    assert record["kept_in_float"] == ["first"]
+    assert [row["weights"] for row in record["sensitivity"]] == [["first", "second"],
+                                                                     ["third", "head"]]
+    assert record["kept_in_float"] == ["first", "second"]
+    assert [step["layers_in_float"] for step in record["steps"]] == [0, 2]
     in_float = [node["operator"].removeprefix("Fused") for node in
                 float_nodes(executed_graph(target))]
     assert in_float.count("Conv") == 2

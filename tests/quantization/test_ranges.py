@@ -84,3 +84,12 @@ def test_a_range_stays_within_what_was_seen(method):
     lowest, highest = RANGE_OF[method](histogram_of(values))
     assert values.min() <= lowest <= 0 < highest <= values.max()
     assert lowest.dtype == highest.dtype == np.float32
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("count", [512, 1024, 4096])
+def test_entropy_keeps_most_of_values_that_stay_away_from_zero(count, seed):
+    """As gates do. A range that clips all of them to one edge leaves nothing that could diverge."""
+    values = 1 / (1 + np.exp(-normal(count, seed)))
+    lowest, highest = entropy_range(histogram_of(values))
+    assert np.mean((values < lowest) | (values > highest)) < 0.5

@@ -10,6 +10,7 @@ from stages.quantization.sensitivity import (
     layers_of,
     nodes_of,
     noise_by_layer,
+    weights_of,
 )
 
 
@@ -33,7 +34,7 @@ def model():
 
 def test_layers_hold_every_node_once(model):
     layers = layers_of(model)
-    assert [layer.name for layer in layers] == ["stem", "depthwise", "head"]
+    assert [layer.weights[0] for layer in layers] == ["stem", "depthwise", "head"]
     assert [layer.nodes for layer in layers] == [
         ("first", "conv", "relu"), ("dw", "add", "pool", "flatten"), ("gemm",)]
     assert nodes_of(layers) == [node.name for node in model.graph.node]
@@ -47,8 +48,8 @@ def test_nodes_that_share_a_weight_are_one_layer():
          helper.make_node("Relu", ["c"], ["y"], name="relu")],
         {"x": ["batch", 3, 4, 4]}, {"y": None},
         {name: np.ones((3, 3, 1, 1), np.float32) for name in ("w", "v")}, opset=13)
-    assert [(layer.name, layer.nodes, layer.macs) for layer in layers_of(shared)] == [
-        ("w", ("one", "again", "relu"), 2 * 16 * 9), ("v", ("other",), 16 * 9)]
+    assert [(layer.weights, layer.nodes, layer.macs) for layer in layers_of(shared)] == [
+        (("w",), ("one", "again", "relu"), 2 * 16 * 9), (("v",), ("other",), 16 * 9)]
 
 
 def test_macs_by_hand(model):
@@ -59,7 +60,8 @@ def test_macs_by_hand(model):
 def test_groups_hold_every_node_once_and_all_macs(model):
     layers = layers_of(model)
     groups = in_groups(layers, 2)
-    assert [group.name for group in groups] == ["stem", "head"]
+    assert [len(group.weights) for group in groups] == [2, 1]
+    assert weights_of(groups) == weights_of(layers)
     assert nodes_of(groups) == nodes_of(layers)
     assert [group.macs for group in groups] == [128 * 36, 40]
     assert in_groups(layers, 1) == layers

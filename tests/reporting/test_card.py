@@ -77,6 +77,12 @@ def test_vnni_is_missed_only_where_sums_can_be_cut_off(change, warned):
     assert ("VNNI" in page) is warned
 
 
+def test_bits_are_told_where_one_is_left_out():
+    recipe = {**facts()["calibration"], "reduce_range": True}
+    assert "weights QInt8 of 7 bits" in card(calibration=recipe)
+    assert "7 bits" not in card()
+
+
 def test_fine_tuning_is_told():
     recipe = {**facts()["calibration"], "qat": {"steps": 7}}
     told = "fine-tuned for 7 steps on pictures of training without their labels"

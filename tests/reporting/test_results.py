@@ -12,7 +12,7 @@ from stages.reporting.results import (
     METRICS,
     RESULTS,
     keep_run,
-    parameters_sha256,
+    params_file_sha256,
     results_folder,
     table_of,
 )
@@ -94,7 +94,7 @@ def test_note_is_kept_when_the_run_is_published_again(folder):
 def test_times_of_the_stages_stand_on_the_page(folder):
     folder.mkdir(parents=True)
     (folder / "stage_times.json").write_text(json.dumps({
-        "stages": {"export": 12.6, "train": 5711.4}, "parameters_sha256": parameters_sha256()}))
+        "stages": {"export": 12.6, "train": 5711.4}, "params_file_sha256": params_file_sha256()}))
     keep_run("run", None)
     page = (folder / "README.md").read_text()
     assert "\n\n| stage | seconds |\n| --- | --- |\n| export | 13 |\n| train | 5,711 |\n\n" in page

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refusal
 
 from stages.measurement.accuracy import Comparison
 from stages.reporting.summary import (
@@ -103,6 +104,13 @@ def test_comparison_joins_by_position(tables):
     for split in ("validation", "test"):
         assert comparison(shuffled, tables["onnx_fp32"], split) == \
             comparison(tables["int8_static"], tables["onnx_fp32"], split)
+
+
+def test_predictions_of_other_pictures_are_refused(tables):
+    other = tables["int8_static"].assign(position=tables["int8_static"].position + 1)
+    assert refusal(comparison, other, tables["onnx_fp32"], "test") == (
+        "data/predictions: the test pictures of a variant are not those of onnx_fp32; "
+        "run 'dvc repro'")
 
 
 def test_comparisons_by_hand(tables):

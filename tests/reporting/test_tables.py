@@ -77,13 +77,14 @@ def test_what_runs_in_float_is_told_by_reason():
 
 def test_search_sentence():
     assert search_sentence("int8_mixed", {
-        "kept_in_float": ["stem"], "sensitivity": [{}, {}], "macs_in_float": 0.125,
+        "kept_in_float": ["stem", "next"], "macs_in_float": 0.125,
+        "sensitivity": [{"weights": ["stem", "next"]}, {"weights": ["last"]}],
         "reason": "the fewest", "steps": [
             {"layers_in_float": 0, "drop_pp": 2.0, "drop_upper_pp": 3.0},
-            {"layers_in_float": 1, "drop_pp": 0.0, "drop_upper_pp": 0.5}]}) == (
-        "int8_mixed has 1 of 2 layers in float (stem), 12.5 % of the operations: the fewest. "
+            {"layers_in_float": 2, "drop_pp": 0.0, "drop_upper_pp": 0.5}]}) == (
+        "int8_mixed has 2 of 3 layers in float (stem, next), 12.5 % of the operations: the fewest. "
         "Tried: 0 in float, drop 2.00 points (at most 3.00); "
-        "1 in float, drop 0.00 points (at most 0.50).")
+        "2 in float, drop 0.00 points (at most 0.50).")
 
 
 @pytest.mark.parametrize(("stopped_early", "told"), [(True, "stopped early"),
