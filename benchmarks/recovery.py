@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 RAW, PAGE = Path("docs/recovery.json"), Path("docs/recovery.md")
 FEW = 64  # calibration pictures; elsewhere, all there are
-QAT = {"steps": 100, "batch_size": 32, "lr": 1e-3, "seed": 0}
+QAT = {"steps": 100, "batch_size": 32, "lr": 3e-3, "seed": 0}
 NEAREST = {"calibration": "minmax", "bias_correction": False, "equalization": False,
            "adaptive_rounding": False, "cut_flat_tails": False, "first_in_float": 0, "qat": None,
            "reduce_range": False, "calibration_images": None}

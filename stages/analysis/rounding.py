@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from stages.onnx_graph.layers import weights_of, with_weights
 from stages.quantization.ranges import LARGEST_WEIGHT
-from stages.quantization.stored_weights import SUFFIX
+from stages.quantization.stored_weights import stored_weights
 
 
 def round_weights(weights: np.ndarray, *, per_channel: bool) -> np.ndarray:
@@ -43,12 +43,10 @@ def with_float_weights(quantized: onnx.ModelProto, model: onnx.ModelProto) -> on
     """
     result = copy.deepcopy(quantized)
     weights = weights_of(model)
-    restored = {}
-    for node in list(result.graph.node):
-        source = node.input[0].removesuffix(SUFFIX) if node.input else ""
-        if node.op_type == "DequantizeLinear" and source in weights:
-            restored[node.output[0]] = source
-            result.graph.node.remove(node)
+    restored = {stored.output: name for name, stored in stored_weights(quantized).items()
+                if name in weights}
+    for node in [each for each in result.graph.node if each.output[0] in restored]:
+        result.graph.node.remove(node)
     for node in result.graph.node:
         for index, name in enumerate(node.input):
             if name in restored:

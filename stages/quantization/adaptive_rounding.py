@@ -27,7 +27,7 @@ from stages.quantization.layer_rows import (
     rows_of_input,
     rows_of_outputs,
 )
-from stages.quantization.stored_weights import SUFFIX, StoredWeight, stored_weights
+from stages.quantization.stored_weights import StoredWeight, stored_weights
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +88,9 @@ def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds:
     outputs = rows_of_outputs(source, layers, feeds, pictures)
     record = []
     for layer in layers:
-        node = _reader(quantized, layer.name)
-        inputs = rows_of_input(quantized, layer, node.input[0], feeds, pictures, **more)
         weight = stored[layer.name]
+        node = _reader(quantized, weight)
+        inputs = rows_of_input(quantized, layer, node.input[0], feeds, pictures, **more)
         problem = make_problem(layer, weight, floats[layer.name], inputs,
                                outputs.pop(layer.number) - bias_of(node, quantized, stored))
         chosen, ratio = choose(problem)
@@ -174,23 +174,18 @@ def bias_of(node: onnx.NodeProto, quantized: onnx.ModelProto, stored: dict[str, 
     """The bias of the layer `node` of a QDQ graph, float32 (outputs,); 0 where it has none."""
     if len(node.input) < 3:
         return np.float32(0)
-    made = {each.output[0]: each.input[0].removesuffix(SUFFIX)
-            for each in quantized.graph.node if each.op_type == "DequantizeLinear"}
-    name = made.get(node.input[2])
-    return stored[name].values() if name else arrays_of(quantized)[node.input[2]]
+    rounded = {weight.output: weight for weight in stored.values()}.get(node.input[2])
+    return rounded.values() if rounded else arrays_of(quantized)[node.input[2]]
 
 
-def _reader(quantized: onnx.ModelProto, name: str) -> onnx.NodeProto:
-    """The layer of a QDQ graph that reads the stored weight `name`."""
-    weight = next(node.output[0] for node in quantized.graph.node
-                  if node.op_type == "DequantizeLinear" and node.input[0] == f"{name}{SUFFIX}")
-    return next(node for node in quantized.graph.node if weight in node.input)
+def _reader(quantized: onnx.ModelProto, weight: StoredWeight) -> onnx.NodeProto:
+    """The layer of a QDQ graph that reads `weight`."""
+    return next(node for node in quantized.graph.node if weight.output in node.input)
 
 
 def _store(quantized: onnx.ModelProto, layer: MatrixLayer, old: StoredWeight, steps: np.ndarray
            ) -> None:
     """Put whole `steps` where the weight of `layer` is stored, in its type and shape."""
-    tensor = next(each for each in quantized.graph.initializer
-                  if each.name == f"{layer.name}{SUFFIX}")
+    tensor = next(each for each in quantized.graph.initializer if each.name == old.name)
     integers = layer.as_stored(steps.reshape(layer.shape)) + old.zero_point
     tensor.CopyFrom(numpy_helper.from_array(integers.astype(old.integers.dtype), tensor.name))

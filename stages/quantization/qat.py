@@ -1,11 +1,11 @@
 """Quantization-aware fine-tuning of a QDQ graph, by PyTorch's fake quantization.
 
 The statically quantized graph is run in PyTorch as it is written, rounding where it rounds;
-gradients pass straight through. Weights and biases learn to give the float model's
-probabilities; ranges stay as calibrated, and the tuned weights go back into the same graph.
+gradients pass straight through. Weights and biases learn to give the float model's logits, in the
+least squares; ranges stay as calibrated, and the tuned weights go back into the same graph.
 Sources: B. Jacob et al., Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference, 2018; G. Hinton et al., Distilling the Knowledge in a Neural
-Network, 2015.
+Integer-Arithmetic-Only Inference, 2018; J. Ba and R. Caruana, Do Deep Nets Really Need to be Deep?,
+2014 (logits as targets).
 """
 
 import logging
@@ -17,7 +17,6 @@ import torch
 from onnx import numpy_helper
 from onnxruntime.quantization.quant_utils import get_qmin_qmax_for_qType
 from torch import nn
-from torch.nn import functional
 
 from stages.config.errors import UserError
 from stages.config.schema import Model, QatRecipe
@@ -25,7 +24,7 @@ from stages.model.preprocess import preprocess
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.layers import BY_OUTPUT, arrays_of
 from stages.quantization.ranges import ACTIVATION_LEVELS
-from stages.quantization.stored_weights import SUFFIX, stored_weights
+from stages.quantization.stored_weights import stored_weights
 from stages.quantization.torch_operators import OPERATORS
 
 log = logging.getLogger(__name__)
@@ -57,12 +56,13 @@ class QdqNetwork(nn.Module):
         self.constants = {name: torch.from_numpy(array.copy())
                           for name, array in arrays_of(quantized).items()}
         self.stored = stored_weights(quantized)
+        self.origins = {stored.name: name for name, stored in self.stored.items()}
         floats = arrays_of(source)
         self.units = self._units()
         learned = {name: self.constants[name] for name in self.units if name in self.constants}
         for node in self.nodes:
             if self._is_learned(node):
-                name = node.input[0].removesuffix(SUFFIX)
+                name = self.origins[node.input[0]]
                 learned[name] = self._start(node, floats.get(name))
         # A parameter's name may hold no dot.
         self.names = {name: f"p{index}" for index, name in enumerate(sorted(learned))}
@@ -81,18 +81,18 @@ class QdqNetwork(nn.Module):
             if node.op_type in BY_OUTPUT:
                 picture, weight = (made_by[name] for name in node.input[:2])
                 step, _ = self._steps(weight)
-                units[weight.input[0].removesuffix(SUFFIX)] = step
+                units[self.origins[weight.input[0]]] = step
                 if len(node.input) > 2:
                     bias = made_by.get(node.input[2])
-                    name = bias.input[0].removesuffix(SUFFIX) if bias else node.input[2]
+                    name = self.origins[bias.input[0]] if bias else node.input[2]
                     scale = self.constants[picture.input[1]].double()
                     units[name] = (ACTIVATION_LEVELS - 1) * scale * step.flatten()
         return units
 
     def _is_learned(self, node: onnx.NodeProto) -> bool:
         """Whether `node` reads a stored weight or bias of a layer, not another constant."""
-        return (node.op_type == "DequantizeLinear" and node.input[0] in self.constants
-                and node.input[0].removesuffix(SUFFIX) in self.units)
+        return (node.op_type == "DequantizeLinear"
+                and self.origins.get(node.input[0]) in self.units)
 
     def _start(self, node: onnx.NodeProto, before: np.ndarray | None) -> torch.Tensor:
         """What to learn a stored constant from: its weight `before` it was rounded, moved no
@@ -139,7 +139,7 @@ class QdqNetwork(nn.Module):
                                        attributes(node))
 
     def _rounded_parameter(self, node: onnx.NodeProto) -> torch.Tensor:
-        parameter = self.parameter(node.input[0].removesuffix(SUFFIX))
+        parameter = self.parameter(self.origins[node.input[0]])
         if self.constants[node.input[0]].dtype == torch.int32:
             return parameter
         parameter = parameter.contiguous(memory_format=torch.channels_last
@@ -168,7 +168,7 @@ class QdqNetwork(nn.Module):
 
     def _steps(self, node: onnx.NodeProto) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and zero point of a DequantizeLinear, float64, shaped to fit what it takes."""
-        stored = self.stored[node.input[0].removesuffix(SUFFIX)]
+        stored = self.stored[self.origins[node.input[0]]]
         return tuple(torch.tensor(values, dtype=torch.float64)
                      for values in (stored.scale, stored.zero_point))
 
@@ -184,7 +184,7 @@ class QdqNetwork(nn.Module):
 
     def _as_integers(self, node: onnx.NodeProto) -> np.ndarray:
         name, old = node.input[0], self.constants[node.input[0]].numpy()
-        value = self.parameter(name.removesuffix(SUFFIX)).detach().double().numpy()
+        value = self.parameter(self.origins[name]).detach().double().numpy()
         scale, zero_point = (tensor.numpy() for tensor in self._steps(node))
         limits = np.iinfo(np.int32)
         low, high = ((limits.min, limits.max) if old.dtype == np.int32
@@ -204,7 +204,7 @@ def random_batches(pictures: np.ndarray, positions: np.ndarray, recipe: QatRecip
 def fine_tune(quantized: onnx.ModelProto, source: onnx.ModelProto, teacher: Teacher,
               batches: Iterator[np.ndarray], recipe: QatRecipe, model: Model, *,
               reduce_range: bool) -> list[float]:
-    """Fine-tune the QDQ graph `quantized` in place on the probabilities of `teacher`.
+    """Fine-tune the QDQ graph `quantized` in place on the logits of `teacher`.
 
     Args:
         source: the float graph.
@@ -213,7 +213,7 @@ def fine_tune(quantized: onnx.ModelProto, source: onnx.ModelProto, teacher: Teac
         reduce_range: as `quantized` was made.
 
     Returns:
-        The loss by step, a Kullback-Leibler divergence in nats.
+        The loss by step: the logits' noise, a ratio of powers.
 
     Raises:
         UserError: an operator that can't be fine-tuned, or a loss that is not finite.
@@ -224,9 +224,8 @@ def fine_tune(quantized: onnx.ModelProto, source: onnx.ModelProto, teacher: Teac
     losses = []
     for pictures in batches:
         batch = preprocess(torch.from_numpy(pictures), model.image_size, model.mean, model.std)
-        wanted = torch.from_numpy(teacher(batch.contiguous().numpy())).log_softmax(1)
-        loss = functional.kl_div(network(batch).log_softmax(1), wanted, reduction="batchmean",
-                                 log_target=True)
+        wanted = torch.from_numpy(teacher(batch.contiguous().numpy()))
+        loss = (network(batch) - wanted).square().mean() / wanted.square().mean()
         if not torch.isfinite(loss):
             raise UserError(f"qat: loss is {loss.item()} at step {len(losses) + 1}; lower qat.lr")
         optimizer.zero_grad()

@@ -16,9 +16,12 @@ DEFAULT_AXIS = 1
 class StoredWeight:
     """A constant that a DequantizeLinear reads.
 
+    name: of the constant; output: what the DequantizeLinear gives.
     integers: as stored; scale, zero_point: float32, shaped to fit them.
     """
 
+    name: str
+    output: str
     integers: np.ndarray
     scale: np.ndarray
     zero_point: np.ndarray
@@ -41,7 +44,7 @@ def stored_weights(quantized: onnx.ModelProto) -> dict[str, StoredWeight]:
                 shape = [-1 if index == axis else 1 for index in range(integers.ndim)]
                 scale, zero = scale.reshape(shape), zero.reshape(shape)
             found[node.input[0].removesuffix(SUFFIX)] = StoredWeight(
-                integers, scale, zero.astype(np.float32))
+                node.input[0], node.output[0], integers, scale, zero.astype(np.float32))
     return found
 
 

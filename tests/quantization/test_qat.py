@@ -15,7 +15,7 @@ from stages.inference.predictor import load_onnx, model_input
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.names import INPUT
 from stages.quantization.qat import QdqNetwork, fine_tune, random_batches
-from stages.quantization.stored_weights import SUFFIX, stored_weights
+from stages.quantization.stored_weights import stored_weights
 
 RECIPE = QatRecipe(steps=12, batch_size=16, lr=1e-3, seed=0)
 
@@ -73,7 +73,7 @@ def rounded_otherwise(quantized):
     """A copy in which about half of the weights are a step from the nearest, as adaptive rounding
     leaves some."""
     result, rng = copy.deepcopy(quantized), np.random.default_rng(0)
-    stored = {f"{name}{SUFFIX}": weight.integers for name, weight in stored_weights(result).items()
+    stored = {weight.name: weight.integers for weight in stored_weights(result).values()
               if weight.integers.dtype == np.int8}
     assert stored
     for tensor in result.graph.initializer:
