@@ -33,6 +33,7 @@ from stages.config.params import load_params
 from stages.config.schema import Quantize
 from stages.config.stage import run_stage
 from stages.inference.predictor import model_input
+from stages.inference.saturation import products_saturate
 from stages.quantization.variant import write_variant
 
 log = logging.getLogger(__name__)
@@ -88,11 +89,13 @@ def choose(accuracy: Callable[[str], float]) -> dict[str, Any]:
 
 
 def require_emulator() -> None:
-    """Refuse to go on without EMULATOR.
+    """Refuse to go on without EMULATOR, or where there is nothing to compare the emulated CPU with.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or this CPU cuts off sums as well.
     """
+    if products_saturate():
+        raise UserError("this CPU has no VNNI itself; an emulated one would tell nothing else")
     if not shutil.which(EMULATOR):
         raise UserError(f"{EMULATOR}: not installed; it comes with the package qemu-user")
 

@@ -3,10 +3,9 @@
     python -m benchmarks.int8_layout [--rounds 80]
 
 Models of conf/model with random weights, at 224 pixels, quantized as int8_static is before what is
-learned, but with weights of 7 bits, so that logits can be compared on any CPU: their speed does not
-depend on their weights, and all give the same logits. Rounds run all
-ways of a model in random order. Raw data goes to docs/int8_layout.json, by CPU, the tables to
-docs/precision.md.
+learned, with weights of 7 bits, so that all give the same logits on any CPU; their speed does not
+depend on their weights. Rounds run all ways of a model in random order. Raw data goes to
+docs/int8_layout.json, by CPU, the tables to docs/precision.md.
 """
 
 import logging

@@ -32,6 +32,7 @@ from stages.data.dataset import (
     evenly,
     load_dataset,
 )
+from stages.inference.cpu import thread_count
 from stages.inference.predictor import predict
 from stages.measurement.accuracy import Comparison, compare
 from stages.measurement.system import describe_system
@@ -156,6 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     pair = open_pair({kind: getattr(arguments, kind) for kind in NAMES})
     keep_freed_memory()
+    torch.set_num_threads(thread_count())
     compute_deterministically()
     content = {"train_images": len(pair["jpeg"].splits["train"]), "image_size": SIZE,
                "epochs": EPOCHS, "tested_images": len(pair["jpeg"].splits[JUDGED]),

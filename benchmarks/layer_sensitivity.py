@@ -77,7 +77,7 @@ def measure_layers(run: Run, recipe: Recipe) -> dict[str, Any]:
             quantize_only(layer, layers, base.write, trial)
             [own] = output_snr_db(base.model, onnx.load(trial), batches,
                                   [outputs[layer.nodes[-1]]])
-            rows.append({"layer": layer.name, "macs": layer.macs,
+            rows.append({"layer": layer.weights[0], "macs": layer.macs,
                          "output_snr_db": recorded_db(own),
                          **run.against(reference, run.logits_at(trial))})
         base.write(trial)
@@ -127,7 +127,8 @@ def table(name: str, record: dict[str, Any]) -> str:
     ranks = rows.corr("spearman", numeric_only=True)
     return (f"{heading(name, record)} The noise of a layer's own output is on "
             f"{LAYER_PICTURES} calibration pictures. Times by the profiler, "
-            f"{record['timed_runs']} runs of one picture; {cpu_and_threads(record['system'])}.\n\n"
+            f"{record['timed_runs']} runs of one picture by one model, then by the other: compare "
+            f"layers within a model; {cpu_and_threads(record['system'])}.\n\n"
             f"{markdown_table(columns, lines)}\n\n"
             "Rank correlation over all layers: of predictions changed with the noise of the "
             f"logits {-ranks.flipped['logits_snr_db']:.2f}, with the noise of the layer's own "

@@ -7,7 +7,7 @@ int8_static with some keys changed, and 8 bits of weights where 7 are not told; 
 on validation pictures against the float model, in sums that are exact on any CPU. Results go to
 docs/recovery.json one by one, below NAME, the tables to docs/recovery.md; started again, the
 program goes on with what is not there yet, unless the model, the pictures, the CPU or ONNX Runtime
-are other ones.
+are other ones. A row that changed code would measure otherwise is to be deleted there by hand.
 """
 
 import logging

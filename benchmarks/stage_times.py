@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 
 from benchmarks.raw_data import measured_before
 from stages.config.command_line import command_line
@@ -24,22 +23,23 @@ from stages.files.atomic import write_json
 from stages.measurement.system import describe_system
 from stages.reporting.results import STAGE_TIMES, params_file_sha256, results_folder
 
-BEGINS = re.compile(r"Running stage '(.+)':")
+# DVC tells of each stage in one of these ways; only the first runs it.
+BEGINS = re.compile(r"(Running stage|Stage) '(.+?)'")
 
 
 def seconds_by_stage(lines: Iterable[str]) -> dict[str, float]:
-    """Of each stage that the output of `dvc repro` tells of, until the next one or the end.
+    """Of each stage that the output of `dvc repro` runs, until it tells of another or ends.
 
     Args:
         lines: which are timed as they come.
     """
-    began: dict[str, float] = {}
+    began: list[tuple[str, bool, float]] = []
     for line in lines:
         if found := BEGINS.match(line):
-            began[found[1]] = time.perf_counter()
-    moments = pairwise([*began.values(), time.perf_counter()])
+            began.append((found[2], found[1].startswith("Running"), time.perf_counter()))
+    ends = [moment for _, _, moment in began[1:]] + [time.perf_counter()]
     return {stage: round(end - start, 1)
-            for stage, (start, end) in zip(began, moments, strict=True)}
+            for (stage, runs, start), end in zip(began, ends, strict=False) if runs}
 
 
 def shown(lines: Iterable[str]) -> Iterator[str]:

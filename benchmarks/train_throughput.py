@@ -39,6 +39,7 @@ from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.data.dataset import SPLITS_FILE, Dataset, load_dataset
+from stages.inference.cpu import thread_count
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
 from stages.training.loop import train
@@ -159,6 +160,7 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = load_dataset()
     if arguments.loop:
+        torch.set_num_threads(thread_count())
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             print(json.dumps(FUNCTIONS[arguments.loop](dataset, arguments.size, arguments.batch)))

@@ -83,7 +83,7 @@ def replaced(node, old, new):
 
 
 def test_every_target_named_is_in_the_makefile_and_in_its_help():
-    targets = set(re.findall(r"`make (\w+)|^make (\w+)", PAGE, re.M))
+    targets = set(re.findall(r"`make ([\w-]+)|^make ([\w-]+)", PAGE, re.M))
     helped = subprocess.run(["make", "--silent", "help"], cwd=ROOT, capture_output=True,
                             text=True, check=True).stdout
     for target in {name for pair in targets for name in pair if name}:
@@ -91,12 +91,24 @@ def test_every_target_named_is_in_the_makefile_and_in_its_help():
         assert target == "help" or f"make {target} " in helped
 
 
-def test_every_link_and_picture_is_a_file():
-    for target in re.findall(r"\]\(([^)#]+)\)", PAGE):
-        assert (ROOT / target).exists(), target
-
-
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+
+
+def anchors(page):
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        target, _, anchor = link.partition("#")
+        if re.match(r"https?:", target):
+            continue
+        linked = page.parent / target if target else page
+        assert linked.exists(), link
+        assert not anchor or anchor in anchors(linked), link
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from refusals import refusal
 from synthetic import leave_prepared, make_dataset, model_params
 
-from benchmarks import autopsy, autopsy_page
+from benchmarks import autopsy, autopsy_page, emulated_cpu
 from benchmarks.ablation_grid import grid, name_of
 from stages.analysis.ablation import Cell
 from stages.measurement.noise import MOST_DB
@@ -144,7 +144,8 @@ def test_integer_cells_run_on_the_emulated_cpu_too(folder, monkeypatch):
         return {"accuracy": 1.0, "cut_off_accuracy": 0.5, "max_logit_change": 2.0}, {"told": cpu}
 
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    monkeypatch.setattr(autopsy, "products_saturate", lambda: False)
+    for program in (autopsy, emulated_cpu):
+        monkeypatch.setattr(program, "products_saturate", lambda: False)
     monkeypatch.setattr(autopsy, "run_on_both", run_on_both)
     monkeypatch.setattr(autopsy, "EMULATED_PICTURES", 5)
     record = run(monkeypatch, "small", "--run", "run", "--emulate", "Haswell")["small"]
@@ -154,10 +155,19 @@ def test_integer_cells_run_on_the_emulated_cpu_too(folder, monkeypatch):
         name_of(Cell("per tensor", "dynamic", shipped=True)): found}}
 
 
-def test_nothing_is_emulated_on_a_cpu_without_vnni(folder, monkeypatch):
-    monkeypatch.setattr(autopsy, "products_saturate", lambda: True)
-    monkeypatch.setattr(sys, "argv", ["autopsy", "small", "--emulate", "Haswell"])
-    assert refusal(autopsy.main) == "--emulate: this CPU has no VNNI itself; leave it out"
+@pytest.mark.parametrize(("main", "arguments"), [
+    (autopsy.main, ["small", "--emulate", "Haswell"]), (emulated_cpu.main, [])])
+def test_nothing_is_emulated_on_a_cpu_without_vnni(main, arguments, monkeypatch):
+    monkeypatch.setattr(emulated_cpu, "products_saturate", lambda: True)
+    monkeypatch.setattr(sys, "argv", ["program", *arguments])
+    assert refusal(main) == ("this CPU has no VNNI itself; an emulated one would tell nothing else")
+
+
+def test_emulation_without_a_model_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["autopsy", "--emulate", "Haswell"])
+    with pytest.raises(SystemExit):
+        autopsy.main()
+    assert "--emulate needs the name of a model" in capsys.readouterr().err
 
 
 def test_grid_has_a_place_for_every_cell():

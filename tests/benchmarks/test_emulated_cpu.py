@@ -141,6 +141,7 @@ def test_another_model_or_recipe_is_measured_anew(run_program, path, old, new):
 
 
 def test_missing_emulator_is_named_with_its_package(monkeypatch):
+    monkeypatch.setattr(emulated_cpu, "products_saturate", lambda: False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "argv", ["emulated_cpu"])
     assert refusal(main) == "qemu-x86_64: not installed; it comes with the package qemu-user"

@@ -16,6 +16,7 @@ DVC = """#!/bin/sh
 echo "Stage 'download' didn't change, skipping"
 echo "Running stage 'export':"
 echo "> python -m stages.export"
+echo "Stage 'analyze' is cached - skipping run, checking out outputs"
 echo "Running stage 'evaluate@onnx_fp32':"
 exit {status}
 """
@@ -27,7 +28,7 @@ def path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(sys, "argv", ["stage_times", "small"])
-    clock = SimpleNamespace(perf_counter=iter([10.0, 12.5, 15.5]).__next__)
+    clock = SimpleNamespace(perf_counter=iter([9.0, 10.0, 12.5, 17.5, 20.5]).__next__)
     monkeypatch.setattr(stage_times, "time", clock)
     path = Path("docs/results/small/stage_times.json")
     path.parent.mkdir(parents=True)
