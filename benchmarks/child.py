@@ -9,17 +9,19 @@ from typing import Any
 from stages.config.errors import UserError
 
 
-def run_module(module: str, *arguments: str, prefix: Sequence[str] = (), **options: Any) -> str:
+def run_module(module: str, *arguments: str, python: str = sys.executable,
+               prefix: Sequence[str] = (), **options: Any) -> str:
     """What `python -m module`, in a process of its own, writes to its standard output.
 
     Args:
+        python: of another environment, say.
         prefix: what the command begins with, an emulator say.
         options: of subprocess.run.
 
     Raises:
         UserError: the process failed or was killed.
     """
-    result = subprocess.run([*prefix, sys.executable, "-m", module, *arguments],
+    result = subprocess.run([*prefix, python, "-m", module, *arguments],
                             capture_output=True, text=True, errors="replace", **options)
     if result.returncode:
         raise UserError(f"{' '.join([*prefix, module, *arguments])}: "

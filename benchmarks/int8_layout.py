@@ -20,15 +20,14 @@ from benchmarks.arguments import only_count
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import model_milliseconds, ratio_cell
-from benchmarks.untrained import OPSET, preset_params, untrained
+from benchmarks.untrained import export_untrained, preset_params
 from stages.config.errors import UserError
 from stages.config.params import load_params
-from stages.config.schema import Recipe
+from stages.config.schema import REFERENCE, Recipe
 from stages.config.stage import run_stage
 from stages.inference.cpu import thread_count
 from stages.inference.predictor import model_input
 from stages.inference.session import open_session, predictor_of
-from stages.onnx_graph.export import export_onnx
 from stages.quantization.padded_input import with_padded_input
 from stages.quantization.repeated_gates import with_repeated_gates
 from stages.quantization.static import Calibrated
@@ -41,7 +40,7 @@ BATCHES = (1, 16)
 # (preset, activation)
 MODELS = (("efficientnet_lite0", "keep"), ("efficientnet_b0", "keep"), ("efficientnet_b3", "keep"),
           ("efficientnet_b3", "relu6"))
-FLOAT, PLAIN = "onnx_fp32", "as quantized"
+PLAIN = "as quantized"
 
 
 def versions(source: Path, preset: str, activation: str, recipe: Recipe
@@ -58,8 +57,7 @@ def versions(source: Path, preset: str, activation: str, recipe: Recipe
         preset, {"weights": "none", "image_size": SIZE, "activation": activation})
     pictures = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
     classes = [str(number) for number in range(10)]
-    onnx.save(export_onnx(untrained(params, pictures, len(classes)), params, classes, OPSET),
-              source)
+    export_untrained(params, pictures, classes, source)
     target = source.with_name("int8.onnx")
     Calibrated.of(source, recipe, params, pictures).write(target)
     plain = onnx.load(target)
@@ -72,7 +70,7 @@ def versions(source: Path, preset: str, activation: str, recipe: Recipe
                       for model in ways.values())
     if not all(np.array_equal(first, each) for each in others):
         raise UserError(f"{preset}: the logits differ, and should not")
-    return {FLOAT: onnx.load(source), **ways}, inputs
+    return {REFERENCE: onnx.load(source), **ways}, inputs
 
 
 def measure(preset: str, activation: str, rounds: int) -> dict[str, Any]:
@@ -102,7 +100,7 @@ def told(run: dict[str, Any]) -> str:
         for batch, ways in result["milliseconds"].items():
             for way, times in ways.items():
                 rows.append((name, batch, way, f"{np.median(times):.2f}",
-                             *(ratio_cell(ways[base], times) for base in (PLAIN, FLOAT))))
+                             *(ratio_cell(ways[base], times) for base in (PLAIN, REFERENCE))))
     table = markdown_table(("model", "batch", "written", "ms, median", "against as quantized",
                             "against onnx_fp32"), rows)
     return (f"Random weights, {SIZE} px, {run['rounds']} rounds; {cpu_and_threads(system)}; "

@@ -9,7 +9,6 @@ for the while, by pip. What was found goes to docs/results/NAME/predict.json.
 
 import json
 import re
-import subprocess
 import sys
 import venv
 from collections import Counter
@@ -18,9 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.arguments import run_command_line
-from benchmarks.child import failure
+from benchmarks.child import run_module
 from benchmarks.raw_data import cpu_and_threads
-from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.files.reading import read_json
@@ -45,11 +43,7 @@ def make_environment(folder: Path, packages: list[str]) -> Path:
     """
     venv.create(folder, with_pip=True, symlinks=True)
     python = folder / "bin" / "python"
-    result = subprocess.run([python, "-m", "pip", "install", "--quiet", *packages],
-                            capture_output=True, text=True)
-    if result.returncode:
-        raise UserError(f"pip install {' '.join(packages)}: "
-                        f"{failure(result.returncode, result.stderr)}")
+    run_module("pip", "install", "--quiet", *packages, python=str(python))
     return python
 
 
@@ -59,13 +53,10 @@ def classify(python: Path, model: Path, pictures: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: a picture could not be classified, or the model not be used.
     """
-    result = subprocess.run(
-        [python, "-m", "stages.predict", str(pictures), "--json", "--model", str(model)],
-        capture_output=True, text=True, cwd=pictures,
-        env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"})
-    if result.returncode:
-        raise UserError(f"{pictures}: {failure(result.returncode, result.stderr)}")
-    return [json.loads(line) for line in result.stdout.splitlines()]
+    lines = run_module("stages.predict", str(pictures), "--json", "--model", str(model),
+                       python=str(python), cwd=pictures,
+                       env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"})
+    return [json.loads(line) for line in lines.splitlines()]
 
 
 def accuracies(predictions: list[dict[str, Any]], pictures: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
 import torch
 from omegaconf import OmegaConf
 from torch import nn
@@ -12,6 +13,7 @@ from stages.config.params import load_params
 from stages.config.schema import Model
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
+from stages.onnx_graph.export import export_onnx
 
 PRESETS = Path("conf/model")
 OPSET = 18
@@ -51,3 +53,8 @@ def fit_batch_norms(model: nn.Module, batch: torch.Tensor) -> None:
     model.train()
     with torch.no_grad():
         model(batch)
+
+
+def export_untrained(params: Model, pictures: np.ndarray, classes: list[str], path: Path) -> None:
+    """Write the model that is `untrained` to `path` as ONNX."""
+    onnx.save(export_onnx(untrained(params, pictures, len(classes)), params, classes, OPSET), path)

@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.child import failure
 from benchmarks.peers.quantizers import CALIBRATION, PEERS, SOURCE
 from benchmarks.peers.runtimes import OpenVinoModel, size_mb
-from benchmarks.peers.subject import FLOAT, Subject
+from benchmarks.peers.subject import Subject
 from stages.config.errors import UserError
-from stages.config.schema import Model
+from stages.config.schema import REFERENCE, Model
 from stages.inference.predictor import load_onnx
 from stages.inference.session import ONNX_ERRORS, Predictor
 
@@ -46,11 +46,11 @@ def gather(subject: Subject, calibration: np.ndarray, folder: Path) -> dict[str,
     Raises:
         UserError: a model that should be there is not.
     """
-    (folder / SOURCE).write_bytes(subject.models[FLOAT].read_bytes())
+    (folder / SOURCE).write_bytes(subject.models[REFERENCE].read_bytes())
     np.save(folder / CALIBRATION, calibration)
     entrants = {}
     for name, path in subject.models.items():
-        kind = "float" if name == FLOAT else "ours"
+        kind = "float" if name == REFERENCE else "ours"
         entrants[name] = _enter(kind, path, {}, subject.params, calibration[:1])
     for name, peer in PEERS.items():
         try:

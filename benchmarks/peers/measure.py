@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.entrants import Entrant
-from benchmarks.peers.subject import FLOAT
 from benchmarks.peers.table import BATCH_SIZE, SEVERAL, SINGLE
 from benchmarks.rounds import model_milliseconds
-from stages.config.schema import Model
+from stages.config.schema import REFERENCE, Model
 from stages.data.dataset import Dataset, PictureView, evenly
 from stages.inference.predictor import model_input, predict
 from stages.inference.session import Predictor
@@ -30,7 +29,7 @@ def accuracies(predictors: dict[str, Predictor], pictures: PictureView, labels: 
         log.info("%s: %.2f %% of %d pictures", name, 100 * np.mean(classes[name] == labels),
                  len(labels))
     return {name: {**accuracy_interval(each == labels),
-                   "accuracy_drop_pp": compare(labels, classes[FLOAT], each).drop_pp}
+                   "accuracy_drop_pp": compare(labels, classes[REFERENCE], each).drop_pp}
             for name, each in classes.items()}
 
 

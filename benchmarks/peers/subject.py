@@ -3,17 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
-
-from benchmarks.untrained import OPSET, preset_params, untrained
+from benchmarks.untrained import export_untrained, preset_params
 from stages.config.params import load_params
-from stages.config.schema import Model
+from stages.config.schema import REFERENCE, Model
 from stages.data.dataset import Dataset
-from stages.onnx_graph.export import export_onnx
 from stages.quantization.source import load_float_model
 from stages.quantization.variant import write_variant
 
-FLOAT, OURS = "onnx_fp32", ("int8_static", "int8_mixed")
+OURS = ("int8_static", "int8_mixed")
 # Pictures by which the batch norms of random weights are set.
 STATISTICS = 32
 
@@ -22,7 +19,7 @@ STATISTICS = 32
 class Subject:
     """What is compared.
 
-    models: files of FLOAT and of those of OURS that there are.
+    models: files of REFERENCE and of those of OURS that there are.
     trained: whether its accuracy means anything.
     """
 
@@ -38,9 +35,9 @@ def own_experiment() -> Subject:
         UserError: the float model is not there, or can't be quantized.
     """
     params = load_params("model", "variants")
-    models = {name: Path(params.variants[name]) for name in (FLOAT, *OURS)
+    models = {name: Path(params.variants[name]) for name in (REFERENCE, *OURS)
               if name in params.variants}
-    load_float_model(models[FLOAT])
+    load_float_model(models[REFERENCE])
     return Subject(params.model, models, trained=True)
 
 
@@ -54,10 +51,9 @@ def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folde
         UserError: a value out of range, weights that can't be had.
     """
     params = preset_params(preset, changes)
-    models = {name: folder / f"{name}.onnx" for name in (FLOAT, "int8_static")}
+    models = {name: folder / f"{name}.onnx" for name in (REFERENCE, "int8_static")}
     recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
     pictures = dataset.view("calibration")
-    onnx.save(export_onnx(untrained(params, pictures[:STATISTICS], len(dataset.classes)), params,
-                          dataset.classes, OPSET), models[FLOAT])
-    write_variant(models[FLOAT], models["int8_static"], recipe, params, dataset, 100.0)
+    export_untrained(params, pictures[:STATISTICS], dataset.classes, models[REFERENCE])
+    write_variant(models[REFERENCE], models["int8_static"], recipe, params, dataset, 100.0)
     return Subject(params, models, trained=False)

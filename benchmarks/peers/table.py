@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.markdown import markdown_table
-from benchmarks.peers.subject import FLOAT
 from benchmarks.raw_data import told_each
 from benchmarks.rounds import ratio, ratio_cell
+from stages.config.schema import REFERENCE
 from stages.reporting.tables import cpu_label
 
 # Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
@@ -15,7 +15,7 @@ SINGLE, SEVERAL = "single_ms", "batch_ms"
 BATCH_SIZE = 16
 OURS = "int8_static"
 COLUMNS = ("model", "run by", "accuracy (95 %)", "drop", "size", "one picture: p50 / p90",
-           f"batch of {BATCH_SIZE}", f"against {FLOAT}: one picture", "batch")
+           f"batch of {BATCH_SIZE}", f"against {REFERENCE}: one picture", "batch")
 
 Run = dict[str, Any]
 
@@ -68,7 +68,7 @@ def section(run: Run) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run["packages"].items())
     what = f"{run['test_images']:,} test pictures" if run["trained"] else \
         f"Not trained on these pictures (weights: {run['weights']})"
-    rows = (_row(name, model, models[FLOAT]) for name, model in models.items())
+    rows = (_row(name, model, models[REFERENCE]) for name, model in models.items())
     sentences = "\n".join(f"- {comparison(name, models)}" for name, model in models.items()
                           if model["kind"] == "ours")
     return (f"### {title(run)}\n\n{what}; {run['calibration_images']:,} calibration pictures; "

@@ -16,7 +16,7 @@ from benchmarks.peers.__main__ import add
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
 from benchmarks.peers.quantizers import PEERS
-from benchmarks.peers.subject import FLOAT, Subject, fresh_model
+from benchmarks.peers.subject import Subject, fresh_model
 from benchmarks.peers.table import (
     SEVERAL,
     SINGLE,
@@ -25,6 +25,7 @@ from benchmarks.peers.table import (
     section,
     title,
 )
+from stages.config.schema import REFERENCE
 from stages.inference.predictor import load_onnx, model_input
 
 
@@ -34,7 +35,7 @@ def times(single, several):
 
 def made_up_run(**changes):
     models = {
-        FLOAT: {"kind": "float", **times([4.0, 8.0], [32.0, 32.0])},
+        REFERENCE: {"kind": "float", **times([4.0, 8.0], [32.0, 32.0])},
         "int8_static": {"kind": "ours", **times([2.0, 2.0], [16.0, 8.0])},
         "quick_float": {"kind": "float", **times([1.0, 1.0], [1.0, 1.0])},
         "quick_tuned": {"kind": "tuned", **times([1.0, 1.0], [1.0, 1.0])},
@@ -56,7 +57,8 @@ def test_best_peer_is_the_fastest_int8_model_of_another_by_batch_size():
     models = made_up_run()["models"]
     assert best_peer(models, SINGLE) == "peer_one"
     assert best_peer(models, SEVERAL) == "peer_many"
-    assert best_peer({FLOAT: models[FLOAT], "peer_none": models["peer_none"]}, SINGLE) is None
+    few = {name: models[name] for name in (REFERENCE, "peer_none")}
+    assert best_peer(few, SINGLE) is None
 
 
 def test_comparison_names_the_peer_of_each_batch_size():
@@ -128,7 +130,7 @@ def tiny(tmp_path):
     """A tiny float model that takes the place of the experiment's, and its calibration input."""
     path = tmp_path / "tiny.onnx"
     onnx.save(tiny_body(), path)
-    return Subject(PARAMS, {FLOAT: path, "int8_static": path}, trained=True), \
+    return Subject(PARAMS, {REFERENCE: path, "int8_static": path}, trained=True), \
         random_batch(6, SIDE), tmp_path
 
 
@@ -139,13 +141,13 @@ def test_failing_peer_is_told_in_a_line_and_stops_no_other(tiny, dataset, monkey
     of, calibration, folder = tiny
     found = gather(of, calibration, folder)
     assert found["unknown"].facts == {"kind": "peer", "failed": "KeyError: 'unknown'"}
-    assert [found[name].facts["kind"] for name in (FLOAT, "int8_static", "ort_static")] == [
+    assert [found[name].facts["kind"] for name in (REFERENCE, "int8_static", "ort_static")] == [
         "float", "ours", "peer"]
     quantized = onnx.load(folder / "ort_static.onnx")
     assert "QuantizeLinear" in {node.op_type for node in quantized.graph.node}
     models = measured(found, of.params, dataset, pictures=5, rounds=2)
-    assert models[FLOAT]["accuracy_drop_pp"] == models["int8_static"]["accuracy_drop_pp"] == 0
-    for name in (FLOAT, "int8_static", "ort_static"):
+    assert models[REFERENCE]["accuracy_drop_pp"] == models["int8_static"]["accuracy_drop_pp"] == 0
+    for name in (REFERENCE, "int8_static", "ort_static"):
         assert len(models[name][SINGLE]) == len(models[name][SEVERAL]) == 2
     assert SINGLE not in models["unknown"]
 
@@ -165,7 +167,8 @@ def test_fresh_model_is_there_in_float_and_int8(dataset, tmp_path, monkeypatch):
     fresh = fresh_model("efficientnet_lite0", {"image_size": SIDE}, dataset, tmp_path)
     assert (fresh.trained, fresh.params.image_size) == (False, SIDE)
     batch = model_input(dataset.view("calibration")[:], fresh.params)
-    reference, rounded = (load_onnx(fresh.models[name])(batch) for name in (FLOAT, "int8_static"))
+    reference, rounded = (load_onnx(fresh.models[name])(batch)
+                          for name in (REFERENCE, "int8_static"))
     np.testing.assert_allclose(rounded, reference, atol=0.1 * np.abs(reference).max())
 
 
@@ -179,8 +182,8 @@ def test_every_peer_makes_a_model_that_runs(tiny):
     of, calibration, folder = tiny
     found = gather(of, calibration, folder)
     assert {name: each.facts.get("failed") for name, each in found.items()} == dict.fromkeys(
-        (FLOAT, "int8_static", *PEERS))
-    logits = found[FLOAT].predictor(calibration)
+        (REFERENCE, "int8_static", *PEERS))
+    logits = found[REFERENCE].predictor(calibration)
     for name in PEERS:
         np.testing.assert_allclose(found[name].predictor(calibration), logits, err_msg=name,
                                    atol=0.1 * np.abs(logits).max())
