@@ -19,13 +19,14 @@ import onnx
 from onnx import numpy_helper
 
 from benchmarks.arguments import only_count
-from benchmarks.int8_layout import FLOAT, SIZE, versions
+from benchmarks.int8_layout import SIZE, versions
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import milliseconds, ratio_cell
 from benchmarks.untrained import preset_params
 from stages.config.errors import UserError
 from stages.config.params import load_params
+from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.deployment.runtime import LOGITS, PICTURES
 from stages.deployment.wrap import PREFIX, wrap
@@ -67,7 +68,7 @@ def measure(rounds: int) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         bodies, _ = versions(Path(folder) / "model.onnx", PRESET, "keep", recipe)
     *_, body = bodies.values()
-    models = {FLOAT: wrap(bodies[FLOAT], params), SHIPPED: wrap(body, params),
+    models = {REFERENCE: wrap(bodies[REFERENCE], params), SHIPPED: wrap(body, params),
               BEFORE: by_pixel(wrap(body, params))}
     sessions = {name: open_session(model.SerializeToString(), thread_count())
                 for name, model in models.items()}
@@ -95,7 +96,7 @@ def told(record: dict[str, Any]) -> str:
     rows = []
     for side, batches in record["milliseconds"].items():
         for batch, times in batches.items():
-            slow, fast, before = (times[name] for name in (FLOAT, SHIPPED, BEFORE))
+            slow, fast, before = (times[name] for name in (REFERENCE, SHIPPED, BEFORE))
             rows.append((side, batch, f"{np.median(slow):.2f}", f"{np.median(fast):.2f}",
                          ratio_cell(slow, fast), f"{np.median(before):.2f}",
                          ratio_cell(before, fast)))

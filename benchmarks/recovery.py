@@ -74,7 +74,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "7 bits, flat tails, equalization, rounding": {**SEVEN_BITS, "cut_flat_tails": True,
                                                    "equalization": True, **ROUNDING},
     "mse, rounding": {"calibration": "mse", **ROUNDING},
-    "mse, qat": {"calibration": "mse", "qat": QAT},
 }
 
 

@@ -108,7 +108,7 @@ def run_program(tmp_path, monkeypatch, dataset):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/precision.md").write_text("<!-- emulated -->\n<!-- /emulated -->\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(emulated_cpu, "require_emulator", lambda: None)
     monkeypatch.setattr(sys, "argv", ["emulated_cpu"])
     monkeypatch.setattr(finished_run, "load_dataset", lambda *_: dataset)
     monkeypatch.setattr(emulated_cpu, "measure", measure)

@@ -1,17 +1,17 @@
 from inverted_residual import SIDE, network
 from synthetic import a_system
 
-from benchmarks import int8_layout
+from benchmarks import int8_layout, untrained
 from benchmarks.int8_layout import PLAIN, measure, told
 from stages.config.schema import REFERENCE
 
 
 def test_each_way_of_a_model_is_timed(monkeypatch):
     """A small network with the same operations takes the place of the model."""
-    for name, value in (("SIZE", SIDE), ("PICTURES", 4), ("BATCHES", (1, 2)),
-                        ("untrained", lambda *_: None),
-                        ("export_onnx", lambda *_: network("SiLU"))):
+    for name, value in (("SIZE", SIDE), ("PICTURES", 4), ("BATCHES", (1, 2))):
         monkeypatch.setattr(int8_layout, name, value)
+    monkeypatch.setattr(untrained, "untrained", lambda *_: None)
+    monkeypatch.setattr(untrained, "export_onnx", lambda *_: network("SiLU"))
     times = measure("efficientnet_b0", "relu6", 2)["milliseconds"]
     assert list(times) == ["1", "2"]
     for each in times.values():

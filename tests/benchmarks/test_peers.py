@@ -10,8 +10,9 @@ from refusals import refusal
 from synthetic import a_system, random_batch
 from tiny_model import PARAMS, SIDE, tiny_body
 
+from benchmarks import untrained
 from benchmarks.peers import __main__ as command
-from benchmarks.peers import entrants, subject
+from benchmarks.peers import entrants
 from benchmarks.peers.__main__ import add
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
@@ -162,8 +163,8 @@ def test_model_that_does_not_load_is_a_failure_too(tiny, monkeypatch):
 
 def test_fresh_model_is_there_in_float_and_int8(dataset, tmp_path, monkeypatch):
     """A small network takes the place of the model."""
-    monkeypatch.setattr(subject, "untrained", lambda *_: None)
-    monkeypatch.setattr(subject, "export_onnx", lambda *_: tiny_body())
+    monkeypatch.setattr(untrained, "untrained", lambda *_: None)
+    monkeypatch.setattr(untrained, "export_onnx", lambda *_: tiny_body())
     fresh = fresh_model("efficientnet_lite0", {"image_size": SIDE}, dataset, tmp_path)
     assert (fresh.trained, fresh.params.image_size) == (False, SIDE)
     batch = model_input(dataset.view("calibration")[:], fresh.params)
