@@ -70,7 +70,7 @@ def test_every_node_gives_what_onnx_runtime_gives(name, files, lite0_files, data
 
 
 def rounded_otherwise(quantized):
-    """A copy in which about half of the weights are a step from the nearest, as adaptive rounding
+    """A copy in which two thirds of the weights are a step from the nearest, as adaptive rounding
     leaves some."""
     result, rng = copy.deepcopy(quantized), np.random.default_rng(0)
     stored = {weight.name: weight.integers for weight in stored_weights(result).values()
