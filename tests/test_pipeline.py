@@ -270,6 +270,22 @@ def test_nothing_to_do_after_repro(repository):
     assert "Running stage" not in again
 
 
+@pytest.mark.slow
+def test_make_bench_measures_again_what_is_there(repository, tmp_path):
+    folder = shutil.copytree(repository, tmp_path / "repository")
+
+    def bytes_of(*names):
+        return {name: (folder / name).read_bytes() for name in names}
+
+    models = [f"models/{name}.onnx" for name in VARIANTS if name != "torch_fp32"]
+    measured = ["metrics/benchmark.json", "plots/latency_runs.csv"]
+    before, told = bytes_of(*models), bytes_of(*measured)
+    run(folder, "make", "--old-file=setup", "bench")
+    assert bytes_of(*models) == before
+    assert all(now != told[name] for name, now in bytes_of(*measured).items())
+    assert "Running stage" not in run(folder, "dvc", "repro").stdout
+
+
 def test_plots_of_dvc_are_rendered(repository):
     run(repository, "dvc", "plots", "show", "-o", "page")
     page = (repository / "page" / "index.html").read_text()
