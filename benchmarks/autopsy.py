@@ -32,7 +32,7 @@ from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import compare, require_emulator, run_on_both
 from benchmarks.finished_run import Run, open_run
 from benchmarks.lite0 import PUBLISHED
-from benchmarks.raw_data import measured_before, recorded_db
+from benchmarks.raw_data import measured_before, recorded_db, require_same_facts
 from benchmarks.rescale import profile, widened
 from stages.analysis.ablation import BASE_RECIPE, Cell, write_cell
 from stages.analysis.layer_error import output_snr_db
@@ -47,14 +47,14 @@ from stages.measurement.noise import signal_to_noise_db
 from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
 from stages.onnx_graph.names import INPUT
-from stages.onnx_graph.probe import open_probed
-from stages.quantization.equalization import Group, find_groups
+from stages.quantization.equalization import Group, channel_statistics, find_groups
 from stages.quantization.static import Calibrated
 
 log = logging.getLogger(__name__)
 
 POWERS = (1.0, 2.0, 4.0)
 EMULATED_PICTURES = 100  # at most
+TINY = float(np.finfo(np.float32).tiny)  # in place of the median of channels that are dead
 
 
 def published_model(image_size: int) -> onnx.ModelProto:
@@ -67,11 +67,9 @@ def activation_spread(model: onnx.ModelProto, groups: Sequence[Group], batches: 
                       ) -> list[float]:
     """The largest activation of the widest channel over that of the median one, for each group."""
     names = [group.quantized[-1] for group in groups]
-    session = open_probed(model, names)
-    largest = [np.max([np.abs(values).max(axis=(0, 2, 3)) for values in outputs], axis=0)
-               for outputs in zip(*(session.run(names, {INPUT: batch}) for batch in batches),
-                                  strict=True)]
-    return [round(float(each.max() / np.median(each)), 2) for each in largest]
+    seen = channel_statistics(model, names, ({INPUT: batch} for batch in batches))
+    largest = (np.maximum(-seen[name].lowest, seen[name].highest) for name in names)
+    return [round(float(each.max()) / max(float(np.median(each)), TINY), 2) for each in largest]
 
 
 def spreads(model: onnx.ModelProto, batches: list[np.ndarray]) -> dict[str, list[float]]:
@@ -141,15 +139,15 @@ def integer_cells(*, with_dynamic: bool) -> dict[str, Cell]:
 
 
 def record_of(name: str, run: Run, content: dict[str, Any]) -> dict[str, Any]:
-    """The record `name` of docs/collapse.json: begun anew unless it is of this very model."""
+    """The record `name` of docs/collapse.json, begun where there is none.
+
+    Raises:
+        UserError: it is of another model, picture count or machine.
+    """
     facts = {**run.facts_here(), "activation": run.params.activation}
-    old = content.get(name, {})
-    if not facts.items() <= old.items():
-        if old:
-            log.info("%s: measured on another model, other pictures or another machine; anew",
-                     name)
-        content[name] = {**facts, "twins": {}, "cut_off": {}}
-    return content[name]
+    if name in content:
+        require_same_facts(DATA, name, content[name], facts)
+    return content.setdefault(name, {**facts, "twins": {}, "cut_off": {}})
 
 
 def main() -> None:
@@ -218,13 +216,13 @@ def measure_cut_off(record: dict[str, Any], run: Run, by: str, cells: dict[str, 
     if not facts.items() <= record["cut_off"].items():
         record["cut_off"] = {**facts, "cells": {}}
     found = record["cut_off"]["cells"]
+    if not (missing := {name: cell for name, cell in cells.items() if name not in found}):
+        return
     base = Calibrated.of(run.source, BASE_RECIPE, run.params, run.dataset.view("calibration"))
-    for name, cell in cells.items():
-        if name not in found:
-            found[name] = measure(cell, base, run)
-            save()
-            log.info("%s, cut off by %s: accuracy %.4f", name, by,
-                     found[name]["cut_off_accuracy"])
+    for name, cell in missing.items():
+        found[name] = measure(cell, base, run)
+        save()
+        log.info("%s, cut off by %s: accuracy %.4f", name, by, found[name]["cut_off_accuracy"])
 
 
 if __name__ == "__main__":

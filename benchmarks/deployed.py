@@ -109,7 +109,6 @@ def told(record: dict[str, Any]) -> str:
 
 def main() -> None:
     rounds = only_count(__doc__, "--rounds", 40)
-    logging.getLogger("benchmarks").setLevel(logging.INFO)
     print(publish_by_cpu(RAW, PAGE, "deployed", measure(rounds), told))
 
 

@@ -21,10 +21,9 @@ from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import milliseconds
 from stages.config.stage import run_stage
-from stages.inference.cpu import thread_count
 from stages.training.depthwise import FastDepthwise
 from stages.training.precision import emulates_bfloat16
-from stages.training.process import keep_freed_memory
+from stages.training.process import keep_freed_memory, use_own_cores
 
 RAW, PAGE = Path("docs/depthwise_backward.json"), Path("docs/training.md")
 BATCH = 32
@@ -72,7 +71,7 @@ def told(run: dict[str, Any]) -> str:
 def main() -> None:
     rounds = only_count(__doc__, "--rounds", 20)
     keep_freed_memory()
-    torch.set_num_threads(thread_count())
+    use_own_cores()
     layers = [measure_layer(layer, precision, rounds)
               for precision in (["fp32"] if emulates_bfloat16() else ["fp32", "bf16"])
               for layer in LAYERS]

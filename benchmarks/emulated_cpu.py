@@ -152,7 +152,8 @@ def main() -> None:
     run = open_run(Path(), PICTURES)
     quantize = load_params("quantize.max_drop_pp", "quantize.variants.int8_static").quantize
     facts = {**run.facts_here(), "emulated_cpu": CPU,
-             "recipe": OmegaConf.to_container(quantize.variants.int8_static)}
+             "recipe": OmegaConf.to_container(quantize.variants.int8_static), "recipes": RECIPES,
+             "candidates": list(CANDIDATES), "bound_pp": BOUND_PP}
     content = measured_before(RAW)
     if not facts.items() <= content.items():
         content = {**facts, "models": {}}

@@ -109,7 +109,6 @@ def told(run: dict[str, Any]) -> str:
 
 def main() -> None:
     rounds = only_count(__doc__, "--rounds", 80)
-    logging.getLogger("benchmarks").setLevel(logging.INFO)
     models = [measure(preset, activation, rounds) for preset, activation in MODELS]
     print(publish_by_cpu(RAW, PAGE, "layout", {"rounds": rounds, "models": models}, told))
 

@@ -32,13 +32,16 @@ from stages.data.dataset import (
     evenly,
     load_dataset,
 )
-from stages.inference.cpu import thread_count
 from stages.inference.predictor import predict
 from stages.measurement.accuracy import Comparison, compare
 from stages.measurement.system import describe_system
 from stages.model.build import build_model
 from stages.training.loop import train
-from stages.training.process import compute_deterministically, keep_freed_memory
+from stages.training.process import (
+    compute_deterministically,
+    keep_freed_memory,
+    use_own_cores,
+)
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +160,7 @@ def main() -> None:
     arguments = parser.parse_args()
     pair = open_pair({kind: getattr(arguments, kind) for kind in NAMES})
     keep_freed_memory()
-    torch.set_num_threads(thread_count())
+    use_own_cores()
     compute_deterministically()
     content = {"train_images": len(pair["jpeg"].splits["train"]), "image_size": SIZE,
                "epochs": EPOCHS, "tested_images": len(pair["jpeg"].splits[JUDGED]),

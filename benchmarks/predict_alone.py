@@ -19,11 +19,12 @@ from typing import Any
 from benchmarks.arguments import run_command_line
 from benchmarks.child import run_module
 from benchmarks.raw_data import cpu_and_threads
+from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.files.reading import read_json
 from stages.measurement.system import describe_system
-from stages.reporting.results import results_folder
+from stages.reporting.results import PREDICTED, results_folder
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("onnxruntime", "numpy", "pillow")
@@ -60,10 +61,17 @@ def classify(python: Path, model: Path, pictures: Path) -> list[dict[str, Any]]:
 
 
 def accuracies(predictions: list[dict[str, Any]], pictures: Path) -> dict[str, Any]:
-    """Share that is right, of all and by class, which is a picture's first folder in `pictures`."""
+    """Share that is right, of all and by class, which is a picture's first folder in `pictures`.
+
+    Raises:
+        UserError: that folder is no class of the model.
+    """
     files, right = Counter(), Counter()
     for each in predictions:
         actual = Path(each["path"]).relative_to(pictures).parts[0]
+        if actual not in each["probabilities"]:
+            raise UserError(f"{pictures}: holds '{actual}', which is no class of the model; name "
+                            "the folder whose folders are the classes")
         files[actual] += 1
         right[actual] += each["class"] == actual
     return {"files": files.total(), "right": right.total(),
@@ -76,13 +84,15 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, help="folder of the test split, <class>/<file>")
     arguments = parser.parse_args()
     pictures = arguments.pictures.resolve()
+    if not pictures.is_dir():
+        raise UserError(f"{arguments.pictures}: no such folder")
     folder, deployed = results_folder(arguments.name), read_json(arguments.run / DEPLOYED)
     packages = pinned((ROOT / "requirements.txt").read_text(encoding="utf-8"))
     with TemporaryDirectory() as environment:
         python = make_environment(Path(environment), packages)
         predictions = classify(python, (arguments.run / MODEL).resolve(), pictures)
     found = accuracies(predictions, pictures)
-    write_json(folder / "predict.json", {
+    write_json(folder / PREDICTED, {
         "command": f"python -m stages.predict {arguments.pictures.name} --json --model {MODEL}",
         "environment": f"{', '.join(packages)} and what they need",
         "cpu": cpu_and_threads(describe_system()), "deploy": deployed, **found})

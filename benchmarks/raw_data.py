@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.config.errors import UserError
 from stages.files.atomic import write_json
 from stages.files.reading import read_json
 from stages.measurement.system import describe_system
@@ -23,6 +24,17 @@ def measured_before(path: Path) -> dict[str, Any]:
         UserError: it is no JSON object.
     """
     return read_json(path) if path.is_file() else {}
+
+
+def require_same_facts(path: Path, name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Hold the facts `before` of the record `name` in the file `path` to those of `now`.
+
+    Raises:
+        UserError: one differs, so that what is measured would replace what it is no part of.
+    """
+    if other := [key for key, value in now.items() if before.get(key) != value]:
+        raise UserError(f"{path}: '{name}' was measured with another {', '.join(other)}; choose "
+                        "another name, or delete it there")
 
 
 def recorded_db(ratio: float) -> float | None:

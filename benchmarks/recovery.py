@@ -6,8 +6,9 @@ Needs the outputs of prepare and export, here or in FOLDER. Every configuration 
 int8_static with some keys changed, and 8 bits of weights where 7 are not told; its model is judged
 on validation pictures against the float model, in sums that are exact on any CPU. Results go to
 docs/recovery.json one by one, below NAME, the tables to docs/recovery.md; started again, the
-program goes on with what is not there yet, unless the model, the pictures, the CPU or ONNX Runtime
-are other ones. A row that changed code would measure otherwise is to be deleted there by hand.
+program goes on with what is not there yet. A NAME of another model, number of pictures, CPU or
+ONNX Runtime is refused. A row that changed code would measure otherwise is to be deleted there by
+hand.
 """
 
 import logging
@@ -25,7 +26,7 @@ from omegaconf import OmegaConf
 from benchmarks.arguments import count, run_command_line
 from benchmarks.finished_run import Run, open_run, told_by_name
 from benchmarks.markdown import markdown_table
-from benchmarks.raw_data import measured_before, publish
+from benchmarks.raw_data import measured_before, publish, require_same_facts
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.recipes import check_recipe
 from stages.config.schema import Quantize, Recipe
@@ -107,21 +108,11 @@ def measure(name: str, run: Run, quantize: Quantize, reference: np.ndarray) -> d
             "rounding": record.rounding, "qat": record.qat}
 
 
-def earlier_results(name: str, setup: dict[str, Any], content: dict[str, Any],
-                    base: Recipe) -> dict[str, Any]:
-    """The results below `name` of `content`, if they are of the same `setup` and recipes.
-
-    Those of a configuration that there is no longer are left out.
-    """
-    if name not in content:
-        return {}
-    if content[name]["setup"] == setup:
-        return {each: result for each, result in content[name]["results"].items()
-                if each in CONFIGURATIONS
-                and result["recipe"] == OmegaConf.to_container(recipe_of(base, each))}
-    log.info("%s: measured on another model, other pictures or another machine: starting anew",
-             name)
-    return {}
+def earlier_results(record: dict[str, Any], base: Recipe) -> dict[str, Any]:
+    """The results of `record` that are of present configurations and of their recipes."""
+    return {each: result for each, result in record["results"].items()
+            if each in CONFIGURATIONS
+            and result["recipe"] == OmegaConf.to_container(recipe_of(base, each))}
 
 
 def table(model: str, record: dict[str, Any]) -> str:
@@ -145,15 +136,18 @@ def measure_missing(model: str, folder: Path, names: Sequence[str], pictures: in
     """Measure the configurations `names` that docs/recovery.json does not have yet below `model`.
 
     Raises:
-        UserError: an output of prepare or export is missing in `folder`.
+        UserError: an output of prepare or export is missing in `folder`, or what is there already
+            is of another model, picture count or machine.
     """
     run = open_run(folder, pictures)
     quantize = load_params("quantize.max_drop_pp", "quantize.variants.int8_static",
                            path=folder / PARAMS_FILE).quantize
+    content, setup, results = measured_before(RAW), run.facts_here(), {}
+    if model in content:
+        require_same_facts(RAW, model, content[model]["setup"], setup)
+        results = earlier_results(content[model], quantize.variants.int8_static)
     reference = run.logits_at(run.source)
-    record = {"setup": run.facts_here(), "float_accuracy": run.accuracy(reference)}
-    content = measured_before(RAW)
-    results = earlier_results(model, record["setup"], content, quantize.variants.int8_static)
+    record = {"setup": setup, "float_accuracy": run.accuracy(reference)}
     for number, name in enumerate(names, start=1):
         if name in results:
             log.info("%d of %d, %s: there already", number, len(names), name)

@@ -10,14 +10,14 @@ order. Raw data goes to docs/train_throughput.json, by CPU, the tables to docs/t
 import argparse
 import json
 import logging
-import os
 import random
-import tempfile
 import time
+from contextlib import chdir
 from dataclasses import replace
 from functools import partial as bind
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -39,11 +39,14 @@ from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.data.dataset import SPLITS_FILE, Dataset, load_dataset
-from stages.inference.cpu import thread_count
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
 from stages.training.loop import train
-from stages.training.process import compute_deterministically, keep_freed_memory
+from stages.training.process import (
+    compute_deterministically,
+    keep_freed_memory,
+    use_own_cores,
+)
 
 log = logging.getLogger(__name__)
 
@@ -160,11 +163,9 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = load_dataset()
     if arguments.loop:
-        torch.set_num_threads(thread_count())
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
+        use_own_cores()
+        with TemporaryDirectory() as folder, chdir(folder):
             print(json.dumps(FUNCTIONS[arguments.loop](dataset, arguments.size, arguments.batch)))
-            os.chdir("/")
         return
     needed = STEPS * max(batch for *_, batch in LOOPS)
     if (found := len(dataset.splits["train"])) < needed:

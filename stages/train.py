@@ -15,12 +15,15 @@ from stages.config.schema import Train
 from stages.config.stage import run_stage
 from stages.data.dataset import IMAGES_FILE, SPLITS_FILE, load_dataset
 from stages.files.atomic import write_json
-from stages.inference.cpu import thread_count
 from stages.model.build import build_model, check_sizes, size_options
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from stages.model.weights import head_is_zero, head_of
 from stages.training.loop import History, image_size_of, train
-from stages.training.process import compute_deterministically, keep_freed_memory
+from stages.training.process import (
+    compute_deterministically,
+    keep_freed_memory,
+    use_own_cores,
+)
 from stages.training.resume import discard_state, fingerprint, loaded_code
 
 log = logging.getLogger(__name__)
@@ -61,8 +64,7 @@ def main() -> None:
     dataset = load_dataset()
     keep_freed_memory()
     compute_deterministically()
-    if thread_count() < torch.get_num_threads():  # PyTorch does not see a container's share
-        torch.set_num_threads(thread_count())
+    use_own_cores()
     torch.manual_seed(params.train.seed)
     model = build_model(params.model, len(dataset.classes))
     sizes = {image_size_of(epoch, params.train.epochs, params.train.start_image_size,

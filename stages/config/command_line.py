@@ -23,11 +23,11 @@ def variant_asked_for(description: str, section: str) -> str:
         section: of params.yaml, whose keys variants are.
 
     Raises:
-        UserError: it can be no key, since a dot in it would lead into the section.
+        UserError: it can be no key, since a dot or a bracket in it would lead into the section.
     """
     parser = command_line(description)
     parser.add_argument("variant", help=f"a key of {section} in params.yaml")
     variant: str = parser.parse_args().variant
-    if "." in variant:
+    if {".", "["} & {*variant}:
         raise UserError(f"params.yaml: {section}.{variant}: is no variant; name a key of {section}")
     return variant

@@ -91,6 +91,8 @@ def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:
         for name in value:
             if OmegaConf.is_missing(value, name):
                 raise UserError(f"{path}: {key}.{name}: is missing")
+            if not is_dataclass(object_type):
+                _refuse_nested(f"{key}.{name}", value[name], path)
             _check(f"{key}.{name}", value[name], path, rules.get(name))
     elif OmegaConf.is_list(value):
         if len(value) != rule.get("length", len(value)) or not (
@@ -98,6 +100,7 @@ def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:
             raise UserError(f"{path}: {key}: has {len(value)} values, needs "
                             f"{rule.get('length', 'at least one')}")
         for item in value:
+            _refuse_nested(key, item, path)
             _check(key, item, path, rule)
     elif value is None:
         return
@@ -106,6 +109,13 @@ def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:
     elif "low" in rule and not rule["low"] <= value <= rule["high"]:
         raise UserError(f"{path}: {key}: got {value}, "
                         f"may be from {rule['low']} to {rule['high']}")
+
+
+def _refuse_nested(key: str, item: Any, path: Path) -> None:
+    """Hold an item of a list or a mapping to one value or a section, which OmegaConf does not."""
+    if OmegaConf.is_config(item) and not is_dataclass(OmegaConf.get_type(item)):
+        raise UserError(f"{path}: {key}: got {OmegaConf.to_container(item)} where one value "
+                        "must stand")
 
 
 def _hint(key: str, object_type: Any) -> str:

@@ -23,6 +23,6 @@ def power(values: np.ndarray) -> float:
 
 
 def decibels(signal: np.ndarray | float, noise: np.ndarray | float) -> np.ndarray:
-    """Ratio of two powers in decibels, MOST_DB at most; NaN of NaN."""
+    """Ratio of two powers in decibels, MOST_DB at most and where there is no noise; NaN of NaN."""
     ratio = np.log10(np.maximum(signal, TINY)) - np.log10(np.maximum(noise, TINY))
-    return np.minimum(10 * ratio, MOST_DB)
+    return np.where(np.equal(noise, 0), MOST_DB, np.minimum(10 * ratio, MOST_DB))

@@ -21,7 +21,7 @@ from stages.quantization.layer_rows import ROWS
 from stages.quantization.qat import fine_tune, random_batches
 from stages.quantization.static import Calibrated, feeds_of
 from stages.quantization.torch_operators import not_tunable
-from stages.training.process import keep_freed_memory
+from stages.training.process import keep_freed_memory, use_own_cores
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Learning:
     def of(cls, base: Calibrated, dataset: Dataset) -> "Learning":
         """From the calibration pictures of `dataset`."""
         keep_freed_memory()
+        use_own_cores()
         taught, judging = held_out(dataset.splits["calibration"])
         judges = PictureView(dataset.images, judging)
         # Each picture gives at least a row of a layer, so that more of them would exceed ROWS.

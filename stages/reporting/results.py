@@ -13,6 +13,7 @@ from stages.reporting.tables import recipe_table, result_table, training_sentenc
 METRICS, RESULTS = Path("metrics"), Path("docs/results")
 PAGE = "README.md"
 STAGE_TIMES = "stage_times.json"  # by benchmarks.stage_times
+PREDICTED = "predict.json"  # by benchmarks.predict_alone
 # What the stage report draws, by the name of its file in plots/.
 FIGURES = {"accuracy_latency": "Accuracy against latency",
            "speedups": "Speed-up against onnx_fp32",
@@ -86,6 +87,10 @@ def keep_run(name: str, command: str | None) -> None:
     for old in (*folder.glob("quantize_*.json"), *folder.glob("evaluate_*.json")):
         if old.name not in contents:
             old.unlink()
+    predicted = folder / PREDICTED
+    if predicted.is_file() and (read_json(predicted).get("deploy")
+                                != read_json(METRICS / "deploy.json")):
+        predicted.unlink()  # by an earlier run's model
 
 
 def files_of_run() -> dict[str, Path]:

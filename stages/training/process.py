@@ -1,4 +1,4 @@
-"""What training asks of its process: the same sums on every run, and memory that stays.
+"""What training asks of its process: the same sums on every run, its own cores, memory that stays.
 
 By default glibc maps each large tensor anew and unmaps it when it is freed, so half of a step on a
 CPU is page faults. The same thresholds can be set through MALLOC_* variables before a process
@@ -10,6 +10,8 @@ import ctypes
 import logging
 
 import torch
+
+from stages.inference.cpu import thread_count
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,15 @@ def compute_deterministically() -> None:
     torch.use_deterministic_algorithms(True, warn_only=torch.accelerator.is_available())
     # Nothing reads memory before writing it; filling it first would cost a fifth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def use_own_cores() -> None:
+    """Have PyTorch run no more threads than the cores that this process may use.
+
+    It does not see a container's share by itself. Fewer, as a launcher asks for, stay fewer.
+    """
+    if (cores := thread_count()) < torch.get_num_threads():
+        torch.set_num_threads(cores)
 
 
 def keep_freed_memory() -> bool:

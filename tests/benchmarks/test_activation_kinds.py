@@ -54,3 +54,30 @@ def test_every_kind_is_measured_and_the_worst_stands_first(activation, tmp_path)
     assert 0 < ratios[0] < ratios[-1] <= 120
     same = record["rounded"]["all"] == record["rounded"]["all, flat tails cut"]
     assert same == (activation == "Clip")
+
+
+def test_tensors_without_a_range_are_left_out_and_leaky_relu_is_not_taken_for_relu(tmp_path):
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 18]>
+        net (float[batch, 3, {SIDE}, {SIDE}] input) => (float[batch, 3] logits)
+        <float[3, 3, 1, 1] w = {{1,0,0,0,1,0,0,0,1}}, float[3, 3] v = {{1,0,0,0,1,0,0,0,1}}> {{
+            a = Conv(input, w)
+            leaky = LeakyRelu(a)
+            b = Conv(leaky, w)
+            bent = Erf(b)
+            bent_again = Erf(bent)
+            pooled = GlobalAveragePool(bent_again)
+            flat = Flatten(pooled)
+            logits = Gemm<transB = 1>(flat, v)
+        }}""")
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node{number}"
+    onnx.save(model, tmp_path / "model.onnx")
+    dataset = make_dataset(60)
+    rounded = measure(Run(tmp_path / "model.onnx", model_params(image_size=SIDE), dataset,
+                          dataset.splits["validation"]))["rounded"]
+    assert "Erf > Erf" in kinds_of(model)
+    assert "Erf > Erf" not in rounded
+    assert {"Conv > LeakyRelu", "LeakyRelu > Conv"} <= set(rounded)
+    assert rounded["all"]["tensors"] == sum(row["tensors"] for kind, row in rounded.items()
+                                            if not kind.startswith("all"))

@@ -5,6 +5,7 @@ import shutil
 import sys
 from itertools import islice
 
+import numpy as np
 import onnx
 import pytest
 from inverted_residual import SIDE, network
@@ -16,6 +17,7 @@ from benchmarks import autopsy, autopsy_page, emulated_cpu
 from benchmarks.ablation_grid import grid, name_of
 from stages.analysis.ablation import Cell
 from stages.measurement.noise import MOST_DB
+from stages.quantization.equalization import find_groups
 
 CELLS = {name_of(cell): cell for cell in (
     Cell("float", "float"), Cell("per tensor", "float"), Cell("per channel", "static"),
@@ -85,8 +87,9 @@ def test_a_run_that_was_stopped_measures_only_what_is_missing(folder, monkeypatc
     assert measured == [*first[:3], *first[2:], *first]
     run(monkeypatch, "small", "--run", "run")
     assert len(measured) == 9
-    run(monkeypatch, "small", "--run", "run", "--pictures", "3")
-    assert len(measured) == 17, "other pictures: measured anew"
+    told = refusal(run, monkeypatch, "small", "--run", "run", "--pictures", "3")
+    assert told == ("docs/collapse.json: 'small' was measured with another validation_images; "
+                    "choose another name, or delete it there")
 
 
 def test_integer_cells_are_those_with_integer_arithmetic():
@@ -176,3 +179,25 @@ def test_grid_has_a_place_for_every_cell():
     assert sorted(table.stack().dropna()) == pytest.approx(list(range(len(cells))))
     few = dict(islice(cells.items(), 3))
     assert autopsy_page.accuracy_grid(few).notna().to_numpy().sum() == 3
+
+
+def test_activations_of_a_network_with_relu_spread_as_well():
+    """Its last group of tensors ends flattened, and a channel that is dead is no reason to stop."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 18]>
+        net (float[batch, 2, 4, 4] input) => (float[batch, 2] logits)
+        <float[3, 2, 1, 1] w = {1,0,4,0,0,0}, float[3] b = {0,0,0}, float[2, 3] v = {1,0,0,0,1,1}>
+        {
+            a = Conv(input, w, b)
+            r = Relu(a)
+            pooled = GlobalAveragePool(r)
+            flat = Flatten(pooled)
+            logits = Gemm<transB = 1>(flat, v)
+        }""")
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node{number}"
+    batches = [np.ones((1, 2, 4, 4), np.float32), np.zeros((1, 2, 4, 4), np.float32)]
+    groups = find_groups(model)
+    assert autopsy.activation_spread(model, groups, batches) == [4.0]
+    batches[0][:, 0] = 0
+    assert all(np.isfinite(autopsy.activation_spread(model, groups, batches)))

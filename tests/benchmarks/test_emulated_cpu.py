@@ -140,6 +140,14 @@ def test_another_model_or_recipe_is_measured_anew(run_program, path, old, new):
     assert run_program.count("choice") == run_program.count("float") == 2
 
 
+def test_another_bound_is_measured_anew(run_program, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        main()
+    monkeypatch.setattr(emulated_cpu, "BOUND_PP", 0.1)
+    main()
+    assert run_program.count("choice") == 2
+
+
 def test_missing_emulator_is_named_with_its_package(monkeypatch):
     monkeypatch.setattr(emulated_cpu, "products_saturate", lambda: False)
     monkeypatch.setattr(shutil, "which", lambda name: None)

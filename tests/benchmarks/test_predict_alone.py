@@ -43,11 +43,21 @@ def test_what_predict_says_is_counted_by_the_folder_of_each_file(run, monkeypatc
 
 
 def test_accuracy_by_class():
-    predictions = [{"path": f"test/{file}", "class": said}
+    predictions = [{"path": f"test/{file}", "class": said, "probabilities": {"cat": 0, "dog": 1}}
                    for file, said in (("cat/1.png", "cat"), ("cat/far/2.png", "dog"),
                                       ("dog/1.png", "dog"))]
     assert accuracies(predictions, Path("test")) == {"files": 3, "right": 2, "accuracy": 2 / 3,
                                        "accuracy_by_class": {"cat": 0.5, "dog": 1.0}}
+
+
+@pytest.mark.parametrize(("pictures", "told"), [
+    (".", "holds 'test', which is no class of the model; name the folder whose folders are the "
+          "classes"), ("absent", "absent: no such folder")])
+def test_a_folder_without_the_classes_is_refused(run, monkeypatch, pictures, told):
+    monkeypatch.setattr(predict_alone, "make_environment", lambda *asked: Path(sys.executable))
+    monkeypatch.setattr(sys, "argv", ["predict_alone", "small", pictures])
+    assert refusal(predict_alone.main).endswith(told)
+    assert not (run / "docs" / "results" / "small" / "predict.json").exists()
 
 
 def test_a_picture_that_is_broken_ends_it(run):

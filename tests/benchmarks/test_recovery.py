@@ -103,13 +103,28 @@ def test_results_are_kept_one_by_one_and_not_made_twice(bench, caplog):
     assert "16.20 dB" in text
 
 
-def test_another_model_starts_anew(bench, caplog):
-    caplog.set_level("INFO")
-    bench.run("minmax")
+def other_model(monkeypatch):
     FLOAT_FILE.write_bytes(b"other")
-    bench.run("equalization")
-    assert list(json.loads(recovery.RAW.read_text())["tiny"]["results"]) == ["equalization"]
-    assert "starting anew" in caplog.text
+
+
+def other_cpu(monkeypatch):
+    monkeypatch.setattr(finished_run, "cpu_label", lambda cpu: "another")
+
+
+def other_onnxruntime(monkeypatch):
+    monkeypatch.setattr(finished_run.onnxruntime, "__version__", "another")
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (other_model, "source_sha256"), (other_cpu, "cpu"), (other_onnxruntime, "onnxruntime")])
+def test_rows_of_something_else_are_not_replaced(change, told, bench, monkeypatch):
+    bench.run("minmax")
+    before = recovery.RAW.read_bytes()
+    change(monkeypatch)
+    assert refusal(bench.run, "equalization") == (
+        f"docs/recovery.json: 'tiny' was measured with another {told}; choose another name, or "
+        "delete it there")
+    assert recovery.RAW.read_bytes() == before
 
 
 def test_another_recipe_of_the_base_is_measured_anew(bench):
@@ -117,20 +132,6 @@ def test_another_recipe_of_the_base_is_measured_anew(bench):
     bench.params.quantize.variants.int8_static = replace(BASE, per_channel=True)
     bench.run("minmax")
     assert [recipe.per_channel for recipe, _ in bench.written] == [False, True]
-
-
-def test_another_cpu_starts_anew(bench, monkeypatch):
-    bench.run("minmax")
-    monkeypatch.setattr(finished_run, "cpu_label", lambda cpu: "another")
-    bench.run("minmax")
-    assert len(bench.written) == 2
-
-
-def test_another_onnxruntime_starts_anew(bench, monkeypatch):
-    bench.run("minmax")
-    monkeypatch.setattr(finished_run.onnxruntime, "__version__", "another")
-    bench.run("minmax")
-    assert len(bench.written) == 2
 
 
 def test_a_configuration_that_there_is_no_longer_is_left_out(bench, monkeypatch):
@@ -149,11 +150,11 @@ def test_published_rows_are_taken_for_the_same_model_and_machine(bench):
     base = load_params("quantize.variants.int8_static", path=ROOT / PARAMS_FILE
                        ).quantize.variants.int8_static
     content = json.loads((ROOT / recovery.RAW).read_text(encoding="utf-8"))
-    for name, record in content.items():
+    for record in content.values():
         assert list(record["setup"]) == keys
         assert record["setup"]["cpu"] == cpu_label(record["system"]["cpu"])
         assert record["setup"]["onnxruntime"] == record["system"]["packages"]["onnxruntime"]
-        assert recovery.earlier_results(name, record["setup"], content, base) == record["results"]
+        assert recovery.earlier_results(record, base) == record["results"]
 
 
 def test_another_name_stands_beside_the_first(bench):

@@ -17,7 +17,7 @@ def test_the_variant_is_the_argument(monkeypatch):
     assert variant_asked_for("what it does", "quantize.variants") == "int8_static"
 
 
-@pytest.mark.parametrize("variant", ["int8_static.method", "."])
+@pytest.mark.parametrize("variant", ["int8_static.method", ".", "int8_static[method]"])
 def test_a_path_into_a_variant_is_no_variant(variant, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["quantize", variant])
     assert refusal(variant_asked_for, "what it does", "quantize.variants") == (

@@ -183,6 +183,15 @@ def test_types_are_told_in_words_of_the_file(load, key, value, told):
     assert refusal(load, good_except(key, value)).endswith(f"params.yaml: {told}")
 
 
+@pytest.mark.parametrize(("key", "value"), [
+    ("benchmark.batch_sizes", [[1, 8]]), ("benchmark.percentiles", [[50]]),
+    ("model.mean", [[0.5], [0.5], [0.5]]), ("train.frozen", [{"stem": 1}]),
+    ("variants.int8", ["models/int8.onnx"]), ("variants.int8", {"file": "models/int8.onnx"})])
+def test_a_list_where_a_value_stands_is_refused_by_key(load, key, value):
+    assert f"{key}: got " in (told := refusal(load, good_except(key, value)))
+    assert told.endswith(" where one value must stand")
+
+
 def test_a_list_for_a_mapping_is_refused_by_section(load):
     message = refusal(load, good_except("quantize.variants", ["int8"]))
     assert "params.yaml: quantize" in message

@@ -7,6 +7,7 @@ from stages.measurement.noise import MOST_DB, decibels, relative_noise, signal_t
 def test_signal_to_noise_by_hand():
     assert signal_to_noise_db(np.array([10.0]), np.array([9.0])) == pytest.approx(20)
     assert signal_to_noise_db(np.ones(3), np.ones(3)) == MOST_DB
+    assert signal_to_noise_db(np.zeros(3), np.zeros(3)) == MOST_DB
 
 
 def test_relative_noise_by_hand():

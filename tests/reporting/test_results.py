@@ -128,3 +128,12 @@ def test_recipes_of_variants_that_the_run_has_no_more_are_not_kept(folder):
     assert {path.name for path in folder.glob("quantize_*")} == {
         f"quantize_int8_{kind}.json" for kind in ("dynamic", "static", "qat", "mixed")}
     assert not (folder / "evaluate_int8_old.json").exists()
+
+
+def test_accuracy_by_predict_alone_is_kept_for_the_model_it_is_of_and_no_other(folder):
+    deployed = json.loads((METRICS / "deploy.json").read_text())
+    folder.mkdir(parents=True)
+    for of, kept in ((deployed, True), ({**deployed, "variant_sha256": "another"}, False)):
+        (folder / "predict.json").write_text(json.dumps({"deploy": of}))
+        keep_run("run", None)
+        assert (folder / "predict.json").is_file() == kept
