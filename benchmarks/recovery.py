@@ -68,6 +68,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "first 2 in float, equalization, rounding": {"first_in_float": 2, "equalization": True,
                                                  **ROUNDING},
     "7 bits": SEVEN_BITS,
+    "7 bits, rounding": {**SEVEN_BITS, **ROUNDING},
     "7 bits, equalization, rounding": {**SEVEN_BITS, "equalization": True, **ROUNDING},
     "7 bits, qat": {**SEVEN_BITS, "qat": QAT},
     "7 bits, equalization, rounding, qat": {**SEVEN_BITS, "equalization": True, **ROUNDING,
