@@ -17,6 +17,7 @@ from working_copy import SMALL, compose, make_working_copy, run
 from stages import report, train
 from stages.config.errors import UserError
 from stages.files.reading import read_csv
+from stages.training import process
 from stages.training.loop import History
 
 CHECKPOINT = "models/checkpoint.pt"
@@ -133,7 +134,7 @@ def test_a_classifier_of_other_classes_can_not_stay_as_it_is(train_here, setting
 def test_training_keeps_to_a_container_s_share(train_here, monkeypatch, share, threads):
     """And to what OMP_NUM_THREADS or a launcher has set."""
     set_to = [3]
-    monkeypatch.setattr(train, "thread_count", lambda: share)
+    monkeypatch.setattr(process, "thread_count", lambda: share)
     monkeypatch.setattr(torch, "get_num_threads", lambda: set_to[-1])
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
     assert train_here(training_params(crop_padding=64)).startswith("train.crop_padding")
