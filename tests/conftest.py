@@ -17,6 +17,7 @@ import onnx
 import pooch
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from hypothesis import settings
 from static_model import quantize_statically
 from synthetic import CLASSES, LITE0, lite0, make_dataset, model_params, random_model, recipe
@@ -51,6 +52,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 Case = tuple[object, Model, onnx.ModelProto]
+
+
+@pytest.fixture(autouse=True)
+def own_precision():
+    """Accelerate keeps the precision of a training, and refuses the next test's if it is another.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

@@ -50,11 +50,8 @@ class NotFiniteAt(Net):
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
-    """The state of a run lies in the working directory; accelerate's precision is global."""
+    """The state of a run lies in the working directory."""
     monkeypatch.chdir(tmp_path)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def finished(dataset, params, run="run", seed=0):
