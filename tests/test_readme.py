@@ -44,7 +44,7 @@ def test_table_of_a_published_run_is_made_from_its_metrics(name):
 
 def test_published_cifar10_run_is_there():
     assert "cifar10" in RUNS
-    assert "<!-- results cifar10_lossless_192 -->" in PAGE
+    assert "<!-- results cifar10_vnni -->" in PAGE
 
 
 @pytest.mark.parametrize(("changed", "old", "new"), [
