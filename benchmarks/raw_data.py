@@ -30,7 +30,7 @@ def require_same_facts(path: Path, name: str, before: dict[str, Any], now: dict[
     """Hold the facts `before` of the record `name` in the file `path` to those of `now`.
 
     Raises:
-        UserError: one differs, so that what is measured would replace what it is no part of.
+        UserError: one differs; names which. What is measured now would not belong there.
     """
     if other := [key for key, value in now.items() if before.get(key) != value]:
         raise UserError(f"{path}: '{name}' was measured with another {', '.join(other)}; choose "

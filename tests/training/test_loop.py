@@ -82,7 +82,6 @@ def reference(tmp_path_factory):
     """An uninterrupted run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("reference"))
-        AcceleratorState._reset_state(reset_partial_state=True)
         return finished(make_dataset(), training_params())
 
 

@@ -79,13 +79,3 @@ def test_only_beside_a_cpu_may_operators_be_missing(monkeypatch, accelerator):
     process.compute_deterministically()
     assert asked == [(True, accelerator)]
     assert not torch.utils.deterministic.fill_uninitialized_memory
-
-
-@pytest.mark.parametrize(("runs", "may", "then"), [(8, 2, 2), (1, 2, 1)])
-def test_pytorch_runs_no_more_threads_than_there_are_cores(monkeypatch, runs, may, then):
-    threads = [runs]
-    monkeypatch.setattr(process, "thread_count", lambda: may)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
-    monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    process.use_own_cores()
-    assert threads[-1] == then
