@@ -31,7 +31,7 @@ from benchmarks.arguments import count
 from benchmarks.autopsy_page import AS_TRAINED, DATA, LAYER_CELLS, draw
 from benchmarks.emulated_cpu import compare, require_emulator, run_on_both
 from benchmarks.finished_run import Run, open_run
-from benchmarks.lite0 import PUBLISHED
+from benchmarks.presets import LITE0, preset_params
 from benchmarks.raw_data import measured_before, recorded_db, require_same_facts
 from benchmarks.rescale import profile, widened
 from stages.analysis.ablation import BASE_RECIPE, Cell, write_cell
@@ -59,7 +59,7 @@ TINY = float(np.finfo(np.float32).tiny)  # in place of the median of channels th
 
 def published_model(image_size: int) -> onnx.ModelProto:
     """EfficientNet-Lite0 as published, batch norm folded."""
-    params = replace(PUBLISHED, image_size=image_size)
+    params = preset_params(LITE0, image_size=image_size)
     return export_onnx(build_model(params, 2), params, ["a", "b"], 18)
 
 

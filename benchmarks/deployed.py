@@ -21,9 +21,9 @@ from onnx import numpy_helper
 from benchmarks.arguments import only_count
 from benchmarks.int8_layout import SIZE, versions
 from benchmarks.markdown import markdown_table
+from benchmarks.presets import LITE0, preset_params
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import milliseconds, ratio_cell
-from benchmarks.untrained import preset_params
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import REFERENCE
@@ -36,7 +36,6 @@ from stages.inference.session import open_session
 log = logging.getLogger(__name__)
 
 RAW, PAGE = Path("docs/deployed.json"), Path("docs/measuring.md")
-PRESET = "efficientnet_lite0"
 SIDES, BATCHES = (32, 256, 640), (1, 16)
 SHIPPED, BEFORE = "int8_static", "int8_static, by pixel"
 
@@ -64,9 +63,9 @@ def measure(rounds: int) -> dict[str, Any]:
     """
     recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
     recipe.reduce_range = True  # as benchmarks.int8_layout has it
-    params = preset_params(PRESET, {"weights": "none", "image_size": SIZE})
+    params = preset_params(LITE0, weights="none", image_size=SIZE)
     with TemporaryDirectory() as folder:
-        bodies, _ = versions(Path(folder) / "model.onnx", PRESET, "keep", recipe)
+        bodies, _ = versions(Path(folder) / "model.onnx", LITE0, "keep", recipe)
     *_, body = bodies.values()
     models = {REFERENCE: wrap(bodies[REFERENCE], params), SHIPPED: wrap(body, params),
               BEFORE: by_pixel(wrap(body, params))}
@@ -102,7 +101,7 @@ def told(record: dict[str, Any]) -> str:
                          ratio_cell(before, fast)))
     table = markdown_table(("pictures, px", "batch", "onnx_fp32, ms", "int8_static, ms",
                             "times as fast", "by pixel, ms", "times as fast as that"), rows)
-    return (f"{PRESET} at {SIZE} px, random weights, {record['rounds']} rounds; "
+    return (f"{LITE0} at {SIZE} px, random weights, {record['rounds']} rounds; "
             f"{cpu_and_threads(system)}; onnxruntime {system['packages']['onnxruntime']}.\n\n"
             f"{table}")
 

@@ -18,9 +18,10 @@ import onnx
 
 from benchmarks.arguments import only_count
 from benchmarks.markdown import markdown_table
+from benchmarks.presets import preset_params
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import model_milliseconds, ratio_cell
-from benchmarks.untrained import export_untrained, preset_params
+from benchmarks.untrained import export_untrained
 from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import REFERENCE, Recipe
@@ -53,8 +54,7 @@ def versions(source: Path, preset: str, activation: str, recipe: Recipe
     Raises:
         UserError: a way gives other logits than the first.
     """
-    params = preset_params(
-        preset, {"weights": "none", "image_size": SIZE, "activation": activation})
+    params = preset_params(preset, weights="none", image_size=SIZE, activation=activation)
     pictures = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
     classes = [str(number) for number in range(10)]
     export_untrained(params, pictures, classes, source)

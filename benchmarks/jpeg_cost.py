@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from benchmarks.arguments import count
-from benchmarks.cifar10_recipe import cifar10_params
 from benchmarks.markdown import markdown_table
+from benchmarks.presets import cifar10_params
 from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.command_line import command_line
 from stages.config.errors import UserError

@@ -13,7 +13,6 @@ import logging
 import random
 import time
 from contextlib import chdir
-from dataclasses import replace
 from functools import partial as bind
 from pathlib import Path
 from statistics import median
@@ -31,9 +30,8 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from benchmarks.arguments import count
 from benchmarks.child import run_module
-from benchmarks.cifar10_recipe import RECIPE, cifar10_params
-from benchmarks.lite0 import PUBLISHED
 from benchmarks.markdown import markdown_table
+from benchmarks.presets import LITE0, RECIPE, cifar10_params, preset_params
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from stages.config.command_line import command_line
 from stages.config.errors import UserError
@@ -76,7 +74,7 @@ def timed_epochs(model: nn.Module, loader: DataLoader) -> float:
 
 def newcomer(dataset: Dataset, size: int, batch: int) -> float:
     """Files, PIL's resize and normalization picture by picture; contiguous, float32."""
-    params = replace(PUBLISHED, image_size=size)
+    params = preset_params(LITE0, image_size=size)
     positions = dataset.splits["train"][:STEPS * batch]
     for position in positions:
         path = Path(str(dataset.labels[position]), f"{position}.jpg")
@@ -89,7 +87,7 @@ def newcomer(dataset: Dataset, size: int, batch: int) -> float:
 
 def in_memory(dataset: Dataset, size: int, batch: int) -> float:
     """All pictures resized beforehand; channels last, float32, the allocator as it comes."""
-    params = replace(PUBLISHED, image_size=size)
+    params = preset_params(LITE0, image_size=size)
     positions = dataset.splits["train"][:STEPS * batch]
     pictures = preprocess(torch.from_numpy(dataset.images[positions]), size, params.mean,
                           params.std)
@@ -149,7 +147,7 @@ def table(results: list[dict]) -> str:
 def told(run: dict[str, Any]) -> str:
     """What was measured on what, and the table."""
     system, rounds = run["system"], len(run["loops"][0]["images_per_second"])
-    return (f"{run['dataset']}, {PUBLISHED.name}, {run['steps']} steps a run, {rounds} rounds; "
+    return (f"{run['dataset']}, {LITE0}, {run['steps']} steps a run, {rounds} rounds; "
             f"{cpu_and_threads(system)}; torch {system['packages']['torch']}.\n\n"
             f"{table(run['loops'])}")
 

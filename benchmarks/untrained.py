@@ -1,36 +1,19 @@
 """Models of conf/model that were not trained on anything here: good for their speed."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
-from stages.config.params import load_params
 from stages.config.schema import Model
 from stages.model.build import build_model
 from stages.model.preprocess import preprocess
 from stages.onnx_graph.export import export_onnx
 
-PRESETS = Path("conf/model")
 OPSET = 18
 HEAD_STD = 0.01
-
-
-def preset_params(preset: str, changes: dict[str, object]) -> Model:
-    """The model `preset` of conf/model with some of its keys set otherwise.
-
-    Raises:
-        UserError: a value out of range.
-    """
-    with TemporaryDirectory() as folder:
-        chosen = Path(folder) / "params.yaml"
-        OmegaConf.save({"model": OmegaConf.merge(OmegaConf.load(PRESETS / f"{preset}.yaml"),
-                                                 changes)}, chosen)
-        return load_params("model", path=chosen).model
 
 
 def untrained(params: Model, pictures: np.ndarray, classes: int) -> nn.Module:

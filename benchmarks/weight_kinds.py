@@ -10,7 +10,6 @@ docs/weight_kinds.json, the tables to docs/collapse.md.
 
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ import onnx
 import torch
 
 from benchmarks.finished_run import Run, heading, measure_named, told_by_name
-from benchmarks.lite0 import PUBLISHED
 from benchmarks.markdown import markdown_table
+from benchmarks.presets import LITE0, preset_params
 from stages.analysis.rounding import channel_spread, round_weights
 from stages.config.stage import run_stage
 from stages.model.build import build_model
@@ -108,12 +107,12 @@ def widest_filter(trained: torch.nn.Module, published: torch.nn.Module) -> dict[
 
 
 def measure_stem(run: Run) -> dict[str, float] | None:
-    """`widest_filter` of the run, if it began with weights of PUBLISHED's family."""
-    if run.params.name not in PACKAGED or run.params.weights != PUBLISHED.weights:
+    """`widest_filter` of the run, if it began with published weights."""
+    if run.params.name not in PACKAGED or run.params.weights != "imagenet":
         return None
     trained, classes = load_checkpoint(run.source.with_name(CHECKPOINT_FILE.name), run.params)
-    return widest_filter(trained, build_model(replace(PUBLISHED, name=run.params.name),
-                                              len(classes)))
+    return widest_filter(trained, build_model(
+        preset_params(LITE0, name=run.params.name), len(classes)))
 
 
 def table(name: str, record: dict[str, Any]) -> str:

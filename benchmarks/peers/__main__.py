@@ -16,12 +16,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.arguments import count
 from benchmarks.peers.entrants import gather
 from benchmarks.peers.measure import measured
 from benchmarks.peers.subject import fresh_model, own_experiment
 from benchmarks.peers.table import page_of, section, title
+from benchmarks.presets import MODELS
 from benchmarks.raw_data import measured_before, publish
-from benchmarks.untrained import PRESETS
 from stages.config.command_line import command_line
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
@@ -47,14 +48,14 @@ def installed(packages: tuple[str, ...]) -> dict[str, str]:
 
 def main() -> None:
     parser = command_line(__doc__, prog="python -m benchmarks.peers")
-    parser.add_argument("--model", choices=sorted(path.stem for path in PRESETS.glob("*.yaml")),
+    parser.add_argument("--model", choices=sorted(path.stem for path in MODELS.glob("*.yaml")),
                         help="a model of conf/model as it starts out, for its speed alone "
                              "(default: the models of the present experiment)")
-    parser.add_argument("--image-size", type=int, help="with --model: other than the preset's")
+    parser.add_argument("--image-size", type=count, help="with --model: other than the preset's")
     parser.add_argument("--weights", help="with --model: other than the preset's, none say")
-    parser.add_argument("--pictures", type=int, default=sys.maxsize,
+    parser.add_argument("--pictures", type=count, default=sys.maxsize,
                         help="test pictures for accuracy, at most (default: all)")
-    parser.add_argument("--rounds", type=int, default=100, help="timed runs of each model and "
+    parser.add_argument("--rounds", type=count, default=100, help="timed runs of each model and "
                         "batch size (default: 100)")
     parser.add_argument("--output", type=Path, default=RAW,
                         help=f"the raw data; the page stands beside it (default: {RAW})")
@@ -63,8 +64,8 @@ def main() -> None:
                                              ("weights", options.weights)) if value is not None}
     if changes and not options.model:
         parser.error("--image-size and --weights need --model")
-    if options.rounds < 2 or options.pictures < 1:
-        parser.error("at least 2 rounds and 1 picture are needed")
+    if options.rounds < 2:
+        parser.error("at least 2 rounds are needed")
     if not (page := options.output.with_suffix(".md")).is_file():
         parser.error(f"{page}: no such file; the table goes between its markers, "
                      "<!-- peers --> and <!-- /peers -->")

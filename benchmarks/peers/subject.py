@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.untrained import export_untrained, preset_params
+from benchmarks.presets import preset_params
+from benchmarks.untrained import export_untrained
 from stages.config.params import load_params
 from stages.config.schema import REFERENCE, Model
 from stages.data.dataset import Dataset
@@ -50,7 +51,7 @@ def fresh_model(preset: str, changes: dict[str, object], dataset: Dataset, folde
     Raises:
         UserError: a value out of range, weights that can't be had.
     """
-    params = preset_params(preset, changes)
+    params = preset_params(preset, **changes)
     models = {name: folder / f"{name}.onnx" for name in (REFERENCE, "int8_static")}
     recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
     pictures = dataset.view("calibration")

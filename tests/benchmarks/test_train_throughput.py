@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,8 @@ from omegaconf import OmegaConf
 from refusals import refusal
 from synthetic import TINY, a_system, make_dataset
 
-from benchmarks import cifar10_recipe, train_throughput
-from benchmarks.lite0 import PUBLISHED
+from benchmarks import presets, train_throughput
+from benchmarks.presets import preset_params
 from benchmarks.train_throughput import FUNCTIONS, LOOPS, measure_all, table, told
 from stages.training.loop import History
 
@@ -33,7 +34,7 @@ def test_a_run_says_what_it_was_measured_on():
     text = told({
         "dataset": "bands", "steps": 10, "loops": [result("slow", 224, 1.0, 2.0)],
         "system": a_system(threads_used=3)})
-    assert text.startswith("bands, tf_efficientnet_lite0, 10 steps a run, 2 rounds; "
+    assert text.startswith("bands, efficientnet_lite0, 10 steps a run, 2 rounds; "
                            "A CPU (avx2, fma), 3 threads; torch 9.9.\n\n| loop |")
 
 
@@ -62,8 +63,9 @@ def test_a_loop_that_is_killed_is_told_in_one_line(monkeypatch):
 def test_every_loop_trains(loop, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_throughput, "STEPS", 1)
-    for module in (train_throughput, cifar10_recipe):
-        monkeypatch.setattr(module, "PUBLISHED", replace(PUBLISHED, name=TINY, weights="none"))
+    for module in (train_throughput, presets):
+        monkeypatch.setattr(module, "preset_params", partial(
+            preset_params, name=TINY, weights="none"))
     monkeypatch.setattr(train_throughput, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(train_throughput, "compute_deterministically", lambda: None)
     dataset = make_dataset()

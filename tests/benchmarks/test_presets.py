@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from benchmarks.cifar10_recipe import RECIPE, cifar10_params
+from benchmarks.presets import RECIPE, cifar10_params
 
 
 def test_values_are_those_of_the_experiment_but_for_the_changes(tmp_path, monkeypatch):
