@@ -12,7 +12,7 @@ from stages.config.schema import REFERENCE, Model
 from stages.data.dataset import Dataset, PictureView, evenly
 from stages.inference.predictor import model_input, predict
 from stages.inference.session import Predictor
-from stages.measurement.accuracy import accuracy_interval, compare
+from stages.measurement.accuracy import Comparison, accuracy_interval, compare
 
 log = logging.getLogger(__name__)
 
@@ -22,15 +22,21 @@ TIMED = 64
 
 def accuracies(predictors: dict[str, Predictor], pictures: PictureView, labels: np.ndarray,
                model: Model) -> dict[str, dict[str, float]]:
-    """Accuracy of each on `pictures` with its interval, and its drop against the float model."""
+    """Accuracy of each on `pictures`, and its drop against the float model, with intervals."""
     classes = {}
     for name, predictor in predictors.items():
         classes[name] = predict(predictor, pictures, model).argmax(axis=1)
         log.info("%s: %.2f %% of %d pictures", name, 100 * np.mean(classes[name] == labels),
                  len(labels))
     return {name: {**accuracy_interval(each == labels),
-                   "accuracy_drop_pp": compare(labels, classes[REFERENCE], each).drop_pp}
+                   **_drop(compare(labels, classes[REFERENCE], each))}
             for name, each in classes.items()}
+
+
+def _drop(found: Comparison) -> dict[str, float]:
+    low, high = found.drop_interval_pp()
+    return {"lost": found.lost, "gained": found.gained, "accuracy_drop_pp": found.drop_pp,
+            "accuracy_drop_low_pp": low, "accuracy_drop_high_pp": high}
 
 
 def measured(entrants: dict[str, Entrant], model: Model, dataset: Dataset, pictures: int | None,

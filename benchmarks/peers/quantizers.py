@@ -9,6 +9,7 @@ pictures are used.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +51,16 @@ def ort_static_preprocessed(source: Path, inputs: np.ndarray, target: Path) -> N
     ort_static(_preprocessed(source), inputs, target)
 
 
-def ort_static_tuned(source: Path, inputs: np.ndarray, target: Path) -> None:
-    """The same with the types and scales of int8_static: what settings alone do."""
+def ort_static_tuned(source: Path, inputs: np.ndarray, target: Path, reduce_range: bool = False
+                     ) -> None:
+    """The same with the types and scales of int8_static: what settings alone do.
+
+    Args:
+        reduce_range: to 7 bits for weights, for CPUs without VNNI.
+    """
     quantize_static(_preprocessed(source), target, _reader(source, inputs),
                     per_channel=True, activation_type=QuantType.QUInt8,
-                    weight_type=QuantType.QInt8)
+                    weight_type=QuantType.QInt8, reduce_range=reduce_range)
 
 
 def nncf_ort(source: Path, inputs: np.ndarray, target: Path) -> None:
@@ -66,14 +72,22 @@ def nncf_ort(source: Path, inputs: np.ndarray, target: Path) -> None:
     onnx.save(nncf.quantize(onnx.load(source), pictures, subset_size=len(inputs)), target)
 
 
-def nncf_openvino(source: Path, inputs: np.ndarray, target: Path) -> None:
-    """NNCF on OpenVINO's graph."""
+def nncf_openvino(source: Path, inputs: np.ndarray, target: Path,
+                  reduce_range: bool = False) -> None:
+    """NNCF on OpenVINO's graph.
+
+    Args:
+        reduce_range: to 7 bits for all weights, for CPUs without VNNI.
+    """
     import nncf
     import openvino
 
     pictures = nncf.Dataset(inputs, lambda picture: picture[np.newaxis])
+    settings = nncf.AdvancedQuantizationParameters(
+        overflow_fix=nncf.OverflowFix.ENABLE) if reduce_range else None
     openvino.save_model(nncf.quantize(openvino.convert_model(source), pictures,
-                                      subset_size=len(inputs)), target)
+                                      subset_size=len(inputs), advanced_parameters=settings),
+                        target)
 
 
 def openvino_default(source: Path, inputs: np.ndarray, target: Path) -> None:
@@ -110,8 +124,10 @@ PEERS = {
     "ort_static": Peer(ort_static, ".onnx", "peer"),
     "ort_static_preprocessed": Peer(ort_static_preprocessed, ".onnx", "peer"),
     "ort_static_tuned": Peer(ort_static_tuned, ".onnx", "tuned"),
+    "ort_static_reduced": Peer(partial(ort_static_tuned, reduce_range=True), ".onnx", "tuned"),
     "nncf_ort": Peer(nncf_ort, ".onnx", "peer"),
     "nncf_openvino": Peer(nncf_openvino, ".xml", "peer"),
+    "nncf_openvino_reduced": Peer(partial(nncf_openvino, reduce_range=True), ".xml", "tuned"),
     "openvino_fp32": Peer(openvino_fp32, ".xml", "float", {"INFERENCE_PRECISION_HINT": "f32"}),
     "openvino_default": Peer(openvino_default, ".xml", "float"),
 }

@@ -14,8 +14,9 @@ from stages.reporting.tables import cpu_label
 SINGLE, SEVERAL = "single_ms", "batch_ms"
 BATCH_SIZE = 16
 OURS = "int8_static"
-COLUMNS = ("model", "run by", "accuracy (95 %)", "drop", "size", "one picture: p50 / p90",
-           f"batch of {BATCH_SIZE}", f"against {REFERENCE}: one picture", "batch")
+COLUMNS = ("model", "run by", "accuracy (95 %)", "drop, pp (95 %)", "size",
+           "one picture: p50 / p90", f"batch of {BATCH_SIZE}",
+           f"against {REFERENCE}: one picture", "batch")
 
 Run = dict[str, Any]
 
@@ -92,5 +93,7 @@ def _accuracy(model: dict[str, Any]) -> tuple[str, str]:
     if "accuracy" not in model:
         return "", ""
     low, high = (100 * model[f"accuracy_ci95_{end}"] for end in ("low", "high"))
-    return (f"{100 * model['accuracy']:.2f} % ({low:.2f} to {high:.2f})",
-            f"{model['accuracy_drop_pp']:+.2f} pp")
+    drop = f"{model['accuracy_drop_pp']:+.2f}"
+    if "lost" in model:  # which older records lack
+        drop += f" ({model['accuracy_drop_low_pp']:+.2f} to {model['accuracy_drop_high_pp']:+.2f})"
+    return f"{100 * model['accuracy']:.2f} % ({low:.2f} to {high:.2f})", drop

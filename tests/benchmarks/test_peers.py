@@ -85,7 +85,10 @@ def test_table_of_a_trained_model_has_accuracy_and_drop():
     run["models"]["int8_static"].update(accuracy=0.5, accuracy_ci95_low=0.25,
                                         accuracy_ci95_high=0.75, accuracy_drop_pp=-0.5)
     assert "1,234 test pictures" in section(run)
-    assert "| 50.00 % (25.00 to 75.00) | -0.50 pp |" in rows(section(run))["**int8_static**"]
+    assert "| 50.00 % (25.00 to 75.00) | -0.50 |" in rows(section(run))["**int8_static**"]
+    run["models"]["int8_static"].update(lost=1, gained=2, accuracy_drop_low_pp=-1.25,
+                                        accuracy_drop_high_pp=0.75)
+    assert "| -0.50 (-1.25 to +0.75) |" in rows(section(run))["**int8_static**"]
 
 
 def test_every_row_has_as_many_cells_as_the_header():
@@ -147,7 +150,10 @@ def test_failing_peer_is_told_in_a_line_and_stops_no_other(tiny, dataset, monkey
     quantized = onnx.load(folder / "ort_static.onnx")
     assert "QuantizeLinear" in {node.op_type for node in quantized.graph.node}
     models = measured(found, of.params, dataset, pictures=5, rounds=2)
-    assert models[REFERENCE]["accuracy_drop_pp"] == models["int8_static"]["accuracy_drop_pp"] == 0
+    ours = models["int8_static"]
+    assert models[REFERENCE]["accuracy_drop_pp"] == ours["accuracy_drop_pp"] == 0
+    assert ours["accuracy_drop_low_pp"] < 0 < ours["accuracy_drop_high_pp"]
+    assert ours["lost"] == ours["gained"] == 0
     for name in (REFERENCE, "int8_static", "ort_static"):
         assert len(models[name][SINGLE]) == len(models[name][SEVERAL]) == 2
     assert SINGLE not in models["unknown"]
