@@ -135,7 +135,7 @@ def layers_figure(content: dict[str, Any]) -> Figure:
         axes.set(title=name, xlabel="layer, from input to output")
     for axes in panels[::COLUMNS_OF_PANELS]:
         axes.set_ylabel("signal-to-noise ratio, dB")
-    _legend(figure, panels[0])
+    _legend(panels[0])
     return figure
 
 
@@ -152,7 +152,7 @@ def spread_figure(content: dict[str, Any]) -> Figure:
                  "the power of\n(0: as trained)")
     for axes in panels[::COLUMNS_OF_PANELS]:
         axes.set_ylabel("accuracy on validation, %")
-    _legend(figure, panels[0])
+    _legend(panels[0])
     return figure
 
 
@@ -179,6 +179,6 @@ def _panels(content: dict[str, Any], width: float, height: float) -> tuple[Figur
     return figure, panels.flat[:len(content)]
 
 
-def _legend(figure: Figure, axes: Any) -> None:
+def _legend(axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles, labels, frameon=False, fontsize=8, loc="best")

@@ -141,9 +141,11 @@ def told(content: dict[str, Any]) -> str:
           f"{100 * row['accuracy']:.2f} %", f"{100 * row['cut_off_accuracy']:.2f} %",
           f"{row['max_logit_change']:.3f}", "yes" if row["warnings"] else "no")
          for name, row in content["models"].items()])
+    missed = "" if content["chosen"]["within_bound"] else (
+        f" No recipe is within {content['bound_pp']} points; in bold is the nearest.")
     return (f"{content['model']} at {content['image_size']} px, "
             f"{content['validation_images']:,} validation pictures of {content['dataset']}; "
-            f"{content['cpu']}.\n\n{table}")
+            f"{content['cpu']}.{missed}\n\n{table}")
 
 
 def main() -> None:

@@ -53,8 +53,7 @@ class Run:
 
     def batches(self) -> list[np.ndarray]:
         """Some calibration pictures, as the model takes them."""
-        pictures = PictureView(self.dataset.images,
-                               evenly(self.dataset.splits["calibration"], LAYER_PICTURES))
+        pictures = self.dataset.some("calibration", LAYER_PICTURES)
         return [model_input(batch, self.params) for batch in in_batches(pictures, LAYER_BATCH)]
 
     def facts(self) -> dict[str, Any]:

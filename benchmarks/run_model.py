@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.inference import saturation
-from stages.inference.session import metadata_of, open_session, predictor_of
+from stages.inference.session import metadata_of, open_session, predictor_of, recipe_in
 
 BATCH = 10
 
@@ -17,7 +17,7 @@ BATCH = 10
 def logits_of(path: Path, inputs: np.ndarray) -> tuple[np.ndarray, float]:
     """Float32 (n, classes) of inputs (n, 3, S, S), on one thread, and its seconds of the CPU."""
     session = open_session(path, threads=1)
-    saturation.warn_if_saturating(path, saturation.recipe_in(metadata_of(session, path)))
+    saturation.warn_if_saturating(path, recipe_in(metadata_of(session, path)))
     predictor, start = predictor_of(session), time.process_time()
     logits = [predictor(inputs[first:first + BATCH]) for first in range(0, len(inputs), BATCH)]
     return np.concatenate(logits), time.process_time() - start

@@ -92,7 +92,7 @@ def curves(runs: dict[str, dict[str, Any]]) -> Figure:
     figure, axes = plt.subplots(figsize=(9, 5.2))
     sns.lineplot(points, x="minutes", y="accuracy", hue="run", style="run", markers=True,
                  dashes=False, ax=axes)
-    axes.set(ylim=(LOWEST, None), xlim=(0, None), xlabel="minutes of training on two cores",
+    axes.set(ylim=(LOWEST, None), xlim=(0, None), xlabel="minutes of training",
              ylabel="validation accuracy, %",
              title="CIFAR-10 as JPEG files, and as published: accuracy against time")
     axes.legend(frameon=False)

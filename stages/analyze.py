@@ -10,7 +10,7 @@ from stages.analysis.ablation import BASE_RECIPE, Cell, write_cell
 from stages.analysis.layer_error import layer_table, layers_left_out
 from stages.config.params import load_params
 from stages.config.stage import run_stage
-from stages.data.dataset import PictureView, evenly, load_dataset
+from stages.data.dataset import load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.inference.predictor import load_onnx, predict
 from stages.inference.saturation import EXACT_SUMS, products_saturate
@@ -42,8 +42,8 @@ CUT_OFF = "weights per channel, static, sums cut off"
 def main() -> None:
     params = load_params("model").model
     model, dataset = load_float_model(FLOAT_FILE), load_dataset()
-    positions = evenly(dataset.splits["validation"], MAX_PICTURES)
-    labels, pictures = dataset.labels[positions], PictureView(dataset.images, positions)
+    pictures = dataset.some("validation", MAX_PICTURES)
+    labels = dataset.labels[pictures.positions]
     cuts_off = products_saturate()
     exact = EXACT_SUMS if cuts_off else {}
     cells = {name: (cell, exact) for name, cell in RECIPES.items()}

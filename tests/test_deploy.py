@@ -13,7 +13,7 @@ from tiny_model import tiny_body
 from stages import deploy, report
 from stages.deploy import calibrated_on
 from stages.deployment.metadata import sha256_of_value
-from stages.inference.saturation import RECIPE_KEY
+from stages.inference.session import RECIPE_KEY
 
 SELECTED = "int8_static"
 

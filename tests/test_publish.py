@@ -15,7 +15,6 @@ from stages import publish
 from stages.reporting.results import METRICS, RESULTS, table_of
 
 SUMMARY, PARAMS = METRICS / "summary.json", Path("params.yaml")
-NOTE = "The machine was busy,\nand so the timings are wide.\n"
 
 
 @pytest.fixture

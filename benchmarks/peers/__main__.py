@@ -9,9 +9,10 @@ a run takes the place of an earlier one of the same model, size, data and CPU. A
 a line of the table.
 """
 
-import importlib.metadata
 import logging
 import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +32,7 @@ from stages.measurement.system import describe_system
 
 RAW = Path("docs/peers.json")
 PACKAGES = ("onnxruntime", "nncf", "openvino")
+CHANGES = ("image_size", "weights", "activation")  # of a model's preset, which options may ask for
 
 
 def add(run: dict[str, Any], raw: Path) -> None:
@@ -41,9 +43,11 @@ def add(run: dict[str, Any], raw: Path) -> None:
 
 def installed(packages: tuple[str, ...]) -> dict[str, str]:
     """Version by package; one that is not installed is left out."""
-    found = {each.metadata["Name"].lower(): each.version
-             for each in importlib.metadata.distributions()}
-    return {name: found[name] for name in packages if name in found}
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def main() -> None:
@@ -53,6 +57,7 @@ def main() -> None:
                              "(default: the models of the present experiment)")
     parser.add_argument("--image-size", type=count, help="with --model: other than the preset's")
     parser.add_argument("--weights", help="with --model: other than the preset's, none say")
+    parser.add_argument("--activation", help="with --model: relu6, say, in place of SiLU")
     parser.add_argument("--pictures", type=count, default=sys.maxsize,
                         help="test pictures for accuracy, at most (default: all)")
     parser.add_argument("--rounds", type=count, default=100, help="timed runs of each model and "
@@ -60,10 +65,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RAW,
                         help=f"the raw data; the page stands beside it (default: {RAW})")
     options = parser.parse_args()
-    changes = {key: value for key, value in (("image_size", options.image_size),
-                                             ("weights", options.weights)) if value is not None}
+    changes = {key: value for key in CHANGES if (value := getattr(options, key)) is not None}
     if changes and not options.model:
-        parser.error("--image-size and --weights need --model")
+        parser.error("--image-size, --weights and --activation need --model")
     if options.rounds < 2:
         parser.error("at least 2 rounds are needed")
     if not (page := options.output.with_suffix(".md")).is_file():

@@ -15,7 +15,7 @@ from benchmarks.peers.quantizers import CALIBRATION, PEERS, SOURCE
 from benchmarks.peers.runtimes import OpenVinoModel, size_mb
 from benchmarks.peers.subject import Subject
 from stages.config.errors import UserError
-from stages.config.schema import REFERENCE, Model
+from stages.config.schema import REFERENCE
 from stages.inference.predictor import load_onnx
 from stages.inference.session import ONNX_ERRORS, Predictor
 
@@ -51,12 +51,11 @@ def gather(subject: Subject, calibration: np.ndarray, folder: Path) -> dict[str,
     entrants = {}
     for name, path in subject.models.items():
         kind = "float" if name == REFERENCE else "ours"
-        entrants[name] = _enter(kind, path, {}, subject.params, calibration[:1])
+        entrants[name] = _enter(kind, path, {}, calibration[:1])
     for name, peer in PEERS.items():
         try:
             path = run_peer(name, folder)
-            entrants[name] = _enter(peer.kind, path, peer.properties, subject.params,
-                                    calibration[:1])
+            entrants[name] = _enter(peer.kind, path, peer.properties, calibration[:1])
         except (UserError, ImportError, RuntimeError, *ONNX_ERRORS) as error:
             failed = (str(error).strip() or type(error).__name__).splitlines()[0]
             entrants[name] = Entrant({"kind": peer.kind, "failed": failed}, None)
@@ -80,8 +79,7 @@ def run_peer(name: str, folder: Path) -> Path:
     return folder / f"{name}{PEERS[name].suffix}"
 
 
-def _enter(kind: str, path: Path, properties: dict[str, str], model: Model, inputs: np.ndarray
-           ) -> Entrant:
+def _enter(kind: str, path: Path, properties: dict[str, str], inputs: np.ndarray) -> Entrant:
     """Load the model at `path`, and run it once, for some errors come up only then."""
     if path.suffix == ".xml":
         predictor = OpenVinoModel(path, properties)

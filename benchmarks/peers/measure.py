@@ -9,10 +9,10 @@ from benchmarks.peers.entrants import Entrant
 from benchmarks.peers.table import BATCH_SIZE, SEVERAL, SINGLE
 from benchmarks.rounds import model_milliseconds
 from stages.config.schema import REFERENCE, Model
-from stages.data.dataset import Dataset, PictureView, evenly
+from stages.data.dataset import Dataset, PictureView
 from stages.inference.predictor import model_input, predict
 from stages.inference.session import Predictor
-from stages.measurement.accuracy import Comparison, accuracy_interval, compare
+from stages.measurement.accuracy import accuracy_interval, compare
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,8 @@ def accuracies(predictors: dict[str, Predictor], pictures: PictureView, labels: 
         log.info("%s: %.2f %% of %d pictures", name, 100 * np.mean(classes[name] == labels),
                  len(labels))
     return {name: {**accuracy_interval(each == labels),
-                   **_drop(compare(labels, classes[REFERENCE], each))}
+                   **compare(labels, classes[REFERENCE], each).accuracy_drop()}
             for name, each in classes.items()}
-
-
-def _drop(found: Comparison) -> dict[str, float]:
-    low, high = found.drop_interval_pp()
-    return {"lost": found.lost, "gained": found.gained, "accuracy_drop_pp": found.drop_pp,
-            "accuracy_drop_low_pp": low, "accuracy_drop_high_pp": high}
 
 
 def measured(entrants: dict[str, Entrant], model: Model, dataset: Dataset, pictures: int | None,
@@ -47,14 +41,13 @@ def measured(entrants: dict[str, Entrant], model: Model, dataset: Dataset, pictu
         pictures: of the test split, evenly drawn, for accuracy; None leaves accuracy out.
     """
     runs = {name: each.predictor for name, each in entrants.items() if each.predictor}
-    split = dataset.splits["test"]
     found = {name: dict(each.facts) for name, each in entrants.items()}
     if pictures is not None:
-        positions = evenly(split, pictures)
-        view = PictureView(dataset.images, positions)
-        for name, each in accuracies(runs, view, dataset.labels[positions], model).items():
+        view = dataset.some("test", pictures)
+        for name, each in accuracies(runs, view, dataset.labels[view.positions], model).items():
             found[name].update(each)
-    inputs = model_input(dataset.images[np.resize(evenly(split, TIMED), TIMED)], model)
+    timed = np.resize(dataset.some("test", TIMED).positions, TIMED)  # a small split, over and over
+    inputs = model_input(dataset.images[timed], model)
     for series, batch_size in ((SINGLE, 1), (SEVERAL, BATCH_SIZE)):
         log.info("timing batches of %d, %d rounds of %d models", batch_size, rounds, len(runs))
         for name, times in model_milliseconds(runs, inputs, batch_size, rounds).items():

@@ -13,7 +13,7 @@ from stages.reporting.tables import cpu_label
 # Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
 SINGLE, SEVERAL = "single_ms", "batch_ms"
 BATCH_SIZE = 16
-OURS = "int8_static"
+HEADLINE = "int8_static"
 COLUMNS = ("model", "run by", "accuracy (95 %)", "drop, pp (95 %)", "size",
            "one picture: p50 / p90", f"batch of {BATCH_SIZE}",
            f"against {REFERENCE}: one picture", "batch")
@@ -54,11 +54,11 @@ def page_of(runs: dict[str, Run]) -> str:
     for run in runs.values():
         models = run["models"]
         peers = [best_peer(models, series) for series in (SINGLE, SEVERAL)]
-        if OURS in models and None not in peers:
+        if HEADLINE in models and None not in peers:
             rows.append((title(run), *(
-                f"{ratio_cell(models[peer][series], models[OURS][series])}, {peer}"
+                f"{ratio_cell(models[peer][series], models[HEADLINE][series])}, {peer}"
                 for peer, series in zip(peers, (SINGLE, SEVERAL), strict=True))))
-    columns = (f"speed of {OURS} over that of the fastest peer", "one picture",
+    columns = (f"speed of {HEADLINE} over that of the fastest peer", "one picture",
                f"batch of {BATCH_SIZE}")
     return f"{markdown_table(columns, rows)}\n\n{told_each(section, runs)}"
 
@@ -94,6 +94,7 @@ def _accuracy(model: dict[str, Any]) -> tuple[str, str]:
         return "", ""
     low, high = (100 * model[f"accuracy_ci95_{end}"] for end in ("low", "high"))
     drop = f"{model['accuracy_drop_pp']:+.2f}"
-    if "lost" in model:  # which older records lack
-        drop += f" ({model['accuracy_drop_low_pp']:+.2f} to {model['accuracy_drop_high_pp']:+.2f})"
+    if "accuracy_drop_pp_ci95_low" in model:  # which older records lack
+        drop += " ({:+.2f} to {:+.2f})".format(*(
+            model[f"accuracy_drop_pp_ci95_{end}"] for end in ("low", "high")))
     return f"{100 * model['accuracy']:.2f} % ({low:.2f} to {high:.2f})", drop

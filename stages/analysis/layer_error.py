@@ -11,7 +11,7 @@ import pandas as pd
 
 from stages.analysis.rounding import channel_spread, round_weights, with_rounded_weights
 from stages.config.schema import Model
-from stages.data.dataset import Dataset, PictureView, evenly
+from stages.data.dataset import Dataset
 from stages.inference.predictor import in_batches, model_input
 from stages.measurement.noise import decibels, power, signal_to_noise_db
 from stages.onnx_graph.layers import COUNTED, weighted_layers, weights_of
@@ -67,9 +67,8 @@ def output_snr_db(model: onnx.ModelProto, changed: onnx.ModelProto, batches: lis
 
 def layer_table(model: onnx.ModelProto, dataset: Dataset, params: Model) -> pd.DataFrame:
     """Each layer's spread of channels, and the error of its weights and of its output, in dB."""
-    pictures = PictureView(dataset.images,
-                           evenly(dataset.splits["calibration"], BATCH * BATCHES))
-    batches = [model_input(batch, params) for batch in in_batches(pictures, BATCH)]
+    batches = [model_input(batch, params) for batch in in_batches(
+        dataset.some("calibration", BATCH * BATCHES), BATCH)]
     weights = weights_of(model)
     table = pd.DataFrame([{"layer": name, "channel_spread": channel_spread(weights[name])}
                           for _, name in weighted_layers(model)])

@@ -99,6 +99,8 @@ def _check(key: str, value: Any, path: Path, rule: Any = None) -> None:
                 len(value) or rule.get("may_be_empty")):
             raise UserError(f"{path}: {key}: has {len(value)} values, needs "
                             f"{rule.get('length', 'at least one')}")
+        if any(OmegaConf.is_missing(value, index) for index in range(len(value))):
+            raise UserError(f"{path}: {key}: a value in it is missing")
         for item in value:
             _refuse_nested(key, item, path)
             _check(key, item, path, rule)

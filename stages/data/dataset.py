@@ -50,6 +50,10 @@ class Dataset:
         """The pictures of `split`, of which only what is sliced is read into memory."""
         return PictureView(self.images, self.splits[split])
 
+    def some(self, split: str, count: int) -> PictureView:
+        """At most `count` pictures of `split`, evenly spaced; its positions are those in images."""
+        return PictureView(self.images, evenly(self.splits[split], count))
+
     def labels_of(self, split: str) -> np.ndarray:
         """The labels of `split`: int64, shape (n,)."""
         return self.labels[self.splits[split]]

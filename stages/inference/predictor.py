@@ -9,8 +9,14 @@ import torch
 
 from stages.config.schema import Model
 from stages.inference.cpu import thread_count
-from stages.inference.saturation import recipe_in, warn_if_saturating
-from stages.inference.session import Predictor, metadata_of, open_session, predictor_of
+from stages.inference.saturation import warn_if_saturating
+from stages.inference.session import (
+    Predictor,
+    metadata_of,
+    open_session,
+    predictor_of,
+    recipe_in,
+)
 from stages.model.preprocess import preprocess
 
 EVALUATION_BATCH = 64

@@ -8,7 +8,6 @@ Source: ONNX Runtime, Quantize ONNX models, section on data types.
 """
 
 import functools
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +18,6 @@ import onnxruntime
 
 log = logging.getLogger(__name__)
 
-# The key of a model's metadata that holds, as JSON, the recipe it was quantized by.
-RECIPE_KEY = "int8_recipe"
 # The model product = MatMulInteger(left, right), uint8 by int8: here, as who classifies pictures
 # need not have the package onnx. tests/inference/test_saturation.py makes it.
 PRODUCT = (b'\x08\x08:\\\n%\n\x04left\n\x05right\x12\x07product"\rMatMulInteger\x12\x05probeZ\x0c'
@@ -54,11 +51,6 @@ def cuts_off(*, weight_type: str, reduce_range: bool) -> bool:
 def exact_session(*, weight_type: str, reduce_range: bool) -> dict[str, Any]:
     """Options of a session, by name, in which no sum of a model with such weights is cut off."""
     return EXACT_SUMS if cuts_off(weight_type=weight_type, reduce_range=reduce_range) else {}
-
-
-def recipe_in(metadata: Mapping[str, str]) -> dict[str, Any] | None:
-    """The recipe that quantization left in the metadata of a model; None of a float model."""
-    return json.loads(metadata.get(RECIPE_KEY, "null"))
 
 
 def warn_if_saturating(path: Path, recipe: Mapping[str, Any] | None) -> None:

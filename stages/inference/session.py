@@ -3,7 +3,8 @@
 PyTorch is not imported: predict does without it, and its memory would be counted with a model's.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 CPU = "CPUExecutionProvider"
 QUIET = 3  # errors and what is worse
+# The key of a model's metadata that holds, as JSON, the recipe it was quantized by.
+RECIPE_KEY = "int8_recipe"
 # What ONNX Runtime raises on a file that is no model, or one that it can't run.
 ONNX_ERRORS = (ort_errors.EPFail, ort_errors.EngineError, ort_errors.Fail,
                ort_errors.InvalidArgument, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf,
@@ -82,6 +85,22 @@ def metadata_of(session: onnxruntime.InferenceSession, path: Path) -> dict[str, 
         return session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: its metadata can't be read ({error})") from None
+
+
+def recipe_in(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """The recipe that quantization left in the metadata of a model; None of a float model.
+
+    Raises:
+        UserError: it is no recipe.
+    """
+    try:
+        recipe = json.loads(metadata.get(RECIPE_KEY, "null"))
+    except ValueError:
+        recipe = ""
+    if not isinstance(recipe, dict | None):
+        raise UserError(f"a model's metadata '{RECIPE_KEY}' is no recipe of this project; run "
+                        "'dvc repro'")
+    return recipe
 
 
 def predictor_of(session: onnxruntime.InferenceSession) -> Predictor:

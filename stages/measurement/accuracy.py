@@ -77,6 +77,12 @@ class Comparison:
         """The drop and its upper bound at 95 %, in percentage points, as metrics have them."""
         return {"drop_pp": self.drop_pp, "drop_upper_pp": self.drop_upper_pp()}
 
+    def accuracy_drop(self) -> dict[str, float]:
+        """The drop with its 95 % interval, in percentage points, as tables have them."""
+        low, high = self.drop_interval_pp()
+        return {"accuracy_drop_pp": self.drop_pp, "accuracy_drop_pp_ci95_low": low,
+                "accuracy_drop_pp_ci95_high": high}
+
     def drop_interval_pp(self) -> tuple[float, float]:
         """Two-sided 95 % interval of the drop, in percentage points; each end as the bound above.
         """

@@ -3,7 +3,6 @@
 Nothing is imported that the model does without: an ONNX model's process has no PyTorch in it.
 """
 
-import argparse
 import json
 import re
 import subprocess
@@ -14,7 +13,9 @@ from statistics import median
 
 import numpy as np
 
+from stages.config.command_line import command_line
 from stages.config.errors import UserError
+from stages.config.stage import run_stage
 from stages.inference.cpu import thread_count
 from stages.inference.session import is_onnx, open_session, predictor_of
 
@@ -85,7 +86,7 @@ def cold_start(path: Path, picture: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What starting a model costs, as JSON.")
+    parser = command_line("What starting a model costs, as JSON.")
     parser.add_argument("model", type=Path, help="an ONNX model or a checkpoint")
     parser.add_argument("picture", type=Path, help="a .npy file, float32 (1, 3, S, S)")
     arguments = parser.parse_args()
@@ -93,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -109,8 +109,10 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def head_of(model: nn.Module) -> set[str]:
-    """The tensors of the classifier, or of several: timm's models tell, elsewhere the last two."""
-    last = {*[*model.state_dict()][-2:]}
+    """The tensors of the classifier, or of several: timm's models tell, elsewhere the last layer's.
+    """
+    layer = [*model.state_dict()][-1].rpartition(".")[0]
+    last = {name for name in model.state_dict() if name.rpartition(".")[0] == layer}
     heads = model.get_classifier() if hasattr(model, "get_classifier") else ()
     heads = heads if isinstance(heads, tuple | list) else (heads,)
     found = {f"{name}.{tensor}" for name, module in model.named_modules()

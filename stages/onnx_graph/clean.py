@@ -66,7 +66,7 @@ def _pad_in_pools(model: onnx.ModelProto) -> None:
         pool.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads.ravel().tolist())])
         pool.input[0] = pad.input[0]
         graph.node.remove(pad)
-        uses.subtract(pad.input)
+        uses.subtract(pad.input[1:])  # the pool reads the first one now
         for tensor in [each for each in graph.initializer
                        if each.name in pad.input and not uses[each.name]]:
             graph.initializer.remove(tensor)

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.data.dataset import Dataset, PictureView, evenly
+from stages.data.dataset import Dataset, PictureView
 from stages.inference.predictor import load_onnx, predict
 from stages.measurement.accuracy import (
     Comparison,
@@ -46,7 +46,7 @@ from stages.quantization.sensitivity import (
     nodes_of,
     noise_by_layer,
     quantize_only,
-    weights_of,
+    weight_names,
 )
 from stages.quantization.static import Calibrated
 
@@ -158,9 +158,9 @@ def search(layers: Sequence[Layer], quantize: Quantize, round_: Round | None, lo
             quantize(trial, nodes_of(left))
             rounded = round_(trial) if round_ else {}
             found = validation.comparison(trial)
-            steps.append({"layers_in_float": len(weights_of(left)), **found.drop()})
+            steps.append({"layers_in_float": len(weight_names(left)), **found.drop()})
             log.info("%d of %d layers in float: drop %.2f points, at most %.2f at 95 %%",
-                     len(weights_of(left)), len(weights_of(layers)), found.drop_pp,
+                     len(weight_names(left)), len(weight_names(layers)), found.drop_pp,
                      found.drop_upper_pp())
             if holds := bound.holds(found):  # fewer layers each time than the time before
                 shutil.copyfile(trial, target)
@@ -173,7 +173,7 @@ def search(layers: Sequence[Layer], quantize: Quantize, round_: Round | None, lo
         "max_drop_pp": bound.seen_pp, "max_drop_upper_pp": bound.tested_pp,
         "validation_images": len(validation.labels),
         "float_accuracy": float(np.mean(validation.labels == validation.reference)),
-        "kept_in_float": list(weights_of(kept)),
+        "kept_in_float": list(weight_names(kept)),
         "reason": f"{'the fewest with which' if kept else 'all quantized,'} {bound}",
         "macs_in_float": sum(layer.macs for layer in kept) / max(macs, 1),
         "steps": steps,
@@ -195,9 +195,8 @@ def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop
         The record of the search, and that of the rounding.
     """
     recipe = base.recipe
-    positions = evenly(dataset.splits["validation"], VALIDATION_PICTURES)
-    pictures = PictureView(dataset.images, positions)
-    sample = PictureView(dataset.images, evenly(dataset.splits["calibration"], NOISE_PICTURES))
+    pictures = dataset.some("validation", VALIDATION_PICTURES)
+    sample = dataset.some("calibration", NOISE_PICTURES)
 
     def logits(pictures: PictureView, path: Path) -> np.ndarray:
         return predict(load_onnx(path), pictures, base.params)
@@ -207,5 +206,5 @@ def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop
 
     return search(in_groups(layers_of(base.model), recipe.layers_per_group or 1), base.write,
                   round_, partial(logits, sample), logits(sample, base.source),
-                  Validation(dataset.labels[positions], classes(base.source), classes),
-                  bound_for(recipe.max_drop_pp, tested_drop_pp, len(positions)), target)
+                  Validation(dataset.labels[pictures.positions], classes(base.source), classes),
+                  bound_for(recipe.max_drop_pp, tested_drop_pp, len(pictures)), target)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from stages.config.errors import UserError
 from stages.config.schema import Recipe
 from stages.data.dataset import evenly
-from stages.inference.saturation import RECIPE_KEY, recipe_in
+from stages.inference.session import RECIPE_KEY, recipe_in
 
 
 def calibration_positions(held_out: np.ndarray, recipe: Recipe) -> np.ndarray:

@@ -62,11 +62,11 @@ def in_groups(layers: Sequence[Layer], size: int) -> list[Layer]:
     may be smaller.
     """
     groups = [layers[start:start + size] for start in range(0, len(layers), size)]
-    return [Layer(weights_of(group), tuple(nodes_of(group)), sum(layer.macs for layer in group))
+    return [Layer(weight_names(group), tuple(nodes_of(group)), sum(layer.macs for layer in group))
             for group in groups]
 
 
-def weights_of(layers: Sequence[Layer]) -> tuple[str, ...]:
+def weight_names(layers: Sequence[Layer]) -> tuple[str, ...]:
     """Names of the weights of `layers`."""
     return tuple(chain.from_iterable(layer.weights for layer in layers))
 

@@ -15,7 +15,8 @@ def replace_block(page: str, name: str, content: str) -> str:
     """
     pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.S)
     if not pattern.search(page):
-        raise UserError(f"page has no markers '<!-- {name} -->' and '<!-- /{name} -->'")
+        raise UserError(f"has no markers '<!-- {name} -->' and '<!-- /{name} -->', between which "
+                        "a block goes")
     return pattern.sub(lambda found: found[1] + "\n" + content + "\n" + found[2], page)
 
 
@@ -25,6 +26,9 @@ def write_block(path: Path, name: str, content: str) -> None:
     Raises:
         UserError: the page has no such markers; it stays as it was.
     """
-    page = replace_block(path.read_text(encoding="utf-8"), name, content)
+    try:
+        page = replace_block(path.read_text(encoding="utf-8"), name, content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8")

@@ -53,9 +53,7 @@ def summarize(evaluations: dict[str, dict[str, Any]], benchmark: dict[str, dict[
         rows[name] = {
             **{key: evaluation[key] for key in ("accuracy", "accuracy_ci95_low",
                                                 "accuracy_ci95_high", "validation_accuracy")},
-            "accuracy_drop_pp": against.drop_pp,
-            **dict(zip(("accuracy_drop_pp_ci95_low", "accuracy_drop_pp_ci95_high"),
-                       against.drop_interval_pp(), strict=True)),
+            **against.accuracy_drop(),
             "flip_rate": against.flipped / against.n,
             "mcnemar_p": against.mcnemar_p,
             "calibration_error": calibration_error(

@@ -39,13 +39,16 @@ def test_accuracy_on_both_and_how_far_logits_move():
     assert found == {"accuracy": 1.0, "cut_off_accuracy": 0.5, "max_logit_change": 2.0}
     rows = {"u8s8": {**found, "warnings": ["u8s8.onnx: cut off"]},
             "u8u8": {**found, "cut_off_accuracy": 1.0, "max_logit_change": 0.0, "warnings": []}}
-    lines = told({"models": rows, "chosen": {"name": "u8u8"}, "cpu": "A CPU", "model": "net",
-                  "emulated_cpu": "Haswell", "image_size": 64, "validation_images": 1200,
-                  "dataset": "digits"}).splitlines()
+    content = {"models": rows, "chosen": {"name": "u8u8", "within_bound": True}, "cpu": "A CPU",
+               "model": "net", "emulated_cpu": "Haswell", "image_size": 64,
+               "validation_images": 1200, "dataset": "digits"}
+    lines = told(content).splitlines()
     assert lines[0] == "net at 64 px, 1,200 validation pictures of digits; A CPU."
     assert "| this CPU | Haswell |" in lines[2]
     assert lines[4:] == ["| u8s8 | 100.00 % | 50.00 % | 2.000 | yes |",
                          "| **u8u8** | 100.00 % | 100.00 % | 0.000 | no |"]
+    content |= {"chosen": {"name": "u8u8", "within_bound": False}, "bound_pp": 0.3}
+    assert "; A CPU. No recipe is within 0.3 points;" in told(content).splitlines()[0]
 
 
 def test_candidates_do_not_saturate():

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from refusals import refusal
 from synthetic import a_system, random_batch
@@ -86,8 +87,8 @@ def test_table_of_a_trained_model_has_accuracy_and_drop():
                                         accuracy_ci95_high=0.75, accuracy_drop_pp=-0.5)
     assert "1,234 test pictures" in section(run)
     assert "| 50.00 % (25.00 to 75.00) | -0.50 |" in rows(section(run))["**int8_static**"]
-    run["models"]["int8_static"].update(lost=1, gained=2, accuracy_drop_low_pp=-1.25,
-                                        accuracy_drop_high_pp=0.75)
+    run["models"]["int8_static"].update(accuracy_drop_pp_ci95_low=-1.25,
+                                        accuracy_drop_pp_ci95_high=0.75)
     assert "| -0.50 (-1.25 to +0.75) |" in rows(section(run))["**int8_static**"]
 
 
@@ -129,6 +130,11 @@ def test_the_command_keeps_its_run_and_shows_it(tmp_path, monkeypatch, capsys, d
     assert capsys.readouterr().out == section(kept)
 
 
+def test_versions_of_what_is_installed():
+    assert command.installed(("onnxruntime", "no-such-package")) == {
+        "onnxruntime": onnxruntime.__version__}
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """A tiny float model that takes the place of the experiment's, and its calibration input."""
@@ -152,8 +158,7 @@ def test_failing_peer_is_told_in_a_line_and_stops_no_other(tiny, dataset, monkey
     models = measured(found, of.params, dataset, pictures=5, rounds=2)
     ours = models["int8_static"]
     assert models[REFERENCE]["accuracy_drop_pp"] == ours["accuracy_drop_pp"] == 0
-    assert ours["accuracy_drop_low_pp"] < 0 < ours["accuracy_drop_high_pp"]
-    assert ours["lost"] == ours["gained"] == 0
+    assert ours["accuracy_drop_pp_ci95_low"] < 0 < ours["accuracy_drop_pp_ci95_high"]
     for name in (REFERENCE, "int8_static", "ort_static"):
         assert len(models[name][SINGLE]) == len(models[name][SEVERAL]) == 2
     assert SINGLE not in models["unknown"]

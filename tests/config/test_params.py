@@ -192,6 +192,11 @@ def test_a_list_where_a_value_stands_is_refused_by_key(load, key, value):
     assert told.endswith(" where one value must stand")
 
 
+@pytest.mark.parametrize("key", ["benchmark.batch_sizes", "train.frozen"])
+def test_a_value_that_a_list_lacks_is_told_by_key(load, key):
+    assert refusal(load, good_except(key, ["???"])).endswith(f"{key}: a value in it is missing")
+
+
 def test_a_list_for_a_mapping_is_refused_by_section(load):
     message = refusal(load, good_except("quantize.variants", ["int8"]))
     assert "params.yaml: quantize" in message

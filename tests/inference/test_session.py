@@ -7,7 +7,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from refusals import refusal
 from tiny_model import CLASSES, SIDE, write_body
 
-from stages.inference.session import CPU, open_session, predictor_of
+from stages.inference.session import CPU, RECIPE_KEY, open_session, predictor_of, recipe_in
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -23,6 +23,16 @@ def test_pictures_of_another_size_are_told(tmp_path):
     told = refusal(predictor, np.zeros((4, 3, SIDE + 1, SIDE), np.float32))
     assert f"shape (4, 3, {SIDE + 1}, {SIDE})" in told
     assert f"Expected: {SIDE}" in told
+
+
+def test_recipe_of_a_model():
+    assert recipe_in({RECIPE_KEY: '{"method": "static"}'}) == {"method": "static"}
+    assert recipe_in({"other": "key"}) is None
+
+
+@pytest.mark.parametrize("held", ["int8", "[1]", '"static"', "7"])
+def test_what_is_no_recipe_is_refused(held):
+    assert RECIPE_KEY in refusal(recipe_in, {RECIPE_KEY: held})
 
 
 def test_provider_that_does_not_start_is_refused(tmp_path, monkeypatch):

@@ -67,8 +67,11 @@ def test_median_of_several_starts_and_of_fewer_slow_ones(start_of, seconds, expe
     assert cold_start("model", "picture") == expected
 
 
-def test_a_process_that_ends_without_an_answer_is_told_of(tmp_path):
-    told = refusal(cold_start, tmp_path / "absent.onnx", tmp_path / "picture.npy")
+def test_a_process_that_ends_without_an_answer_is_told_of(files, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(ROOT)
+    told = refusal(cold_start, tmp_path / "absent.onnx", files[1])
+    assert capfd.readouterr().err == f"ERROR {tmp_path / 'absent.onnx'}: no such file; run 'dvc " \
+        "repro'\n"
     assert told.startswith(f"{tmp_path / 'absent.onnx'}: a process that loads it")
     assert "status 1" in told
 

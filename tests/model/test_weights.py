@@ -181,6 +181,17 @@ def test_backbone_is_taken_and_a_head_of_other_size_is_zero():
     assert not head_is_zero(model)
 
 
+def test_a_head_without_a_bias_is_its_weight_alone():
+    """As MaxViT's of torchvision, whose layer before it has a bias."""
+    def model(classes):
+        return nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, classes, bias=False))
+
+    other = model(3)
+    load_backbone(other, model(1000).state_dict(), "file")
+    assert other[0].bias.any()
+    assert head_is_zero(other)
+
+
 def test_counters_of_batch_norm_may_be_missing():
     """Files from before PyTorch 0.4.1 have none."""
     source, model = (nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)) for _ in range(2))

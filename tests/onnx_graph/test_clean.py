@@ -110,6 +110,24 @@ def test_padding_by_minus_infinity_is_the_pools_own(model, pads):
     onnx.checker.check_model(cleaned, full_check=True)
 
 
+def test_a_pad_that_another_pool_still_reads_stays():
+    def pool(name, source):
+        return helper.make_node("MaxPool", [source], [name], kernel_shape=[3, 3])
+
+    model = graph_of([
+        helper.make_node("Pad", ["x", "pads", "value"], ["a"]),
+        helper.make_node("Pad", ["a", "pads", "value"], ["b"]),
+        pool("of_b", "b"), pool("of_a", "a"),
+        helper.make_node("ReduceMax", ["of_a"], ["m"], keepdims=1),
+        helper.make_node("Add", ["of_b", "m"], ["y"])], (2, 3, 8, 8), {
+            "pads": np.array([0, 0, 0, 1, 0, 0, 1, 0]), "value": np.array(-np.inf, np.float32)})
+    feed = {"x": batch_of((2, 3, 8, 8))}
+    cleaned = clean(model)
+    onnx.checker.check_model(cleaned, full_check=True)
+    np.testing.assert_array_equal(run(cleaned, feed)[0], run(model, feed)[0])
+    assert operator_counts(cleaned)["Pad"] == 1
+
+
 def untidy():
     """What exporters leave: padding, batch norm, identity, constants, and debug records."""
     rng = np.random.default_rng(1)

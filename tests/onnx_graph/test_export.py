@@ -51,6 +51,11 @@ def test_is_a_valid_graph_of_the_opset(exported, name, size, library, opset):
             if entry.domain in ("", "ai.onnx")] == [("", opset)]
 
 
+@pytest.mark.parametrize("opset", [17, 19, 20])
+def test_opsets_between_and_the_last_are_valid_too(exported, opset):
+    test_is_a_valid_graph_of_the_opset(exported, TINY, 32, "timm", opset)
+
+
 @of_opsets
 @of_models
 def test_inputs_and_outputs(exported, name, size, library, opset):

@@ -13,7 +13,7 @@ from synthetic import recipe
 from tiny_model import tiny_body
 
 from stages.config.params import PARAMS_FILE, load_params
-from stages.inference.saturation import RECIPE_KEY
+from stages.inference.session import RECIPE_KEY
 from stages.quantization.recipe import (
     calibration_positions,
     record_recipe,

@@ -10,7 +10,7 @@ from stages.quantization.sensitivity import (
     layers_of,
     nodes_of,
     noise_by_layer,
-    weights_of,
+    weight_names,
 )
 
 
@@ -61,7 +61,7 @@ def test_groups_hold_every_node_once_and_all_macs(model):
     layers = layers_of(model)
     groups = in_groups(layers, 2)
     assert [len(group.weights) for group in groups] == [2, 1]
-    assert weights_of(groups) == weights_of(layers)
+    assert weight_names(groups) == weight_names(layers)
     assert nodes_of(groups) == nodes_of(layers)
     assert [group.macs for group in groups] == [128 * 36, 40]
     assert in_groups(layers, 1) == layers

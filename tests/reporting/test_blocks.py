@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from stages.config.errors import UserError
@@ -66,7 +68,7 @@ def test_page_is_written_in_place_and_left_alone_without_markers(tmp_path):
     write_block(path, "other", "änd")
     assert path.read_text(encoding="utf-8") == replace_block(PAGE, "other", "änd")
     before = path.read_bytes()
-    with pytest.raises(UserError, match="no markers"):
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: has no markers"):
         write_block(path, "third", "new")
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["page.md"]
