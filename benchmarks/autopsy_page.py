@@ -85,14 +85,14 @@ def cut_off_table(cut_off: dict[str, Any]) -> str:
 
 
 def markdown(content: dict[str, Any]) -> str:
-    """Everything measured, model by model."""
+    """Everything measured: the figures, and the tables of each model to be unfolded."""
     parts = [f"![{title}]({path.name})" for title, path in FIGURES.items()]
     for name, record in content.items():
         change = max(twin["float_logits_change"] for twin in record["twins"].values())
-        parts += [f"### {name}",
-                  f"{record['model']} at {record['image_size']} px on {record['dataset']}, "
-                  f"{record['validation_images']} validation pictures; {record['cpu']}, "
-                  f"onnxruntime {record['onnxruntime']}.",
+        parts += ["<details>\n"
+                  f"<summary>{name}: {record['model']} at {record['image_size']} px on "
+                  f"{record['dataset']}, {record['validation_images']} validation pictures; "
+                  f"{record['cpu']}, onnxruntime {record['onnxruntime']}</summary>",
                   grid_table(record["twins"][AS_TRAINED]["cells"])]
         if len(record["twins"]) > 1:
             published = record["published"]
@@ -101,6 +101,7 @@ def markdown(content: dict[str, Any]) -> str:
                       f"{max(published['activations']):.3g}×.", twin_table(record)]
         if record["cut_off"].get("cells"):
             parts.append(cut_off_table(record["cut_off"]))
+        parts.append("</details>")
     return "\n\n".join(parts)
 
 

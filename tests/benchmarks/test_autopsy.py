@@ -63,7 +63,7 @@ def test_every_cell_of_model_and_twin_and_a_page_from_them(folder, monkeypatch):
     assert page.startswith("before\n")
     assert page.endswith("after\n")
     assert "old" not in page
-    assert "### small" in page
+    assert "<summary>small: " in page
     for path in (autopsy_page.GRID, autopsy_page.LAYERS, autopsy_page.SPREAD):
         assert 5_000 < path.stat().st_size < 200_000
 
