@@ -38,5 +38,5 @@ def cifar10_params(image_size: int, **changes: Any) -> Params:
     train = OmegaConf.merge(OmegaConf.load(DEFAULTS), OmegaConf.load(RECIPE).train,
                             {"start_image_size": image_size, **changes})
     return OmegaConf.merge(OmegaConf.structured(Params), {
-        "data": {"horizontal_flip": True}, "train": train,
+        "data": OmegaConf.load(CONF / "data/cifar10.yaml"), "train": train,
         "model": preset_params(LITE0, image_size=image_size)})
