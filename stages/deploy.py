@@ -25,11 +25,12 @@ from stages.deployment.parity import (
     grey_level_difference,
     prediction_difference,
 )
-from stages.deployment.runtime import HASH_KEYS, load_deployed
+from stages.deployment.runtime import HASH_KEYS, open_deployed
 from stages.deployment.wrap import ADDED_FLOAT_NODES, wrap
 from stages.files.atomic import replacing, write_json
 from stages.files.reading import read_csv, read_json
 from stages.inference.predictor import in_batches
+from stages.inference.saturation import warn_if_saturating
 from stages.inference.session import open_session
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.opset import standard_opset
@@ -115,11 +116,12 @@ def main() -> None:
         onnx.save(model, partial)
         nodes = executed_nodes(partial)
         check_quantized(body_nodes, nodes, ADDED_FLOAT_NODES)
-        deployed = load_deployed(partial)
+        deployed = open_deployed(partial)
         parity = {split: prediction_difference(deployed, dataset.view(split),
                                                predictions[predictions.split == split])
                   for split in ("validation", "test")}
         check_parity(grey_levels, max(params.data.resolution, params.model.image_size), parity)
+    warn_if_saturating(MODEL_FILE, recipe)
     shipped = {"variant": variant, "size_mb": MODEL_FILE.stat().st_size / 1e6,
                "quantized_nodes": nodes[0], "float_nodes": nodes[1],
                "preprocessing_max_grey_levels": grey_levels, "parity": parity,

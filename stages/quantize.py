@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+import onnx
+
 from stages.config.command_line import variant_asked_for
 from stages.config.params import load_params
 from stages.config.stage import run_stage
@@ -13,6 +15,7 @@ from stages.onnx_graph.audit import float_nodes
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
 from stages.onnx_graph.names import FLOAT_FILE
 from stages.quantization.calibration import record as calibration_record
+from stages.quantization.recipe import recorded_recipe
 from stages.quantization.variant import write_variant
 
 log = logging.getLogger(__name__)
@@ -26,8 +29,8 @@ def main() -> None:
     with replacing(target) as partial:
         record = write_variant(FLOAT_FILE, partial, recipe, params.model, load_dataset(),
                                params.quantize.max_drop_pp)
-        executed = executed_graph(partial)
-    warn_if_saturating(target, recipe)
+        executed, recorded = executed_graph(partial), recorded_recipe(onnx.load(partial))
+    warn_if_saturating(target, recorded)
     write_json(Path(f"metrics/calibration/{variant}.json"),
                calibration_record(recipe.calibration, record.positions, record.ranges))
     counts = operator_counts(executed)

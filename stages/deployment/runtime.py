@@ -61,6 +61,16 @@ class DeployedModel:
 def load_deployed(path: Path) -> DeployedModel:
     """Load the model at `path`; one that loses accuracy on this CPU is warned of.
 
+    Raises as `open_deployed` does.
+    """
+    model = open_deployed(path)
+    warn_if_saturating(path, model.metadata["calibration"])
+    return model
+
+
+def open_deployed(path: Path) -> DeployedModel:
+    """Load the model at `path`, without a warning.
+
     Raises:
         UserError: no such file, not an ONNX model, or not one that `deploy` built.
     """
@@ -74,7 +84,6 @@ def load_deployed(path: Path) -> DeployedModel:
             or session.get_outputs()[0].shape[-1:] != [len(model.classes)]):
         raise UserError(f"{path}: inputs, outputs and classes are not those of a model built by "
                         "stages.deploy")
-    warn_if_saturating(path, model.metadata["calibration"])
     return model
 
 

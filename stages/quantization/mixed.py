@@ -128,8 +128,8 @@ def fewest(count: int, enough: Callable[[int], bool]) -> int:
 def search(layers: Sequence[Layer], quantize: Quantize, round_: Round | None, logits: Logits,
            reference: np.ndarray, validation: Validation, bound: Bound, target: Path
            ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write to `target` the model that keeps the fewest of `layers` in float so that the drop is
-    within `bound`.
+    """Replace the float model at `target` by the one that keeps the fewest of `layers` in float so
+    that the drop is within `bound`, if one that quantizes anything is.
 
     Args:
         quantize: writes a model in which the named nodes stay float.
@@ -149,7 +149,6 @@ def search(layers: Sequence[Layer], quantize: Quantize, round_: Round | None, lo
             alone[index] = validation.comparison(trial).drop_pp
         order = sorted(range(len(layers)),
                        key=lambda index: -noise[index] / max(layers[index].macs, 1))
-        quantize(target, nodes_of(layers))  # what is left where no drop is within the bound
         steps, rounding = [], {}
 
         def enough(count: int) -> bool:
@@ -195,6 +194,7 @@ def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop
         The record of the search, and that of the rounding.
     """
     recipe = base.recipe
+    shutil.copyfile(base.source, target)  # what is left where no drop is within the bound
     pictures = dataset.some("validation", VALIDATION_PICTURES)
     sample = dataset.some("calibration", NOISE_PICTURES)
 

@@ -40,7 +40,8 @@ class Record:
 
 def write_variant(source: Path, target: Path, recipe: Recipe, model: Model,
                   dataset: Dataset, tested_drop_pp: float) -> Record:
-    """Write the float model at `source` as `recipe` says to `target`, which carries the recipe.
+    """Write the float model at `source` as `recipe` says to `target`, which carries the recipe,
+    unless it is the float model still: mixed may find no other.
 
     Args:
         tested_drop_pp: bound of the drop in accuracy at 95 % confidence, for method mixed.
@@ -54,8 +55,9 @@ def write_variant(source: Path, target: Path, recipe: Recipe, model: Model,
     else:
         record = _write_calibrated(source, target, recipe, model, dataset, tested_drop_pp)
         graph = with_padded_input(with_repeated_gates(onnx.load(target)))
-    record_recipe(graph, recipe, rounded=record.rounding.get("kept", False),
-                  tuned=record.qat.get("kept", False))
+    if any(node.op_type.endswith("QuantizeLinear") for node in graph.graph.node):
+        record_recipe(graph, recipe, rounded=record.rounding.get("kept", False),
+                      tuned=record.qat.get("kept", False))
     onnx.save(graph, target)
     return record
 

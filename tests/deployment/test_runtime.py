@@ -8,7 +8,7 @@ from synthetic import random_pictures
 from tiny_model import CLASSES, RESOLUTION, facts, tiny_body, write_deployed
 
 from stages.deployment import runtime
-from stages.deployment.runtime import load_deployed
+from stages.deployment.runtime import load_deployed, open_deployed
 from stages.inference import saturation
 
 
@@ -58,6 +58,8 @@ def test_a_model_that_this_cpu_cuts_off_warns(tmp_path, monkeypatch, caplog, sat
     load_deployed(write_deployed(tmp_path / "deploy.onnx", calibration=made_by))
     assert [record.levelname for record in caplog.records] == ["WARNING"] * warned
     assert all("deploy.onnx: on this CPU" in record.getMessage() for record in caplog.records)
+    open_deployed(tmp_path / "deploy.onnx")
+    assert len(caplog.records) == warned, "deploy warns itself, of the name that the file will have"
 
 
 def test_no_file(tmp_path):

@@ -14,13 +14,14 @@ from stages.config.schema import QatRecipe
 from stages.inference import saturation
 from stages.inference.predictor import load_onnx, model_input, predict
 from stages.inference.saturation import EXACT_SUMS, products_saturate
-from stages.measurement.noise import signal_to_noise_db
+from stages.measurement.noise import MOST_DB, signal_to_noise_db
 from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.probe import open_probed
 from stages.quantization import learning
 from stages.quantization.flat_tails import SILU_FLAT
 from stages.quantization.mixed import Bound
+from stages.quantization.recipe import recorded_recipe
 from stages.quantization.variant import write_variant
 
 
@@ -237,10 +238,11 @@ def test_all_layers_in_float_are_refused(made, count):
 def test_where_all_layers_stay_in_float_there_is_nothing_to_round(made, monkeypatch):
     """The bound is broken whatever the search tries, so that all layers stay in float."""
     monkeypatch.setattr(Bound, "holds", lambda *_: False)
-    _, record, snr = made("float", method="mixed", max_drop_pp=0.0, adaptive_rounding=True)
+    path, record, snr = made("float", method="mixed", max_drop_pp=0.0, adaptive_rounding=True)
     assert len(record.search["kept_in_float"]) == 6
     assert record.rounding == {}
-    assert snr > 20
+    assert snr == MOST_DB
+    assert recorded_recipe(onnx.load(path)) is None, "or a CPU without VNNI would be warned of it"
 
 
 def test_first_layers_stay_in_float(made):
