@@ -108,7 +108,7 @@ def told(record: dict[str, Any]) -> str:
 
 def main() -> None:
     rounds = only_count(__doc__, "--rounds", 40)
-    print(publish_by_cpu(RAW, PAGE, "deployed", measure(rounds), told))
+    print(publish_by_cpu(RAW, PAGE, "deployed", lambda: measure(rounds), told))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import milliseconds
 from stages.config.stage import run_stage
 from stages.training.depthwise import FastDepthwise
-from stages.training.precision import emulates_bfloat16
+from stages.training.precision import cpu_emulates_bfloat16
 from stages.training.process import keep_freed_memory, use_own_cores
 
 RAW, PAGE = Path("docs/depthwise_backward.json"), Path("docs/training.md")
@@ -72,10 +72,10 @@ def main() -> None:
     rounds = only_count(__doc__, "--rounds", 20)
     keep_freed_memory()
     use_own_cores()
-    layers = [measure_layer(layer, precision, rounds)
-              for precision in (["fp32"] if emulates_bfloat16() else ["fp32", "bf16"])
-              for layer in LAYERS]
-    print(publish_by_cpu(RAW, PAGE, "depthwise", {"layers": layers}, told))
+    precisions = ["fp32"] if cpu_emulates_bfloat16() else ["fp32", "bf16"]
+    print(publish_by_cpu(RAW, PAGE, "depthwise", lambda: {
+        "layers": [measure_layer(layer, precision, rounds)
+                   for precision in precisions for layer in LAYERS]}, told))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 
 from benchmarks.arguments import count, run_command_line
-from benchmarks.raw_data import Told, measured_before, publish
+from benchmarks.raw_data import Told, measured_before, publish, require_same_facts
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Model
@@ -139,6 +139,10 @@ def measure_named(description: str, raw: Path, page: Path, block: str,
     parser = run_command_line(description)
     parser.add_argument("--pictures", type=count, default=300, help="of validation, at most")
     arguments = parser.parse_args()
-    run = open_run(arguments.run, arguments.pictures)
-    publish(raw, page, block, {**measured_before(raw), arguments.name: {
+    run, before = open_run(arguments.run, arguments.pictures), measured_before(raw)
+    if arguments.name in before:
+        facts = run.facts()
+        require_same_facts(raw, arguments.name, before[arguments.name],
+                           {key: facts[key] for key in ("dataset", "model", "image_size")})
+    publish(raw, page, block, {**before, arguments.name: {
         **measure(run), "system": describe_system()}}, told)

@@ -109,8 +109,8 @@ def told(run: dict[str, Any]) -> str:
 
 def main() -> None:
     rounds = only_count(__doc__, "--rounds", 80)
-    models = [measure(preset, activation, rounds) for preset, activation in MODELS]
-    print(publish_by_cpu(RAW, PAGE, "layout", {"rounds": rounds, "models": models}, told))
+    print(publish_by_cpu(RAW, PAGE, "layout", lambda: {"rounds": rounds, "models": [
+        measure(preset, activation, rounds) for preset, activation in MODELS]}, told))
 
 
 if __name__ == "__main__":

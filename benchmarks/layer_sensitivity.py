@@ -32,9 +32,11 @@ from stages.analysis.layer_error import output_snr_db
 from stages.config.params import PARAMS_FILE, load_params
 from stages.config.schema import Recipe
 from stages.config.stage import run_stage
+from stages.data.dataset import PictureView
 from stages.inference.predictor import model_input
 from stages.measurement.node_time import node_times
 from stages.quantization.padded_input import with_padded_input
+from stages.quantization.recipe import calibration_positions
 from stages.quantization.repeated_gates import with_repeated_gates
 from stages.quantization.sensitivity import Layer, layers_of, quantize_only
 from stages.quantization.static import Calibrated
@@ -66,7 +68,8 @@ def time_by_layer(model: onnx.ModelProto, layers: Sequence[Layer], times: pd.Dat
 
 def measure_layers(run: Run, recipe: Recipe) -> dict[str, Any]:
     """Of each layer, quantized alone: noise of its own output and of the logits, accuracy, time."""
-    base = Calibrated.of(run.source, recipe, run.params, run.dataset.view("calibration"))
+    positions = calibration_positions(run.dataset.splits["calibration"], recipe)
+    base = Calibrated.of(run.source, recipe, run.params, PictureView(run.dataset.images, positions))
     layers = layers_of(base.model)
     outputs = {node.name: node.output[0] for node in base.model.graph.node}
     reference, batches = run.logits_at(run.source), run.batches()

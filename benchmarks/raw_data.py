@@ -12,7 +12,7 @@ from stages.files.atomic import write_json
 from stages.files.reading import read_json
 from stages.measurement.system import describe_system
 from stages.reporting.blocks import write_block
-from stages.reporting.tables import cpu_label
+from stages.reporting.tables import cpu_label, threads_told
 
 Told = Callable[[dict[str, Any]], str]
 
@@ -44,7 +44,7 @@ def recorded_db(ratio: float) -> float | None:
 
 def cpu_and_threads(system: dict[str, Any]) -> str:
     """What a benchmark ran on, by its `system`."""
-    return f"{cpu_label(system['cpu'])}, {system['cpu']['threads_used']} threads"
+    return f"{cpu_label(system['cpu'])}, {threads_told(system['cpu'])}"
 
 
 def told_each(told: Told, records: dict[str, dict[str, Any]]) -> str:
@@ -64,16 +64,19 @@ def publish(raw: Path, page: Path, block: str, content: dict[str, Any], told: To
     return text
 
 
-def publish_by_cpu(raw: Path, page: Path, block: str, record: dict[str, Any], told: Told) -> str:
-    """`publish` what this machine measured, in place of an earlier record of the same CPU.
+def publish_by_cpu(raw: Path, page: Path, block: str, measure: Callable[[], dict[str, Any]],
+                   told: Told) -> str:
+    """`publish` what this machine measures, in place of an earlier record of the same CPU and
+    number of threads.
 
     Args:
-        record: the machine is added to it, as `system`.
+        measure: gives the record, to which the machine is added as `system`; called once the
+            records before are read, lest it measures in vain.
         told: what the block says of one record.
 
     Returns:
         what stands in the block now, of all CPUs.
     """
-    system = describe_system()
-    content = {**measured_before(raw), cpu_label(system["cpu"]): {**record, "system": system}}
+    before, system = measured_before(raw), describe_system()
+    content = {**before, cpu_and_threads(system): {**measure(), "system": system}}
     return publish(raw, page, block, content, partial(told_each, told))

@@ -18,6 +18,7 @@ from benchmarks.arguments import only_count
 from benchmarks.child import run_module
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish
+from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
@@ -81,6 +82,8 @@ def told(raw: dict[str, Any]) -> str:
 
 def main() -> None:
     times = only_count(__doc__, "--times", 3)
+    if times < 2:
+        raise UserError("--times: got 1, takes 2 or more to compare")
     results = []
     for number in range(times):
         log.info("run %d of %d", number + 1, times)

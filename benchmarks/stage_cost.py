@@ -14,6 +14,7 @@ line does not grow on their account. Where a stage stops growing later, its plan
 import hashlib
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from dvc.utils.hydra import compose_and_dump
+from omegaconf import OmegaConf
 from PIL import Image
 
 from benchmarks.arguments import count
@@ -31,8 +32,10 @@ from benchmarks.child import failure
 from benchmarks.markdown import markdown_table
 from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.command_line import command_line
+from stages.config.compose import compose
 from stages.config.errors import UserError
-from stages.config.params import load_params
+from stages.config.params import PARAMS_FILE, load_params
+from stages.config.schema import Params
 from stages.config.stage import run_stage
 from stages.measurement.system import describe_system
 from stages.quantization.mixed import VALIDATION_PICTURES
@@ -61,7 +64,7 @@ def make_pictures(folder: Path, count: int, side: int) -> None:
         Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(path)
 
 
-def commands(params: Any) -> list[list[str]]:
+def commands(params: Params) -> list[list[str]]:
     """The stages in their order, each with its argument."""
     return [["download"], ["prepare"], ["train"], ["export"],
             *(["quantize", name] for name in params.quantize.variants),
@@ -103,18 +106,36 @@ def bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def measure(count: int, image_size: int) -> dict[str, dict[str, float]]:
-    """Run all stages on `count` pictures; seconds, peak_mb and disk_mb by stage."""
+def composed(image_size: int, path: Path) -> Params:
+    """The parameters of the runs, of `image_size` pixels, written to `path` as well.
+
+    Raises:
+        UserError: conf/ does not compose to them, or they are out of range.
+    """
+    compose(ROOT / "conf", path, [
+        "~experiment", "data=imagefolder", "data.name=pictures",
+        f"data.resolution={image_size}", f"model.image_size={image_size}",
+        f"train.start_image_size={image_size}", "train.epochs=1"])
+    params = OmegaConf.load(path)
+    for recipe in params.quantize.variants.values():
+        if recipe.get("qat"):
+            recipe.qat.steps = QAT_STEPS
+    OmegaConf.save(params, path)
+    return load_params("data", "model", "train", "quantize", "variants", path=path)
+
+
+def measure(count: int, params: Params, params_file: Path) -> dict[str, dict[str, float]]:
+    """Run all stages on `count` pictures by `params`, those of `params_file`.
+
+    Returns:
+        seconds, peak_mb and disk_mb by stage.
+    """
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         pictures, folder = Path(name) / "pictures", Path(name) / "run"
-        make_pictures(pictures, count, image_size)
+        make_pictures(pictures, count, params.model.image_size)
         folder.mkdir()
-        compose_and_dump(folder / "params.yaml", str(ROOT / "conf"), None, "config", "", [
-            "data=imagefolder", f"data.resolution={image_size}", f"model.image_size={image_size}",
-            f"train.start_image_size={image_size}", "train.epochs=1",
-            f"quantize.variants.int8_qat.qat.steps={QAT_STEPS}"])
-        params = load_params("quantize", "variants", path=folder / "params.yaml")
+        shutil.copyfile(params_file, folder / PARAMS_FILE)
         for command in commands(params):
             before = bytes_in(folder)
             result = run_measured(command, folder, pictures)
@@ -156,7 +177,7 @@ def told(raw: dict[str, Any]) -> str:
     """The page's block: what was measured on what, and the table."""
     (few, many), size = raw["counts"], raw["image_size"]
     return (f"JPEG pictures of {size} px, {few:,} and {many:,} of them, one reading of each, "
-            f"tf_efficientnet_lite0 at {size} px, one epoch, {raw['qat_steps']} steps of QAT; "
+            f"{raw['model']} at {size} px, one epoch, {raw['qat_steps']} steps of QAT; "
             f"{cpu_and_threads(raw['system'])}.\n\n{table(raw['counts'], raw['stages'])}")
 
 
@@ -165,9 +186,12 @@ def main() -> None:
     parser.add_argument("--image-size", type=count, default=64,
                         help="pixels, stored and in training")
     image_size = parser.parse_args().image_size
-    results = [measure(count, image_size) for count in COUNTS]
-    raw = {"counts": COUNTS, "image_size": image_size, "qat_steps": QAT_STEPS,
-           "system": describe_system(), "stages": results}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / PARAMS_FILE
+        params = composed(image_size, path)
+        results = [measure(count, params, path) for count in COUNTS]
+    raw = {"counts": COUNTS, "model": params.model.name, "image_size": image_size,
+           "qat_steps": QAT_STEPS, "system": describe_system(), "stages": results}
     print(publish(RAW, PAGE, "stage cost", raw, told))
 
 

@@ -5,7 +5,8 @@
 What `dvc repro` has to run is run and timed, all else keeps the time it had on this CPU and by
 these parameters. The times go to stage_times.json in docs/results/NAME, of which `make publish
 NAME=...` makes a table on the run's page; where no stage had to run, that file stays as it is. A
-stage's time is from its beginning to the next one's, DVC's hashing and caching included.
+stage's time is from its beginning to the next one's, DVC's hashing and caching included. A training
+that goes on where it was stopped has none.
 """
 
 import os
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from benchmarks.raw_data import measured_before
 from stages.config.command_line import command_line
@@ -22,6 +24,7 @@ from stages.config.stage import run_stage
 from stages.files.atomic import write_json
 from stages.measurement.system import describe_system
 from stages.reporting.results import STAGE_TIMES, params_file_sha256, results_folder
+from stages.training.resume import STATE_FILES
 
 # DVC tells of each stage in one of these ways; only the first runs it.
 BEGINS = re.compile(r"(Running stage|Stage) '(.+?)'")
@@ -54,12 +57,15 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("name", help="of the run below docs/results")
     path = results_folder(parser.parse_args().name) / STAGE_TIMES
+    resumed = any(Path("models").glob(STATE_FILES.format("*")))
     with subprocess.Popen(["dvc", "repro"], stdout=subprocess.PIPE, text=True,
                           env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
         found = seconds_by_stage(shown(process.stdout))
     before, system = measured_before(path), describe_system()
     if process.returncode and found:
         found.popitem()  # the stage that failed
+    if resumed:
+        found.pop("train", None)  # only what was left of it
     parameters = params_file_sha256()
     if (before.get("system", {}).get("cpu") != system["cpu"]
             or before.get("params_file_sha256") != parameters):

@@ -4,7 +4,8 @@
 
 Every loop trains the same model on the same pictures (those that `dvc repro prepare` left), in a
 process of its own, for an epoch to warm up and one that is timed. Rounds run all loops in random
-order. Raw data goes to docs/train_throughput.json, by CPU, the tables to docs/training.md.
+order, on the CPU. Raw data goes to docs/train_throughput.json, by CPU, the tables to
+docs/training.md.
 """
 
 import argparse
@@ -113,6 +114,19 @@ FUNCTIONS = {"newcomer": newcomer, "train stage": bind(train_stage, frozen=[]),
              "channels_last, fp32, pictures in memory": in_memory}
 
 
+def require_what_loops_take(dataset: Dataset) -> None:
+    """Raises UserError where the train stage would leave the CPU, or refuse these pictures."""
+    if torch.accelerator.is_available():
+        raise UserError("the loops are to be compared on the CPU, and the train stage takes the "
+                        "GPU that is here; hide it, as by CUDA_VISIBLE_DEVICES=")
+    needed, side = STEPS * max(batch for *_, batch in LOOPS), OmegaConf.load(RECIPE).train.cutout
+    found, height = len(dataset.splits["train"]), dataset.images.shape[1]
+    if found < needed or height < side:
+        raise UserError(f"{SPLITS_FILE}: has {found} training pictures of {height} pixels, the "
+                        f"loops take {needed} of {side} or more; run 'dvc exp run -S "
+                        "experiment=cifar10 prepare'")
+
+
 def measure_all(rounds: int) -> list[dict]:
     """Run every loop once a round, each in a process and a folder of its own."""
     results = [{"loop": name, "image_size": size, "batch_size": batch, "images_per_second": []}
@@ -165,11 +179,8 @@ def main() -> None:
         with TemporaryDirectory() as folder, chdir(folder):
             print(json.dumps(FUNCTIONS[arguments.loop](dataset, arguments.size, arguments.batch)))
         return
-    needed = STEPS * max(batch for *_, batch in LOOPS)
-    if (found := len(dataset.splits["train"])) < needed:
-        raise UserError(f"{SPLITS_FILE}: has {found} training pictures, the loops take {needed}; "
-                        "run 'dvc exp run -S experiment=cifar10 prepare'")
-    print(publish_by_cpu(RAW, PAGE, "throughput", {
+    require_what_loops_take(dataset)
+    print(publish_by_cpu(RAW, PAGE, "throughput", lambda: {
         "dataset": dataset.name, "steps": STEPS, "loops": measure_all(arguments.rounds)}, told))
 
 

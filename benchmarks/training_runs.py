@@ -38,8 +38,9 @@ def record_of(folder: Path) -> dict[str, Any]:
     """The run in `folder`, which this machine has trained, by epoch.
 
     Returns:
-        cpu, and lists of a number for each epoch: image_size in pixels, minutes since the start
-        (validation included), train_accuracy and val_accuracy as fractions.
+        cpu, with the device before it if that is another, and lists of a number for each epoch:
+        image_size in pixels, minutes since the start (validation included),
+        train_accuracy and val_accuracy as fractions.
 
     Raises:
         UserError: a file of the run is missing.
@@ -47,10 +48,12 @@ def record_of(folder: Path) -> dict[str, Any]:
     sizes, train, validation = (
         read_csv(folder / HISTORY_DIR / "plots" / "metrics" / f"{name}.tsv", sep="\t").iloc[:, 1]
         for name in ("image_size", "train/accuracy", "val/accuracy"))
-    return {"cpu": cpu_label(describe_system()["cpu"]),
+    timing = read_json(folder / TIMING_FILE)
+    cpu = cpu_label(describe_system()["cpu"])
+    return {"cpu": cpu if timing["device"] == "cpu" else f"{timing['device']}, {cpu}",
             "image_size": sizes.astype(int).tolist(),
             "minutes": [round(seconds / 60, 1) for seconds in
-                        accumulate(read_json(folder / TIMING_FILE)["epoch_seconds"])],
+                        accumulate(timing["epoch_seconds"])],
             "train_accuracy": train.tolist(), "val_accuracy": validation.tolist()}
 
 
@@ -104,6 +107,9 @@ def main() -> None:
     parser.add_argument("--after", metavar="EARLIER", help="the run whose weights it began with")
     arguments = parser.parse_args()
     runs, record = measured_before(RAW), record_of(arguments.run)
+    if arguments.after == arguments.name:
+        raise UserError(f"--after: '{arguments.name}' can't follow itself; give this run another "
+                        "name")
     if arguments.after:
         record = following(record, arguments.after, runs)
     runs = {**runs, arguments.name: record}

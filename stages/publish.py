@@ -13,13 +13,10 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dvc.utils.hydra import compose_and_dump
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from stages.config.command_line import command_line
+from stages.config.compose import compose
 from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE
 from stages.config.stage import run_stage
@@ -44,10 +41,7 @@ def is_default() -> bool:
     """
     with TemporaryDirectory() as folder:
         composed = Path(folder) / PARAMS_FILE
-        try:
-            compose_and_dump(composed, str(CONF.resolve()), None, "config", "", [])
-        except (HydraException, OmegaConfBaseException, YAMLError) as error:
-            raise UserError(f"{CONF}: {' '.join(str(error).split())}") from None
+        compose(CONF, composed)
         return OmegaConf.load(composed) == OmegaConf.load(PARAMS_FILE)
 
 

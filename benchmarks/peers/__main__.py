@@ -5,8 +5,8 @@
 
 All models are calibrated on the same pictures and run on the same threads in one process, in an
 order that every round draws anew. Raw data goes to docs/peers.json, the tables to docs/peers.md;
-a run takes the place of an earlier one of the same model, size, data and CPU. A peer that fails is
-a line of the table.
+a run takes the place of an earlier one of the same model, size, data, CPU and number of threads. A
+peer that fails is a line of the table.
 """
 
 import logging
@@ -35,10 +35,9 @@ PACKAGES = ("onnxruntime", "nncf", "openvino")
 CHANGES = ("image_size", "weights", "activation")  # of a model's preset, which options may ask for
 
 
-def add(run: dict[str, Any], raw: Path) -> None:
-    """Put `run` among those of the file `raw`, and all tables into the page beside it."""
-    publish(raw, raw.with_suffix(".md"), "peers", {**measured_before(raw), title(run): run},
-            page_of)
+def add(run: dict[str, Any], before: dict[str, Any], raw: Path) -> None:
+    """Put `run` and those `before` into the file `raw`, and all tables into the page beside it."""
+    publish(raw, raw.with_suffix(".md"), "peers", {**before, title(run): run}, page_of)
 
 
 def installed(packages: tuple[str, ...]) -> dict[str, str]:
@@ -74,7 +73,7 @@ def main() -> None:
         parser.error(f"{page}: no such file; the table goes between its markers, "
                      "<!-- peers --> and <!-- /peers -->")
     logging.getLogger("benchmarks").setLevel(logging.INFO)
-    dataset = load_dataset()
+    dataset, before = load_dataset(), measured_before(options.output)
     with TemporaryDirectory() as folder:
         subject = fresh_model(options.model, changes, dataset, Path(folder)) if options.model \
             else own_experiment()
@@ -89,7 +88,7 @@ def main() -> None:
            "test_images": min(options.pictures, len(dataset.splits["test"])),
            "rounds": options.rounds, "system": describe_system(),
            "packages": installed(PACKAGES), "models": models}
-    add(run, options.output)
+    add(run, before, options.output)
     sys.stdout.write(section(run))
 
 

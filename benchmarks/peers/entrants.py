@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from benchmarks.child import failure
 from benchmarks.peers.quantizers import CALIBRATION, PEERS, SOURCE
@@ -18,6 +19,7 @@ from stages.config.errors import UserError
 from stages.config.schema import REFERENCE
 from stages.inference.predictor import load_onnx
 from stages.inference.session import ONNX_ERRORS, Predictor
+from stages.quantization.recipe import recorded_recipe
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ NO_TELEMETRY = {"CI": "true", "NNCF_CI": "1"}
 class Entrant:
     """A model of the comparison.
 
-    facts: kind (ours, or as in Peer); run_by and size_mb, or why it failed.
+    facts: kind (ours, or as in Peer); run_by and size_mb, or why it failed; of ours weight_bits.
     predictor: None when it did.
     """
 
@@ -52,6 +54,8 @@ def gather(subject: Subject, calibration: np.ndarray, folder: Path) -> dict[str,
     for name, path in subject.models.items():
         kind = "float" if name == REFERENCE else "ours"
         entrants[name] = _enter(kind, path, {}, calibration[:1])
+        if recipe := recorded_recipe(onnx.load(path)):
+            entrants[name].facts["weight_bits"] = 7 if recipe["reduce_range"] else 8
     for name, peer in PEERS.items():
         try:
             path = run_peer(name, folder)

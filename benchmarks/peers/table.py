@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.markdown import markdown_table
-from benchmarks.raw_data import told_each
+from benchmarks.raw_data import cpu_and_threads, told_each
 from benchmarks.rounds import ratio, ratio_cell
 from stages.config.schema import REFERENCE
-from stages.reporting.tables import cpu_label
+from stages.reporting.tables import drop, points
 
 # Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
 SINGLE, SEVERAL = "single_ms", "batch_ms"
@@ -45,7 +45,7 @@ def title(run: Run) -> str:
     speed = "" if run["trained"] else ", speed alone"
     swapped = "" if run["activation"] == "keep" else f" with {run['activation']}"
     return (f"{run['model']}{swapped} at {run['image_size']} px, {run['dataset']}{speed}; "
-            f"{cpu_label(run['system']['cpu'])}")
+            f"{cpu_and_threads(run['system'])}")
 
 
 def page_of(runs: dict[str, Run]) -> str:
@@ -65,7 +65,7 @@ def page_of(runs: dict[str, Run]) -> str:
 
 def section(run: Run) -> str:
     """The table of one run, with what it was measured on above and the comparison below."""
-    models, cpu = run["models"], run["system"]["cpu"]
+    models = run["models"]
     versions = ", ".join(f"{name} {version}" for name, version in run["packages"].items())
     what = f"{run['test_images']:,} test pictures" if run["trained"] else \
         f"Not trained on these pictures (weights: {run['weights']})"
@@ -73,7 +73,7 @@ def section(run: Run) -> str:
     sentences = "\n".join(f"- {comparison(name, models)}" for name, model in models.items()
                           if model["kind"] == "ours")
     return (f"### {title(run)}\n\n{what}; {run['calibration_images']:,} calibration pictures; "
-            f"{cpu['threads_used']} threads, {run['rounds']} rounds; {versions}.\n\n"
+            f"{run['rounds']} rounds; {versions}.\n\n"
             f"{markdown_table(COLUMNS, rows)}\n\n{sentences}")
 
 
@@ -81,20 +81,20 @@ def _row(name: str, model: dict[str, Any], reference: dict[str, Any]) -> tuple[s
     if "failed" in model:
         return name, f"failed: {model['failed'].replace('|', '/')}", *[""] * (len(COLUMNS) - 2)
     label = f"**{name}**" if model["kind"] == "ours" else name
+    if "weight_bits" in model:  # which older records lack
+        label += f", {model['weight_bits']} bits"
     single, several = model[SINGLE], model[SEVERAL]
-    return (label, model["run_by"], *_accuracy(model), f"{model['size_mb']:.2f} MB",
+    return (label, model["run_by"], *_accuracy(name, model), f"{model['size_mb']:.2f} MB",
             f"{np.median(single):.2f} / {np.percentile(single, 90):.2f} ms",
             f"{1e3 * BATCH_SIZE / np.median(several):.0f} images/s",
             *(ratio_cell(reference[series], model[series]) for series in (SINGLE, SEVERAL)))
 
 
-def _accuracy(model: dict[str, Any]) -> tuple[str, str]:
+def _accuracy(name: str, model: dict[str, Any]) -> tuple[str, str]:
     """Accuracy and drop; both empty for a model that was not trained."""
     if "accuracy" not in model:
         return "", ""
     low, high = (100 * model[f"accuracy_ci95_{end}"] for end in ("low", "high"))
-    drop = f"{model['accuracy_drop_pp']:+.2f}"
-    if "accuracy_drop_pp_ci95_low" in model:  # which older records lack
-        drop += " ({:+.2f} to {:+.2f})".format(*(
-            model[f"accuracy_drop_pp_ci95_{end}"] for end in ("low", "high")))
-    return f"{100 * model['accuracy']:.2f} % ({low:.2f} to {high:.2f})", drop
+    older = "accuracy_drop_pp_ci95_low" not in model  # records without intervals of drops
+    lost = points(model["accuracy_drop_pp"]) if older else drop(model, name)
+    return f"{100 * model['accuracy']:.2f} % ({low:.2f} to {high:.2f})", lost

@@ -21,6 +21,7 @@ from threading import get_native_id
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
 from stages.config.errors import UserError
@@ -168,8 +169,10 @@ def one_pass(contenders: dict[str, Contender], pictures: Pictures, settings: Ben
                for name, contender in contenders.items() if contender.streams and threads > 1}
     one_picture = {name: bind(run_batch, predictor, pictures.inputs, 1)
                    for name, predictor in whole.items()}
+    torch.set_num_threads(threads)  # with which PyTorch prepares pictures of ONNX models too
     for run in one_picture.values():
         run(0)  # a thread that the first run makes is there to be pinned
+    run_end_to_end(next(iter(whole.values())), pictures, 0)  # as those of preparation
     with _stream_threads() as pools, pinned_threads():
         warm_ups = {name: warm_up(run, settings.warmup_runs) for name, run in one_picture.items()}
         first, rounds = rounds_of(settings.latency_runs, number)

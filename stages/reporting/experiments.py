@@ -9,6 +9,7 @@ from scmrepo.exceptions import SCMError
 
 from stages.config.errors import UserError
 from stages.config.schema import REFERENCE
+from stages.reporting.tables import threads_told
 
 SUMMARY, EXPORT = "metrics/summary.json", "metrics/export.json"
 TRAINING, SYSTEM = "metrics/training/metrics.json", "metrics/system.json"
@@ -46,8 +47,7 @@ def experiment_row(rev: str, by: list[str], variants: list[str]) -> dict[str, An
             **{f"{variant} speed-up{label}": _interval(summary["variants"][variant], key)
                for variant in variants if variant != REFERENCE for label, key in (
                    ("", "speedup_latency"), (" in batches", "speedup_throughput"))},
-            "machine": f"{cpu['model']}, {cpu['threads_used']} "
-                       f"{'thread' if cpu['threads_used'] == 1 else 'threads'}"}
+            "machine": f"{cpu['model']}, {threads_told(cpu)}"}
     except (DvcException, SCMError, FileNotFoundError) as error:
         raise UserError(f"{rev}: {str(error).splitlines()[0]}; see 'dvc exp list'") from None
     except KeyError as error:

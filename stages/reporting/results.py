@@ -45,11 +45,13 @@ def params_file_sha256() -> str:
 
 
 def stage_times(folder: Path) -> str:
-    """A Markdown table of the seconds that each stage took, if the present run's are in `folder`.
+    """A Markdown table of the seconds that each stage took, if the present run's are in `folder`:
+    by these parameters, on the CPU that it was measured on.
     """
     path = folder / STAGE_TIMES
     told = read_json(path) if path.is_file() else {}
-    if told.get("params_file_sha256") != params_file_sha256():
+    if (told.get("params_file_sha256") != params_file_sha256()
+            or told["system"]["cpu"] != read_json(METRICS / "system.json")["cpu"]):
         return ""
     rows = "".join(f"| {stage} | {seconds:,.0f} |\n"
                    for stage, seconds in told["stages"].items())

@@ -6,7 +6,7 @@ from typing import Any
 
 from stages.config.schema import REFERENCE
 
-HEADER = ("| variant | accuracy (95 %) | drop, pp (95 %) | size | latency p50 / p{tail} "
+HEADER = ("| variant | accuracy (95 %) | drop, pp (95 %) | size | latency {percentiles} "
           "| throughput | speed-up, one picture | in batches |\n"
           "| --- | --- | --- | --- | --- | --- | --- | --- |\n")
 LATENCY = re.compile(r"latency_p(\d+)_ms")
@@ -14,15 +14,16 @@ LATENCY = re.compile(r"latency_p(\d+)_ms")
 
 def result_table(summary: dict[str, Any], system: dict[str, Any]) -> str:
     """The table of variants, with what it was measured on above and the selection below."""
-    tail = latency_percentiles(summary)[-1]
-    rows = "".join(_row(name, row, tail, name == summary["selected"]["variant"])
+    percentiles = sorted({50, latency_percentiles(summary)[-1]})
+    header = HEADER.format(percentiles=" / ".join(f"p{each}" for each in percentiles))
+    rows = "".join(_row(name, row, percentiles, name == summary["selected"]["variant"])
                    for name, row in summary["variants"].items())
     cpu, packages = system["cpu"], system["packages"]
     return (f"{summary['dataset']}, {summary['model']} at {summary['image_size']} px, "
             f"{summary['test_images']:,} test pictures; {cpu_label(cpu)}, "
-            f"{cpu['threads_used']} threads, {summary['latency_runs']} runs of one picture; "
+            f"{threads_told(cpu)}, {summary['latency_runs']} runs of one picture; "
             f"torch {packages['torch']}, onnxruntime {packages['onnxruntime']}.\n\n"
-            f"{HEADER.format(tail=tail)}{rows}\nSelected: **{summary['selected']['variant']}**, "
+            f"{header}{rows}\nSelected: **{summary['selected']['variant']}**, "
             f"{summary['selected']['reason']}.\n")
 
 
@@ -36,6 +37,12 @@ def cell(text: str) -> str:
 def cpu_label(cpu: dict[str, Any]) -> str:
     """Model and latest instruction sets of a cpu of system.json."""
     return f"{cpu['model']} ({', '.join(cpu['flags'][-2:]) or cpu['architecture']})"
+
+
+def threads_told(cpu: dict[str, Any]) -> str:
+    """How many threads a cpu of system.json was used with."""
+    count = cpu["threads_used"]
+    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def latency_percentiles(summary: dict[str, Any]) -> list[int]:
@@ -64,12 +71,12 @@ def points(value: float) -> str:
     return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"
 
 
-def _row(name: str, row: dict[str, float], tail: int, selected: bool) -> str:
+def _row(name: str, row: dict[str, float], percentiles: list[int], selected: bool) -> str:
+    latencies = " / ".join(f"{row[f'latency_p{each}_ms']:.2f}" for each in percentiles)
     label = f"**{name}**" if selected else name
     return (f"| {label} | {100 * row['accuracy']:.2f} % ({100 * row['accuracy_ci95_low']:.2f} to "
             f"{100 * row['accuracy_ci95_high']:.2f}) | {drop(row, name)} "
-            f"| {row['size_mb']:.2f} MB | {row['latency_p50_ms']:.2f} / "
-            f"{row[f'latency_p{tail}_ms']:.2f} ms | {row['throughput_img_s']:.0f} images/s "
+            f"| {row['size_mb']:.2f} MB | {latencies} ms | {row['throughput_img_s']:.0f} images/s "
             f"| {speedup(row, 'latency')} | {speedup(row, 'throughput')} |\n")
 
 
@@ -112,7 +119,7 @@ def search_sentence(variant: str, search: dict[str, Any]) -> str:
 def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:
     """How long training took and where it ended."""
     end = "stopped early" if training["stopped_early"] else "ran to the last epoch"
-    best, processes = training["best"], timing.get("processes", 1)
+    best, processes = training["best"], timing["processes"]
     by = f"{timing['threads']} threads"
     if processes > 1:
         by = f"{processes} processes with {by} each"

@@ -12,5 +12,10 @@ def emulates_bfloat16() -> bool:
         return not torch.cuda.is_bf16_supported(including_emulation=False)
     if torch.accelerator.is_available():
         return False
+    return cpu_emulates_bfloat16()
+
+
+def cpu_emulates_bfloat16() -> bool:
+    """Whether this CPU has no instructions for bfloat16."""
     told = torch.cpu.get_capabilities()
     return not (told.get("avx512_bf16") or told.get("amx_bf16") or told.get("bf16"))

@@ -3,11 +3,13 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from inverted_residual import SIDE, network
+from refusals import refusal
 from synthetic import make_dataset, model_params
 
 from benchmarks import finished_run
@@ -51,15 +53,26 @@ def test_calibration_pictures_come_in_batches(run):
 def test_a_record_takes_the_place_of_its_name_alone(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["program", "second", "--run", "there", "--pictures", "7"])
-    monkeypatch.setattr(finished_run, "open_run", lambda *asked: asked)
-    RAW.write_text(json.dumps({"first": {"found": 1}, "second": {"found": 2}}))
+    monkeypatch.setattr(finished_run, "open_run", lambda folder, pictures: SimpleNamespace(
+        folder=folder, pictures=pictures, facts=run.facts))
+    RAW.write_text(json.dumps({"first": {"found": 1}, "second": {**run.facts(), "found": 2}}))
     PAGE.write_text("<!-- block -->\n<!-- /block -->\n")
-    measure_named("A program.", RAW, PAGE, "block", lambda asked: {"found": str(asked[0])},
-                  lambda content: f"{content['first']['found']}, {content['second']['found']}")
+
+    def measure(asked):
+        return {**run.facts(), "found": f"{asked.pictures} of {asked.folder}"}
+
+    def told(content):
+        return f"{content['first']['found']}, {content['second']['found']}"
+
+    measure_named("A program.", RAW, PAGE, "block", measure, told)
     content = json.loads(RAW.read_text())
     assert list(content) == ["first", "second"]
-    assert list(content["second"]) == ["found", "system"]
-    assert PAGE.read_text() == "<!-- block -->\n\n1, there\n<!-- /block -->\n"
+    assert list(content["second"]) == [*run.facts(), "found", "system"]
+    assert PAGE.read_text() == "<!-- block -->\n\n1, 7 of there\n<!-- /block -->\n"
+    content["second"]["model"] = "another"
+    RAW.write_text(json.dumps(content))
+    assert "'second' was measured with another model" in refusal(
+        measure_named, "A program.", RAW, PAGE, "block", measure, told)
 
 
 def test_heading_tells_what_was_measured_on(run):

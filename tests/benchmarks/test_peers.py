@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 from refusals import refusal
-from synthetic import a_system, random_batch
+from synthetic import a_system, random_batch, recipe
 from tiny_model import PARAMS, SIDE, tiny_body
 
 from benchmarks import untrained
@@ -27,8 +27,10 @@ from benchmarks.peers.table import (
     section,
     title,
 )
+from benchmarks.raw_data import measured_before
 from stages.config.schema import REFERENCE
 from stages.inference.predictor import load_onnx, model_input
+from stages.quantization.recipe import record_recipe
 
 
 def times(single, several):
@@ -90,6 +92,8 @@ def test_table_of_a_trained_model_has_accuracy_and_drop():
     run["models"]["int8_static"].update(accuracy_drop_pp_ci95_low=-1.25,
                                         accuracy_drop_pp_ci95_high=0.75)
     assert "| -0.50 (-1.25 to +0.75) |" in rows(section(run))["**int8_static**"]
+    run["models"][REFERENCE].update(run["models"]["int8_static"], kind="float")
+    assert "(25.00 to 75.00) | 0 |" in rows(section(run))[REFERENCE]
 
 
 def test_every_row_has_as_many_cells_as_the_header():
@@ -101,17 +105,19 @@ def test_every_row_has_as_many_cells_as_the_header():
 def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
     raw = tmp_path / "peers.json"
     raw.with_suffix(".md").write_text("top\n<!-- peers -->\n<!-- /peers -->\nend\n")
-    elsewhere = a_system(model="another CPU")
+    elsewhere, one_core = a_system(model="another CPU"), a_system(threads_used=1)
     for changes in ({"image_size": 16, "rounds": 2}, {"image_size": 32, "rounds": 3},
                     {"image_size": 16, "rounds": 5, "system": elsewhere},
+                    {"image_size": 16, "rounds": 6, "system": one_core},
                     {"image_size": 16, "rounds": 4}):
-        add(made_up_run(**changes), raw)
+        add(made_up_run(**changes), measured_before(raw), raw)
     runs = json.loads(raw.read_text())
     assert [(run["image_size"], run["rounds"]) for run in runs.values()] == [
-        (16, 4), (32, 3), (16, 5)]
+        (16, 4), (32, 3), (16, 5), (16, 6)]
     page = raw.with_suffix(".md").read_text()
     assert "\n\n".join(map(section, runs.values())) in page
-    assert page.count("| 1.50× (1.50 to 1.50), peer_one | 1.88× (1.38 to 2.38), peer_many |") == 3
+    assert page.count("| 1.50× (1.50 to 1.50), peer_one | 1.88× (1.38 to 2.38), peer_many |") == 4
+    assert "A CPU (avx2, fma), 1 thread\n" in page
     assert page.startswith("top\n")
     assert page.endswith("end\n")
 
@@ -133,6 +139,32 @@ def test_the_command_keeps_its_run_and_shows_it(tmp_path, monkeypatch, capsys, d
 def test_versions_of_what_is_installed():
     assert command.installed(("onnxruntime", "no-such-package")) == {
         "onnxruntime": onnxruntime.__version__}
+
+
+def test_a_model_with_damaged_records_stops_before_anything_is_measured(tmp_path, monkeypatch,
+                                                                       dataset):
+    raw = tmp_path / "peers.json"
+    raw.write_text("<<<<<<< HEAD")
+    raw.with_suffix(".md").write_text("<!-- peers -->\n<!-- /peers -->\n")
+    monkeypatch.setattr(command, "load_dataset", lambda: dataset)
+    monkeypatch.setattr(command, "own_experiment", lambda: pytest.fail("measured"))
+    monkeypatch.setattr(sys, "argv", ["peers", "--output", str(raw)])
+    assert "peers.json" in refusal(command.main)
+
+
+@pytest.mark.parametrize(("reduced", "bits"), [(True, 7), (False, 8)])
+def test_the_bits_of_our_weights_are_told(tmp_path, monkeypatch, reduced, bits):
+    model = tiny_body()
+    record_recipe(model, recipe(reduce_range=reduced), rounded=False, tuned=False)
+    paths = {REFERENCE: tmp_path / "float.onnx", "int8_static": tmp_path / "ours.onnx"}
+    for path, each in zip(paths.values(), (tiny_body(), model), strict=True):
+        onnx.save(each, path)
+    monkeypatch.setattr(entrants, "PEERS", {})
+    found = gather(Subject(PARAMS, paths, trained=False), random_batch(6, SIDE), tmp_path)
+    assert found["int8_static"].facts["weight_bits"] == bits
+    run = made_up_run()
+    run["models"]["int8_static"]["weight_bits"] = bits
+    assert f"**int8_static**, {bits} bits" in rows(section(run))
 
 
 @pytest.fixture
@@ -159,6 +191,7 @@ def test_failing_peer_is_told_in_a_line_and_stops_no_other(tiny, dataset, monkey
     ours = models["int8_static"]
     assert models[REFERENCE]["accuracy_drop_pp"] == ours["accuracy_drop_pp"] == 0
     assert ours["accuracy_drop_pp_ci95_low"] < 0 < ours["accuracy_drop_pp_ci95_high"]
+    assert "weight_bits" not in models[REFERENCE]
     for name in (REFERENCE, "int8_static", "ort_static"):
         assert len(models[name][SINGLE]) == len(models[name][SEVERAL]) == 2
     assert SINGLE not in models["unknown"]

@@ -63,10 +63,10 @@ def test_a_cpu_is_measured_anew_and_the_others_stay(page, monkeypatch):
     raw = page.with_suffix(".json")
     for model, rounds in (("one", 1), ("other", 2), ("one", 3)):
         monkeypatch.setattr(raw_data, "describe_system", partial(a_system, model=model))
-        block = publish_by_cpu(raw, page, "block", {"rounds": rounds}, lambda record: (
+        block = publish_by_cpu(raw, page, "block", partial(dict, rounds=rounds), lambda record: (
             f"{record['system']['cpu']['model']}: {record['rounds']}"))
     assert measured_before(raw) == {
-        "one (avx2, fma)": {"rounds": 3, "system": a_system(model="one")},
-        "other (avx2, fma)": {"rounds": 2, "system": a_system(model="other")}}
+        "one (avx2, fma), 2 threads": {"rounds": 3, "system": a_system(model="one")},
+        "other (avx2, fma), 2 threads": {"rounds": 2, "system": a_system(model="other")}}
     assert block == "one: 3\n\nother: 2"
     assert block in page.read_text(encoding="utf-8")

@@ -77,3 +77,9 @@ def test_failure_of_the_benchmark_is_told_and_changes_nothing(tmp_path, monkeypa
     assert refusal(repeat_bench.main) == ("stages.benchmark: ERROR params.yaml: no such file; run "
                                           "from the repository's root")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_run_has_nothing_to_compare_with(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["repeat_bench", "--times", "1"])
+    monkeypatch.setattr(repeat_bench, "run_once", lambda: pytest.fail("measured"))
+    assert "takes 2 or more" in refusal(repeat_bench.main)

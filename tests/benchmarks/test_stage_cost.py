@@ -1,5 +1,7 @@
 """What a picture costs: the arithmetic by hand, and the measurement on a program of one line."""
 
+import shutil
+import sys
 
 import pytest
 import yaml
@@ -55,7 +57,29 @@ def test_pictures_are_a_folder_that_prepare_reads(tmp_path):
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
 
 
-def test_every_stage_is_measured_with_the_disk_that_it_fills(monkeypatch):
+def test_parameters_that_can_not_be_are_refused_before_any_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage_cost, "make_pictures", lambda *_: pytest.fail("made"))
+    monkeypatch.setattr(sys, "argv", ["stage_cost", "--image-size", "3000"])
+    assert "got 3000" in refusal(stage_cost.main)
+
+
+def test_a_repository_of_another_experiment_and_without_qat_is_measured_as_any(tmp_path,
+                                                                              monkeypatch):
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    for name, old, new in (("config.yaml", "experiment: null", "experiment: cifar10"),
+                           ("config.yaml", "  int8_qat: models/int8_qat.onnx\n", ""),
+                           ("quantize/int8.yaml", "int8_qat:", "another:")):
+        file = tmp_path / "conf" / name
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+    monkeypatch.setattr(stage_cost, "ROOT", tmp_path)
+    params = stage_cost.composed(16, tmp_path / "params.yaml")
+    assert (params.data.name, params.model.image_size) == ("pictures", 16)
+    assert params.quantize.variants.another.qat.steps == stage_cost.QAT_STEPS
+
+
+def test_every_stage_is_measured_with_the_disk_that_it_fills(tmp_path, monkeypatch):
     """The stages are made up: each writes a megabyte."""
     def run_measured(command, folder, pictures):
         assert len(list(pictures.rglob("*.jpg"))) == 20
@@ -65,8 +89,8 @@ def test_every_stage_is_measured_with_the_disk_that_it_fills(monkeypatch):
         return {"seconds": 1.0, "peak_mb": 2.0}
 
     monkeypatch.setattr(stage_cost, "run_measured", run_measured)
-    results = stage_cost.measure(20, 16)
-    params = OmegaConf.load(ROOT / "params.yaml")
+    params = stage_cost.composed(16, tmp_path / "params.yaml")
+    results = stage_cost.measure(20, params, tmp_path / "params.yaml")
     *stages, last = results
     assert stages == [" ".join(command) for command in stage_cost.commands(params)]
     assert all(results[stage] == {"seconds": 1.0, "peak_mb": 2.0, "disk_mb": 1.0}

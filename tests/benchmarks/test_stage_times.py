@@ -79,3 +79,14 @@ def test_times_of_another_machine_or_run_are_not_kept(path, changed):
     write_dvc(0)
     stage_times.main()
     assert "train" not in json.loads(path.read_text())["stages"]
+
+
+def test_a_training_that_goes_on_has_no_time(path):
+    """That of what is left would stand for all of it."""
+    write_dvc(0)
+    Path("dvc").write_text(Path("dvc").read_text().replace("'export'", "'train'"))
+    Path("models").mkdir()
+    Path("models/unfinished_training_0123.pt").touch()
+    stage_times.main()
+    assert json.loads(path.read_text())["stages"] == {
+        "train": 100, "export": 50, "evaluate@onnx_fp32": 3}

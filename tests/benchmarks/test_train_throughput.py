@@ -103,4 +103,17 @@ def test_too_few_pictures_are_refused_before_any_loop(monkeypatch):
     monkeypatch.setattr(train_throughput, "measure_all", lambda rounds: pytest.fail("measured"))
     monkeypatch.setattr(sys, "argv", ["train_throughput"])
     assert refusal(train_throughput.main).startswith(
-        "data/splits.json: has 75 training pictures, the loops take 640;")
+        "data/splits.json: has 75 training pictures of 12 pixels, the loops take 640 of 16 or more"
+        "; run")
+
+
+def test_pictures_smaller_than_the_cutout_are_refused(monkeypatch):
+    monkeypatch.setattr(train_throughput, "LOOPS", (("newcomer", 32, 4),))
+    told = refusal(train_throughput.require_what_loops_take, make_dataset())
+    assert "75 training pictures of 12 pixels, the loops take 40 of 16 or more" in told
+
+
+def test_a_machine_with_a_gpu_is_refused(monkeypatch):
+    """The loops to compare with stay on the CPU, and the train stage would not."""
+    monkeypatch.setattr(train_throughput.torch.accelerator, "is_available", lambda: True)
+    assert "hide it" in refusal(train_throughput.require_what_loops_take, make_dataset())

@@ -1,6 +1,7 @@
 """Long training runs: what is read of one, and how it is told."""
 
 import json
+import sys
 from functools import partial
 
 import pytest
@@ -24,7 +25,7 @@ def run(tmp_path, monkeypatch):
         {"train.loss": 1.0, "train.accuracy": 0.625, "val.loss": 1.0, "val.accuracy": 0.7,
          "image_size": 96}])
     write_history(history, 10)
-    TIMING_FILE.write_text(json.dumps({"epoch_seconds": [60.0, 30.0]}))
+    TIMING_FILE.write_text(json.dumps({"epoch_seconds": [60.0, 30.0], "device": "cpu"}))
     return tmp_path
 
 
@@ -32,6 +33,17 @@ def test_a_run_is_read_by_epoch(run):
     assert record_of(run) == {
         "cpu": "A CPU (avx2, fma)", "image_size": [64, 96], "minutes": [1.0, 1.5],
         "train_accuracy": [0.5, 0.625], "val_accuracy": [0.75, 0.7]}
+
+
+def test_a_run_of_another_device_is_told_from_those_of_the_cpu(run):
+    TIMING_FILE.write_text(json.dumps({"epoch_seconds": [60.0, 30.0], "device": "cuda"}))
+    assert record_of(run)["cpu"] == "cuda, A CPU (avx2, fma)"
+
+
+def test_a_run_can_not_follow_itself(run, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["training_runs", "short", "--after", "short"])
+    assert "'short' can't follow itself" in refusal(training_runs.main)
+    assert not training_runs.RAW.exists()
 
 
 def test_a_row_tells_the_last_epoch_and_the_best(run):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from refusals import refusal
-from report_files import copy_metrics
+from report_files import copy_metrics, edit_json
 
 from stages.reporting.results import (
     FIGURES,
@@ -17,7 +17,7 @@ from stages.reporting.results import (
     table_of,
 )
 
-PARAMS = Path("params.yaml")
+PARAMS, SYSTEM = Path("params.yaml"), METRICS / "system.json"
 NOTE = "The machine was busy,\nand so the timings are wide.\n"
 
 
@@ -94,10 +94,16 @@ def test_note_is_kept_when_the_run_is_published_again(folder):
 def test_times_of_the_stages_stand_on_the_page(folder):
     folder.mkdir(parents=True)
     (folder / "stage_times.json").write_text(json.dumps({
-        "stages": {"export": 12.6, "train": 5711.4}, "params_file_sha256": params_file_sha256()}))
+        "stages": {"export": 12.6, "train": 5711.4}, "params_file_sha256": params_file_sha256(),
+        "system": json.loads(SYSTEM.read_text())}))
     keep_run("run", None)
     page = (folder / "README.md").read_text()
     assert "\n\n| stage | seconds |\n| --- | --- |\n| export | 13 |\n| train | 5,711 |\n\n" in page
+    here = SYSTEM.read_text()
+    edit_json(SYSTEM, lambda system: system["cpu"].update(model="another"))
+    keep_run("run", None)
+    assert "| stage | seconds |" not in (folder / "README.md").read_text(), "of another machine"
+    SYSTEM.write_text(here)
     PARAMS.write_text(PARAMS.read_text() + "\n")
     keep_run("run", "dvc exp run")
     assert "| stage | seconds |" not in (folder / "README.md").read_text(), "of another run"

@@ -92,7 +92,7 @@ def test_search_sentence():
 def test_training_sentence(stopped_early, told):
     sentence = training_sentence(
         {"stopped_early": stopped_early, "epochs": 12, "best": {"epoch": 9, "val_accuracy": 0.98}},
-        {"seconds": 150, "images_per_second": 99.6, "threads": 2, "device": "cpu"})
+        {"seconds": 150, "images_per_second": 99.6, "threads": 2, "device": "cpu", "processes": 1})
     for part in (told, "12 epochs", "epoch 9", "98.00 %", "2.5 minutes", "100 images/s",
                  "on 2 threads (cpu)"):
         assert part in sentence
