@@ -16,11 +16,11 @@ from refusals import refusal
 from working_copy import SMALL, compose, make_working_copy, run
 
 from stages import deploy, evaluate, export, quantize, report
-from stages.config.params import load_params
 from stages.data.dataset import load_dataset
 from stages.deployment.golden import TOLERANCE_INT8
 from stages.deployment.parity import MIN_AGREEMENT
 from stages.inference import saturation
+from stages.quantization.recipe import recorded_recipe
 from stages.quantization.variant import Record
 
 VARIANTS = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static", "int8_qat", "int8_mixed"]
@@ -206,10 +206,8 @@ def test_a_checkpoint_of_other_classes_is_refused(repository, monkeypatch, stage
 def test_quantize_warns_where_sums_are_cut_off(repository, monkeypatch, caplog, recipe,
                                                reduce_range, warned):
     """The model is not made again: what the repository has takes its place."""
-    def of_these_bits(*keys):
-        params = load_params(*keys)
-        params.quantize.variants[recipe].reduce_range = reduce_range
-        return params
+    def of_these_bits(model):
+        return {**recorded_recipe(model), "reduce_range": reduce_range}
 
     monkeypatch.chdir(repository)
     target = Path(f"models/{recipe}.onnx")
@@ -219,7 +217,7 @@ def test_quantize_warns_where_sums_are_cut_off(repository, monkeypatch, caplog, 
     monkeypatch.setattr(quantize, "write_variant",
                         lambda source, path, *_: path.write_bytes(content) and record)
     monkeypatch.setattr(quantize, "write_json", lambda *_: None)
-    monkeypatch.setattr(quantize, "load_params", of_these_bits)
+    monkeypatch.setattr(quantize, "recorded_recipe", of_these_bits)
     monkeypatch.setattr(saturation, "products_saturate", lambda: True)
     quantize.main()
     assert (f"{target}: on this CPU, which has no VNNI" in caplog.text) is warned

@@ -89,12 +89,14 @@ def compare(folder, dvc):
     program = folder / "dvc"
     program.write_text(f'#!/bin/sh\necho "$1 $2 $3 $4 $5" > asked\n{dvc}\n')
     program.chmod(0o755)
-    return subprocess.run(["bash", "-e", "-c", script], cwd=folder, env={
+    return subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=folder, env={
         "PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": "summary.md",
         "BASE": commits["main"], "HEAD": commits["branch"]})
 
 
 def test_comparison_that_fails_ends_the_step(tmp_path):
+    """Of a pipe too: GitHub runs bash so where it is named."""
+    assert WORKFLOW["defaults"] == {"run": {"shell": "bash"}}
     assert compare(tmp_path, "exit 3").returncode == 3
     assert not (tmp_path / "summary.md").exists()
 
