@@ -44,7 +44,7 @@ def recorded_db(ratio: float) -> float | None:
 
 def cpu_and_threads(system: dict[str, Any]) -> str:
     """What a benchmark ran on, by its `system`."""
-    return f"{cpu_label(system['cpu'])}, {threads_told(system['cpu'])}"
+    return f"{cpu_label(system['cpu'])}, {threads_told(system['cpu']['threads_used'])}"
 
 
 def told_each(told: Told, records: dict[str, dict[str, Any]]) -> str:

@@ -113,9 +113,9 @@ def composed(image_size: int, path: Path) -> Params:
         UserError: conf/ does not compose to them, or they are out of range.
     """
     compose(ROOT / "conf", path, [
-        "~experiment", "data=imagefolder", "data.name=pictures",
-        f"data.resolution={image_size}", f"model.image_size={image_size}",
-        f"train.start_image_size={image_size}", "train.epochs=1"])
+        "~experiment", "data=imagefolder", f"data.resolution={image_size}",
+        f"model.image_size={image_size}", f"train.start_image_size={image_size}",
+        "train.epochs=1"])
     params = OmegaConf.load(path)
     for recipe in params.quantize.variants.values():
         if recipe.get("qat"):

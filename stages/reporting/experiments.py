@@ -47,7 +47,7 @@ def experiment_row(rev: str, by: list[str], variants: list[str]) -> dict[str, An
             **{f"{variant} speed-up{label}": _interval(summary["variants"][variant], key)
                for variant in variants if variant != REFERENCE for label, key in (
                    ("", "speedup_latency"), (" in batches", "speedup_throughput"))},
-            "machine": f"{cpu['model']}, {threads_told(cpu)}"}
+            "machine": f"{cpu['model']}, {threads_told(cpu['threads_used'])}"}
     except (DvcException, SCMError, FileNotFoundError) as error:
         raise UserError(f"{rev}: {str(error).splitlines()[0]}; see 'dvc exp list'") from None
     except KeyError as error:

@@ -10,7 +10,7 @@ from stages.config.errors import UserError
 from stages.config.params import PARAMS_FILE
 from stages.config.schema import Params
 from stages.files.atomic import replacing
-from stages.reporting.tables import cell, cpu_label, drop, points, speedup
+from stages.reporting.tables import cell, cpu_label, drop, points, speedup, threads_told
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -30,7 +30,8 @@ def environment() -> Environment:
                          autoescape=select_autoescape(["html"]), trim_blocks=True,
                          lstrip_blocks=True, keep_trailing_newline=True)
     result.filters.update(percent=percent, points=points, chance=chance, cell=cell,
-                          drop=drop, speedup=speedup, cpu_label=cpu_label)
+                          drop=drop, speedup=speedup, cpu_label=cpu_label,
+                          threads_told=threads_told)
     return result
 
 

@@ -21,7 +21,7 @@ def result_table(summary: dict[str, Any], system: dict[str, Any]) -> str:
     cpu, packages = system["cpu"], system["packages"]
     return (f"{summary['dataset']}, {summary['model']} at {summary['image_size']} px, "
             f"{summary['test_images']:,} test pictures; {cpu_label(cpu)}, "
-            f"{threads_told(cpu)}, {summary['latency_runs']} runs of one picture; "
+            f"{threads_told(cpu['threads_used'])}, {summary['latency_runs']} runs of one picture; "
             f"torch {packages['torch']}, onnxruntime {packages['onnxruntime']}.\n\n"
             f"{header}{rows}\nSelected: **{summary['selected']['variant']}**, "
             f"{summary['selected']['reason']}.\n")
@@ -39,9 +39,8 @@ def cpu_label(cpu: dict[str, Any]) -> str:
     return f"{cpu['model']} ({', '.join(cpu['flags'][-2:]) or cpu['architecture']})"
 
 
-def threads_told(cpu: dict[str, Any]) -> str:
-    """How many threads a cpu of system.json was used with."""
-    count = cpu["threads_used"]
+def threads_told(count: int) -> str:
+    """So many threads, in words."""
     return f"{count} thread{'' if count == 1 else 's'}"
 
 
@@ -120,7 +119,7 @@ def training_sentence(training: dict[str, Any], timing: dict[str, Any]) -> str:
     """How long training took and where it ended."""
     end = "stopped early" if training["stopped_early"] else "ran to the last epoch"
     best, processes = training["best"], timing["processes"]
-    by = f"{timing['threads']} threads"
+    by = threads_told(timing["threads"])
     if processes > 1:
         by = f"{processes} processes with {by} each"
     return (f"Training {end}: {training['epochs']} epochs, the best was epoch {best['epoch']} "

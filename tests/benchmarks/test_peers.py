@@ -141,8 +141,7 @@ def test_versions_of_what_is_installed():
         "onnxruntime": onnxruntime.__version__}
 
 
-def test_a_model_with_damaged_records_stops_before_anything_is_measured(tmp_path, monkeypatch,
-                                                                       dataset):
+def test_damaged_records_are_told_before_anything_is_measured(tmp_path, monkeypatch, dataset):
     raw = tmp_path / "peers.json"
     raw.write_text("<<<<<<< HEAD")
     raw.with_suffix(".md").write_text("<!-- peers -->\n<!-- /peers -->\n")

@@ -98,10 +98,11 @@ def test_training_sentence(stopped_early, told):
         assert part in sentence
 
 
-@pytest.mark.parametrize(("processes", "told"), [
-    (1, "on 3 threads (cpu)"), (4, "on 4 processes with 3 threads each (cpu)")])
-def test_training_sentence_of_several_processes(processes, told):
+@pytest.mark.parametrize(("processes", "threads", "told"), [
+    (1, 3, "on 3 threads (cpu)"), (4, 3, "on 4 processes with 3 threads each (cpu)"),
+    (2, 1, "on 2 processes with 1 thread each (cpu)")])
+def test_training_sentence_of_several_processes(processes, threads, told):
     assert told in training_sentence(
         {"stopped_early": False, "epochs": 1, "best": {"epoch": 1, "val_accuracy": 0.5}},
-        {"seconds": 1, "images_per_second": 1, "threads": 3, "device": "cpu",
+        {"seconds": 1, "images_per_second": 1, "threads": threads, "device": "cpu",
          "processes": processes})
