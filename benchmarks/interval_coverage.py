@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 RAW, PAGE = Path("docs/interval_coverage.json"), Path("docs/measuring.md")
 # Standard deviation of the logarithm of a ratio: from pass to pass, and from round to round.
 SPREADS = ((0.0, 0.1), (0.05, 0.1), (0.05, 0.02), (0.087, 0.123))
-ROUNDS = (20, 1)  # of a pass: one picture, and batches
+ROUNDS = (20, 2, 1)  # of a pass: one picture, batches, and batches under docs/results/
 
 
 def simulate(between: float, within: float, rounds: int, cases: int) -> dict[str, float]:
