@@ -38,7 +38,7 @@ def main() -> None:
     variants = [REFERENCE, *(arguments.variant or ["int8_static"])]
     rows = pd.DataFrame([experiment_row(rev, arguments.by, variants)
                          for rev in arguments.experiments])
-    told = markdown(rows.drop(columns="machine"), variants)
+    told, note = markdown(rows.drop(columns="machine"), variants), read_note(folder)
     figure = experiments(rows, variants, arguments.by)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "experiments.csv", rows)
@@ -49,7 +49,7 @@ def main() -> None:
             f"numbers: [experiments.csv](experiments.csv). Measured on "
             f"{' and '.join(rows.machine.unique())}; ms is the median latency of one picture. "
             "Choose by the accuracy on validation.\n\n"
-            f"{read_note(folder)}{told}\n"
+            f"{note}{told}\n"
             "![Experiments](experiments.png)\n", encoding="utf-8")
     log.info("%s: README.md, experiments.csv and experiments.png", folder)
     print(told)

@@ -94,18 +94,20 @@ def classify(model: DeployedModel, path: str) -> dict[str, object]:
 
 
 def classify_all(model: DeployedModel, paths: Iterator[str], *, as_json: bool) -> int:
-    """Print what `model` says of each picture, and return how many could not be classified."""
+    """Print what `model` says of each picture; how many could not be classified is returned."""
     failed = 0
     for path in paths:
         try:
             found = classify(model, path)
-        except UserError as error:
-            log.error("%s", error)
-            failed += 1
-        else:
             print(json.dumps(found) if as_json else
                   f"{one_field(path)}\t{one_field(found['class'])}\t"
                   f"{found['probability']:.4f}", flush=True)
+        except UserError as error:
+            log.error("%s", one_field(str(error)))
+            failed += 1
+        except BrokenPipeError:  # the reader has gone (| head); what is buffered goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            break
     return failed
 
 
@@ -127,12 +129,7 @@ def main() -> None:
         sys.exit(EXIT_NO_MODEL)
     for stream in filter(None, (sys.stdin, sys.stdout)):  # a file's name need not be text
         stream.reconfigure(encoding="utf-8", errors="surrogateescape")
-    try:
-        failed = classify_all(model, find_pictures(arguments.images), as_json=arguments.json)
-    except BrokenPipeError:  # the reader has gone (| head); what is still buffered goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
-    if failed:
+    if classify_all(model, find_pictures(arguments.images), as_json=arguments.json):
         sys.exit(EXIT_SOME_FAILED)
 
 

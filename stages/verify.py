@@ -82,6 +82,8 @@ def main() -> None:
     except UserError as error:
         log.error("%s", error)
         sys.exit(EXIT_NO_FILE)
+    # A file's name need not be text.
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     problems = verify(arguments.model, record)
     for check, problem in problems.items():
         print(f"{arguments.model}: {check}: {problem or 'ok'}")

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -178,3 +179,28 @@ def test_a_name_with_a_line_break_is_one_line(folder, tmp_path, monkeypatch, cap
     assert classify_all(model, iter(["a\n\tb.png"]), as_json=False) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert line.split("\t")[0] == "a\\n\\tb.png"
+
+
+def test_a_broken_file_with_a_line_break_in_its_name_is_one_line(folder, tmp_path, monkeypatch,
+                                                                caplog):
+    monkeypatch.chdir(tmp_path)
+    model = load_deployed(folder / "deploy.onnx")
+    assert classify_all(model, iter(["no\nsuch.png"]), as_json=False) == 1
+    [message] = caplog.messages
+    assert message.startswith("no\\nsuch.png: can't be read")
+
+
+def test_a_failure_is_told_though_the_reader_has_gone(folder):
+    command = f"{sys.executable} -m stages.predict no.png $(yes pictures/a.png | head -200) " \
+              "--model deploy.onnx | true; exit ${PIPESTATUS[0]}"
+    result = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True,
+                            timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert result.returncode == 1
+    assert result.stderr == "ERROR no.png: can't be read (No such file or directory)\n"
+
+
+def test_a_model_whose_name_is_no_text(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/m\xff.onnx")
+    with open(path, "wb") as file:
+        file.write(tiny_body().SerializeToString())
+    assert "not an ONNX model that can be run" in refusal(load_deployed, Path(path))

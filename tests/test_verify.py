@@ -83,7 +83,9 @@ def change_size(model):
 def test_model_that_opens_and_does_not_run(path):
     rewrite(path, change_size)
     assert failed(path) == {"graph", "golden"}
-    assert "does not run on the golden pictures" in verify(path, None)["golden"]
+    told = verify(path, None)["golden"]
+    assert "does not run on the golden pictures" in told
+    assert len(told.splitlines()) == 1
 
 
 def test_changed_metadata(path):
@@ -125,15 +127,19 @@ def test_bad_record(tmp_path, content):
 
 
 def test_exit_status_and_one_line_a_check(path, tmp_path):
-    def run(*arguments):
+    def run(*arguments, **environment):
         return subprocess.run([sys.executable, "-m", "stages.verify", *arguments], cwd=tmp_path,
-                              capture_output=True, text=True, timeout=120,
-                              env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"})
+                              capture_output=True, encoding="utf-8", timeout=120,
+                              env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
+                                   **environment})
+
     (tmp_path / "record.json").write_text(json.dumps(record_of(path)))
     good = run("deploy.onnx", "--record", "record.json")
     assert (good.returncode, good.stderr) == (0, "")
     assert good.stdout.splitlines() == [f"deploy.onnx: {check}: ok" for check in
                                         ("graph", "metadata", "golden", "record")]
+    path.with_name("größe.onnx").write_bytes(path.read_bytes())
+    assert run("größe.onnx", PYTHONIOENCODING="ascii").stdout.startswith("größe.onnx: graph: ok\n")
     rewrite(path, change_accuracy)
     bad = run("deploy.onnx")
     assert bad.returncode == 1

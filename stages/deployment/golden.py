@@ -74,7 +74,7 @@ def golden_problem(model: DeployedModel) -> str | None:
     try:
         actual = replay(model.session, sizes)
     except ONNX_ERRORS as error:
-        return f"it does not run on the golden pictures ({error})"
+        return f"it does not run on the golden pictures ({' '.join(str(error).split())})"
     if expected.shape != actual.shape:
         return f"{actual.shape} answers where {expected.shape} are stated"
     error = relative_error(expected, actual)

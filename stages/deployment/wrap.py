@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
 from stages.config.errors import UserError
 from stages.config.schema import Model
@@ -31,13 +31,16 @@ def wrap(body: onnx.ModelProto, params: Model) -> onnx.ModelProto:
         UserError: `body` is of an older opset and can't be converted.
     """
     model = onnx.ModelProto()
-    model.CopyFrom(_converted(body))
+    model.CopyFrom(_with_names_of_its_own(_converted(body)))
     graph = model.graph
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     before, constants = preprocessing(params, graph.input[0].name)
     _rename(graph.node, graph.output[0].name, PREFIX + LOGITS)
     after = _decision(PREFIX + LOGITS)
     nodes = [*before, *graph.node, *after]
+    # Behind a Reshape ONNX Runtime no longer knows that this is a batch of pictures, and leaves
+    # sums apart that it would make part of a convolution.
+    graph.value_info.append(graph.input[0])
     for field in (graph.node, graph.input, graph.output):
         del field[:]
     graph.node.extend(nodes)
@@ -52,6 +55,17 @@ def wrap(body: onnx.ModelProto, params: Model) -> onnx.ModelProto:
     model.producer_name, model.producer_version = "stages.deploy", ""
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _with_names_of_its_own(body: onnx.ModelProto) -> onnx.ModelProto:
+    """`body`, its tensors under other names where they have those of what is added to it."""
+    graph = body.graph
+    names = {name for node in graph.node for name in (*node.input, *node.output)}
+    names -= {graph.output[0].name}  # which is renamed anyhow
+    if (any(name.startswith(PREFIX) for name in names)
+            or names & {PICTURES, LOGITS, PROBABILITIES, CLASS_INDEX}):
+        return compose.add_prefix(body, "body/")
+    return body
 
 
 def _converted(body: onnx.ModelProto) -> onnx.ModelProto:

@@ -23,8 +23,10 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     pooling is folded here. Every node has a name of its own. Applying it twice gives the same model
     as applying it once.
     """
-    model = executed_graph(_pool_globally(model).SerializeToString(),
-                           GraphOptimizationLevel.ORT_ENABLE_BASIC)
+    model = _folded(_pool_globally(model))
+    pooled = _pool_globally(model)  # axes that nodes made are constants by now
+    if pooled != model:
+        model = _folded(pooled)
     _pad_in_pools(model)
     name_nodes(model.graph)
     for node in model.graph.node:
@@ -40,6 +42,10 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(kept)
     return model
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    return executed_graph(model.SerializeToString(), GraphOptimizationLevel.ORT_ENABLE_BASIC)
 
 
 def _pad_in_pools(model: onnx.ModelProto) -> None:

@@ -14,10 +14,10 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
-    """The nodes that read each tensor, in the order of the graph, each once."""
+    """The nodes that read each tensor, in branches too, in the order of the graph, each once."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        for name in dict.fromkeys(node.input):
+        for name in dict.fromkeys(reads(node)):
             readers.setdefault(name, []).append(node)
     return readers
 

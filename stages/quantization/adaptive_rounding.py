@@ -172,7 +172,7 @@ def make_problem(layer: MatrixLayer, weight: StoredWeight, floats: np.ndarray,
 def bias_of(node: onnx.NodeProto, quantized: onnx.ModelProto, stored: dict[str, StoredWeight]
             ) -> np.ndarray | np.float32:
     """The bias of the layer `node` of a QDQ graph, float32 (outputs,); 0 where it has none."""
-    if len(node.input) < 3:
+    if len(node.input) < 3 or not node.input[2]:  # an input that is left out may have no name
         return np.float32(0)
     rounded = {weight.output: weight for weight in stored.values()}.get(node.input[2])
     return rounded.values() if rounded else arrays_of(quantized)[node.input[2]]

@@ -145,7 +145,7 @@ class QdqNetwork(nn.Module):
         parameter = parameter.contiguous(memory_format=torch.channels_last
                                          if parameter.dim() == 4 else torch.contiguous_format)
         scale, zero_point = (self.constants[name] for name in node.input[1:])
-        low, high = self._weight_limits(zero_point.numpy().dtype)
+        low, high = self._weight_limits(self.constants[node.input[0]].numpy())
         if scale.numel() == 1:
             return torch.fake_quantize_per_tensor_affine(parameter, scale.item(), int(zero_point),
                                                          low, high)
@@ -176,11 +176,13 @@ class QdqNetwork(nn.Module):
         scale, zero_point = self._steps(node)
         return (self.constants[node.input[0]] - zero_point) * scale
 
-    def _weight_limits(self, dtype: np.dtype) -> tuple[int, int]:
-        """The least and the largest integer that a weight stored as `dtype` may be."""
-        kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    def _weight_limits(self, stored: np.ndarray) -> tuple[int, int]:
+        """The least and the largest integer that a weight may be: those of its type, and those that
+        are stored, since unsigned weights per channel have 128 among their 7 bits.
+        """
+        kind = onnx.helper.np_dtype_to_tensor_dtype(stored.dtype)
         low, high = get_qmin_qmax_for_qType(kind, reduce_range=self.reduce_range)
-        return int(low), int(high)
+        return min(int(low), int(stored.min())), max(int(high), int(stored.max()))
 
     def _as_integers(self, node: onnx.NodeProto) -> np.ndarray:
         name, old = node.input[0], self.constants[node.input[0]].numpy()
@@ -188,7 +190,7 @@ class QdqNetwork(nn.Module):
         scale, zero_point = (tensor.numpy() for tensor in self._steps(node))
         limits = np.iinfo(np.int32)
         low, high = ((limits.min, limits.max) if old.dtype == np.int32
-                     else self._weight_limits(old.dtype))
+                     else self._weight_limits(old))
         return np.clip(np.rint(value / scale) + zero_point, low, high).astype(old.dtype)
 
 
@@ -207,7 +209,7 @@ def fine_tune(quantized: onnx.ModelProto, source: onnx.ModelProto, teacher: Teac
     """Fine-tune the QDQ graph `quantized` in place on the logits of `teacher`.
 
     Args:
-        source: the float graph.
+        source: the float graph. `not_tunable` names operators of it that can't be fine-tuned.
         teacher: from float32 (B, 3, S, S) to the float model's logits.
         batches: uint8 pictures (B, H, W, 3); labels are not needed.
         reduce_range: as `quantized` was made.
@@ -216,7 +218,7 @@ def fine_tune(quantized: onnx.ModelProto, source: onnx.ModelProto, teacher: Teac
         The loss by step: the logits' noise, a ratio of powers.
 
     Raises:
-        UserError: an operator that can't be fine-tuned, or a loss that is not finite.
+        UserError: a loss that is not finite.
     """
     network = QdqNetwork(quantized, source, reduce_range=reduce_range)
     optimizer = torch.optim.Adam(network.parameters(), recipe.lr)

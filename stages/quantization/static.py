@@ -22,6 +22,7 @@ from stages.config.schema import Model, Recipe
 from stages.inference.cpu import thread_count
 from stages.inference.predictor import in_batches, load_onnx, model_input, predict
 from stages.inference.session import open_session, predictor_of
+from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.names import INPUT
 from stages.onnx_graph.readers import readers_of
 from stages.quantization.bias_correction import with_corrected_biases
@@ -122,12 +123,19 @@ def divisors(model: onnx.ModelProto) -> list[str]:
 
     Rounded to 256 steps, what is small would become zero, and a quotient infinite.
     """
-    readers, found = readers_of(model.graph), set()
+    readers, found, constants = readers_of(model.graph), set(), arrays_of(model)
+
+    def must_be_exact(reader: onnx.NodeProto, name: str) -> bool:
+        if reader.op_type == "Pow" and reader.input[0] == name:
+            power = constants.get(reader.input[1], 1)  # a root or a quotient by another name
+            return reader.name in found or bool(np.any(np.less(power, 0) | (np.mod(power, 1) != 0)))
+        return (reader.op_type in ("Sqrt", "Reciprocal", "Log") or reader.name in found
+                or (reader.op_type == "Div" and reader.input[0] != name))
+
     for node in reversed(model.graph.node):
         name = node.output[0]
-        if (reading := readers.get(name)) and all(
-                reader.op_type in ("Sqrt", "Reciprocal", "Log") or reader.name in found
-                or (reader.op_type == "Div" and reader.input[0] != name) for reader in reading):
+        if (reading := readers.get(name)) and all(must_be_exact(reader, name)
+                                                  for reader in reading):
             found.add(node.name)
     return [node.name for node in model.graph.node if node.name in found]
 

@@ -5,6 +5,8 @@ from itertools import chain
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+NOT_IN_GIT = ("data/", "models/")  # which a fresh clone lacks
+
 
 def what_changed() -> str | None:
     """What is not as when a stage ran, as `dvc status` finds it, or why DVC can't tell; one line.
@@ -22,7 +24,7 @@ def what_changed() -> str | None:
             found = (chain.from_iterable(part.items() for part in change.values())
                      if isinstance(change, dict) else [(change, "modified")])
             for what, how in found:
-                if how not in ("deleted", "not in cache"):  # a fresh clone has no models or data
+                if how not in ("deleted", "not in cache") or not what.startswith(NOT_IN_GIT):
                     where = f"{what}: {', '.join(how)}" if isinstance(how, dict) else what
                     return f"{where}: not as when stage {stage} ran; run 'dvc repro'"
     return None

@@ -59,9 +59,16 @@ def stage_times(folder: Path) -> str:
 
 
 def read_note(folder: Path) -> str:
-    """What a person wrote on the run in `folder`: its NOTE.md as a paragraph, or nothing."""
+    """What a person wrote on the run in `folder`: its NOTE.md as a paragraph, or nothing.
+
+    Raises:
+        UserError: it is not in UTF-8.
+    """
     note = folder / "NOTE.md"
-    return f"{note.read_text(encoding='utf-8').strip()}\n\n" if note.is_file() else ""
+    try:
+        return f"{note.read_text(encoding='utf-8-sig').strip()}\n\n" if note.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise UserError(f"{note}: is not in UTF-8 ({error.reason}); save it so") from None
 
 
 def table_of(folder: Path) -> str:

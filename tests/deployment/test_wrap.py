@@ -4,6 +4,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import helper
+from run_onnx import model_of
 from synthetic import random_pictures
 from tiny_model import BODIES, PARAMS, SIDE, tiny_body, write_body
 
@@ -83,6 +85,47 @@ def test_output_of_another_name_becomes_logits():
     for ours, theirs in zip(run(wrap(body, PARAMS), pictures),
                             run(wrap(tiny_body(), PARAMS), pictures), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["logits", "probabilities", "class_index", "pictures",
+                                  "deploy/float", "input"])
+def test_names_of_the_body_may_be_those_of_what_is_added(name):
+    body = tiny_body()
+    body.graph.output[0].name = body.graph.node[-1].output[0] = "scores"
+    for names in (body.graph.node[0].output, body.graph.node[1].input):
+        names[0] = name if name != "input" else "c"
+    if name == "pictures":
+        body.graph.input[0].name = body.graph.node[0].input[0] = name
+        body.graph.node[0].output[0] = body.graph.node[1].input[0] = "c"
+    pictures = random_pictures(2, SIDE, SIDE)
+    for ours, theirs in zip(run(wrap(body, PARAMS), pictures),
+                            run(wrap(tiny_body(), PARAMS), pictures), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def residual_body(channels=8):
+    """Two sums, which ONNX Runtime makes part of the convolutions before them."""
+    rng = np.random.default_rng(0)
+    kernels = {f"w{number}": rng.standard_normal((channels, 3 if number == 0 else channels, 3, 3)
+                                                 ).astype(np.float32) for number in range(3)}
+    nodes = [helper.make_node("Conv", ["input", "w0"], ["s0"], pads=[1, 1, 1, 1])]
+    for number in (1, 2):
+        nodes += [helper.make_node("Conv", [f"s{number - 1}", f"w{number}"], [f"c{number}"],
+                                   pads=[1, 1, 1, 1]),
+                  helper.make_node("Add", [f"c{number}", f"s{number - 1}"], [f"s{number}"])]
+    nodes += [helper.make_node("GlobalAveragePool", ["s2"], ["p"]),
+              helper.make_node("Flatten", ["p"], ["scores"])]
+    return model_of(nodes, {"input": ["batch", 3, SIDE, SIDE]}, {"scores": ["batch", channels]},
+                    kernels)
+
+
+def test_wrapping_leaves_no_sum_apart(tmp_path):
+    paths = tmp_path / "body.onnx", tmp_path / "wrapped.onnx"
+    for path, model in zip(paths, (residual_body(), wrap(residual_body(), PARAMS)), strict=True):
+        onnx.save(model, path)
+    (_, before), (_, after) = (quantized_and_float(operator_counts(executed_graph(path)))
+                               for path in paths)
+    assert after <= before + ADDED_FLOAT_NODES
 
 
 def test_nothing_but_the_model_is_in_it(tmp_path):

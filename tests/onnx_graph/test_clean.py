@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from run_onnx import model_of, run
+from run_onnx import constants_as_nodes, model_of, run
 from synthetic import LITE0, TINY
 
 from stages.onnx_graph.attributes import attributes
@@ -43,6 +43,14 @@ def test_mean_over_height_and_width_becomes_a_pool(axes, opset, keepdims):
     batch = batch_of((2, 3, 5, 4))
     expected = np.maximum(batch, 0).mean((2, 3), keepdims=bool(keepdims))
     np.testing.assert_allclose(run(cleaned, {"x": batch})[0], expected, atol=1e-6)
+    assert clean(cleaned).SerializeToString() == cleaned.SerializeToString()
+
+
+def test_mean_over_axes_that_a_node_makes_becomes_a_pool():
+    model = reduce_mean([2, 3], 1, (2, 3, 5, 4), 18)
+    constants_as_nodes(model)
+    cleaned = clean(model)
+    assert operator_counts(cleaned) == {"GlobalAveragePool": 1, "Relu": 1}
     assert clean(cleaned).SerializeToString() == cleaned.SerializeToString()
 
 

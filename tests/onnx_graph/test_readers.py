@@ -14,6 +14,14 @@ def test_readers_are_all_nodes_that_read_a_tensor_each_once():
     assert "logits" not in readers_of(graph)
 
 
+def test_a_node_whose_branch_reads_a_tensor_is_a_reader():
+    branch = helper.make_graph([helper.make_node("Relu", ["x"], ["r"])], "branch", [],
+                               [helper.make_empty_tensor_value_info("r")])
+    choice = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    assert readers_of(helper.make_graph([choice], "graph", [], [])) == {
+        "c": [choice], "x": [choice]}
+
+
 def test_silu_is_found_in_whichever_order_it_stands_and_multiplies():
     readers = readers_of(network("SiLU").graph)["stem"]
     product = next(node for node in readers if node.op_type == "Mul")

@@ -215,6 +215,13 @@ def test_layers_too_large_to_be_rounded_in_time_stay_as_they_are(case, monkeypat
     assert f"rounding: {largest}, weights of " in caplog.text
 
 
+def test_a_bias_that_is_left_out_by_an_empty_name():
+    for inputs in (["x", "w", ""], ["x", "w"]):
+        model = model_of([helper.make_node("Gemm", inputs, ["y"])], {"x": [None, 6]},
+                         {"y": [None, 4]}, {"w": np.zeros((6, 4), np.float32)})
+        assert bias_of(model.graph.node[0], model, {}) == 0
+
+
 def test_a_matrix_product_over_several_axes_is_rounded_too():
     """As exporters write a fully connected layer of tokens, its weight the other way round."""
     rng = np.random.default_rng(3)

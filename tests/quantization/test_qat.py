@@ -99,6 +99,22 @@ def test_writing_back_what_was_read_changes_nothing(files, rounding):
             np.testing.assert_allclose(after[name], array, rtol=1e-6)
 
 
+@pytest.mark.parametrize("weight_type", ["QInt8", "QUInt8"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_weights_of_7_bits_are_written_back_as_they_are(weight_type, per_channel, files, dataset,
+                                                        tmp_path):
+    source, path, _, params = files
+    quantize_statically(path, tmp_path / "int8.onnx", recipe(
+        weight_type=weight_type, reduce_range=True, per_channel=per_channel), params,
+        dataset.view("calibration")[:])
+    given = onnx.load(tmp_path / "int8.onnx")
+    result = copy.deepcopy(given)
+    QdqNetwork(given, source, reduce_range=True).write_to(result)
+    for before, after in zip(stored_weights(given).values(), stored_weights(result).values(),
+                             strict=True):
+        np.testing.assert_array_equal(after.integers, before.integers)
+
+
 def test_tuning_brings_the_graph_nearer_to_the_float_model(lite0_files, dataset):
     params = model_params(LITE0, 32)
     source, before = (onnx.load(lite0_files[key]) for key in ("fp32", "static"))
@@ -156,7 +172,7 @@ def test_weights_of_7_bits_stay_within_them(weight_type, files, dataset, tmp_pat
     target = tmp_path / "int8.onnx"
     quantize_statically(path, target, recipe(weight_type=weight_type, reduce_range=True), params,
                         dataset.view("calibration")[:])
-    lowest, highest = {"QInt8": (-64, 64), "QUInt8": (0, 127)}[weight_type]
+    lowest, highest = {"QInt8": (-64, 64), "QUInt8": (0, 128)}[weight_type]
     qat, reached = QatRecipe(steps=4, batch_size=8, lr=3.0, seed=0), {}
     for reduce_range in (True, False):
         graph = onnx.load(target)

@@ -271,6 +271,16 @@ def test_what_is_divided_by_stays_float(tmp_path):
     assert signal_to_noise_db(expected, actual) > 10
 
 
+@pytest.mark.parametrize(("power", "found"), [
+    (-0.5, ["first"]), (0.5, ["first"]), (-1.0, ["first"]), ([2.0, -1.0, 1.0], ["first"]),
+    (2.0, []), (1.0, [])])
+def test_a_root_or_a_quotient_that_is_written_as_a_power(power, found):
+    model = model_of([helper.make_node("Relu", ["x"], ["r"], name="first"),
+                      helper.make_node("Pow", ["r", "power"], ["y"], name="second")],
+                     {"x": [1, 3]}, {"y": None}, {"power": np.float32(power)})
+    assert divisors(model) == found
+
+
 @pytest.mark.parametrize(("reader", "inputs"), [("Div", ["r", "x"]), ("Relu", ["r"])])
 def test_what_is_only_divided_is_quantized(reader, inputs):
     model = model_of([helper.make_node("Relu", ["x"], ["r"], name="first"),

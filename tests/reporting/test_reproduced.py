@@ -32,6 +32,17 @@ def test_a_run_that_was_not_made_by_what_is_beside_it_is_told(copy, monkeypatch,
     assert said.endswith("ran; run 'dvc repro'")
 
 
+def test_code_that_is_gone_is_told(copy, monkeypatch):
+    monkeypatch.chdir(copy)
+    before = (copy / "stages/report.py").read_text()
+    try:
+        (copy / "stages/report.py").unlink()
+        said = what_changed()
+    finally:
+        (copy / "stages/report.py").write_text(before)
+    assert said == "stages/report.py: not as when stage report ran; run 'dvc repro'"
+
+
 def test_a_folder_that_dvc_does_not_know_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert what_changed().startswith("DVC can't tell whether the run is up to date: ")

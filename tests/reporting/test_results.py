@@ -13,6 +13,7 @@ from stages.reporting.results import (
     RESULTS,
     keep_run,
     params_file_sha256,
+    read_note,
     results_folder,
     table_of,
 )
@@ -89,6 +90,15 @@ def test_note_is_kept_when_the_run_is_published_again(folder):
     page = (folder / "README.md").read_text()
     assert page.count(NOTE) == 1
     assert f"(summary.json).\n\n{NOTE}\n{table_of(folder)}" in page
+
+
+def test_a_note_of_another_encoding(folder):
+    folder.mkdir(parents=True)
+    note = folder / "NOTE.md"
+    note.write_text(NOTE, encoding="utf-8-sig")
+    assert read_note(folder) == f"{NOTE.strip()}\n\n"
+    note.write_text(NOTE, encoding="utf-16")
+    assert refusal(read_note, folder).startswith(f"{note}: is not in UTF-8")
 
 
 def test_times_of_the_stages_stand_on_the_page(folder):
