@@ -24,6 +24,7 @@ from stages.deployment.parity import (
     check_quantized,
     grey_level_difference,
     prediction_difference,
+    predictions_of,
 )
 from stages.deployment.runtime import HASH_KEYS, open_deployed
 from stages.deployment.wrap import ADDED_FLOAT_NODES, wrap
@@ -117,9 +118,10 @@ def main() -> None:
         nodes = executed_nodes(partial)
         check_quantized(body_nodes, nodes, ADDED_FLOAT_NODES)
         deployed = open_deployed(partial)
-        parity = {split: prediction_difference(deployed, dataset.view(split),
-                                               predictions[predictions.split == split])
-                  for split in ("validation", "test")}
+        parity = {split: prediction_difference(
+            deployed, dataset.view(split),
+            predictions_of(predictions, split, dataset.splits[split]))
+            for split in ("validation", "test")}
         check_parity(grey_levels, max(params.data.resolution, params.model.image_size), parity)
     warn_if_saturating(MODEL_FILE, recipe)
     shipped = {"variant": variant, "size_mb": MODEL_FILE.stat().st_size / 1e6,

@@ -41,6 +41,19 @@ def grey_level_difference(batches: Iterable[np.ndarray], params: Model) -> float
                for batch in batches)
 
 
+def predictions_of(table: pd.DataFrame, split: str, positions: np.ndarray) -> pd.DataFrame:
+    """The rows on `split` of what evaluate wrote, one for each of the split's `positions`.
+
+    Raises:
+        UserError: they are of other pictures.
+    """
+    rows = table[table.split == split]
+    if not np.array_equal(rows.position, positions):
+        raise UserError(f"deploy: the predictions on {split} are not of the present pictures; run "
+                        "'dvc repro --force evaluate'")
+    return rows
+
+
 def prediction_difference(model: DeployedModel, pictures: Sequence[np.ndarray],
                           expected: pd.DataFrame) -> dict[str, Any]:
     """Compare with what evaluate wrote of the same uint8 pictures (n, H, W, 3).

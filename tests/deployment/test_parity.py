@@ -11,6 +11,7 @@ from stages.deployment.parity import (
     check_quantized,
     grey_level_difference,
     prediction_difference,
+    predictions_of,
 )
 from stages.deployment.runtime import load_deployed
 
@@ -40,6 +41,14 @@ def compared(tmp_path):
     return model, pictures, pd.DataFrame({
         "label": np.zeros(70, dtype=int), "predicted": index,
         "confidence": probabilities.max(axis=1).round(6)})
+
+
+def test_predictions_of_other_pictures_are_refused():
+    table = pd.DataFrame({"split": ["validation", "test", "test"], "position": [4, 2, 7]})
+    assert predictions_of(table, "test", np.array([2, 7])).position.tolist() == [2, 7]
+    for positions in ([2], [2, 7, 9], [2, 8]):
+        told = refusal(predictions_of, table, "test", np.array(positions))
+        assert "the predictions on test are not of the present pictures" in told
 
 
 def test_same_predictions(compared):
