@@ -76,9 +76,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "7 bits, flat tails, equalization, rounding": {**SEVEN_BITS, "cut_flat_tails": True,
                                                    "equalization": True, **ROUNDING},
     "mse, rounding": {"calibration": "mse", **ROUNDING},
-    "7 bits, entropy, flat tails, equalization, rounding": {
-        **SEVEN_BITS, "calibration": "entropy", "cut_flat_tails": True, "equalization": True,
-        **ROUNDING},
 }
 
 

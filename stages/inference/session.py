@@ -64,7 +64,7 @@ def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU, **m
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = onnxruntime.InferenceSession(model, options, providers=[provider])
-    except (*ONNX_ERRORS, UnicodeDecodeError, TypeError) as error:  # the last of a path's bytes
+    except (*ONNX_ERRORS, UnicodeDecodeError, TypeError) as error:  # two of names that are no text
         raise UserError(f"{name}: not an ONNX model that can be run "
                         f"({str(error).splitlines()[0]})") from None
     # ONNX Runtime goes on with the CPU, silently, where a provider lacks its driver or library.

@@ -209,7 +209,8 @@ def fine_tune(quantized: onnx.ModelProto, source: onnx.ModelProto, teacher: Teac
     """Fine-tune the QDQ graph `quantized` in place on the logits of `teacher`.
 
     Args:
-        source: the float graph. `not_tunable` names operators of it that can't be fine-tuned.
+        quantized: of operators that can be fine-tuned, for which callers ask `not_tunable`.
+        source: the float graph.
         teacher: from float32 (B, 3, S, S) to the float model's logits.
         batches: uint8 pictures (B, H, W, 3); labels are not needed.
         reduce_range: as `quantized` was made.

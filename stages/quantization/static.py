@@ -125,16 +125,17 @@ def divisors(model: onnx.ModelProto) -> list[str]:
     """
     readers, found, constants = readers_of(model.graph), set(), arrays_of(model)
 
-    def must_be_exact(reader: onnx.NodeProto, name: str) -> bool:
-        if reader.op_type == "Pow" and reader.input[0] == name:
-            power = constants.get(reader.input[1], 1)  # a root or a quotient by another name
-            return reader.name in found or bool(np.any(np.less(power, 0) | (np.mod(power, 1) != 0)))
-        return (reader.op_type in ("Sqrt", "Reciprocal", "Log") or reader.name in found
-                or (reader.op_type == "Div" and reader.input[0] != name))
+    def needs_what_is_small(reader: onnx.NodeProto, name: str) -> bool:
+        if reader.name in found or reader.op_type in ("Sqrt", "Reciprocal", "Log"):
+            return True
+        if reader.op_type == "Pow" and reader.input[0] == name:  # a root or a quotient, maybe
+            power = constants.get(reader.input[1], 1)
+            return bool(np.any(np.less(power, 0) | (np.mod(power, 1) != 0)))
+        return reader.op_type == "Div" and reader.input[0] != name
 
     for node in reversed(model.graph.node):
         name = node.output[0]
-        if (reading := readers.get(name)) and all(must_be_exact(reader, name)
+        if (reading := readers.get(name)) and all(needs_what_is_small(reader, name)
                                                   for reader in reading):
             found.add(node.name)
     return [node.name for node in model.graph.node if node.name in found]

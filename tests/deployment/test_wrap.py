@@ -78,25 +78,30 @@ def test_batch_and_size_are_free_and_the_body_is_left_alone():
     assert [dim.dim_param or dim.dim_value for dim in shape] == ["batch", "height", "width", 3]
 
 
+def rename(graph, old, new):
+    for value in (*graph.input, *graph.output):
+        value.name = new if value.name == old else value.name
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+
+
 def test_output_of_another_name_becomes_logits():
     body = tiny_body()
-    body.graph.output[0].name = body.graph.node[-1].output[0] = "scores"
+    rename(body.graph, "logits", "scores")
     pictures = random_pictures(2, SIDE, SIDE)
     for ours, theirs in zip(run(wrap(body, PARAMS), pictures),
                             run(wrap(tiny_body(), PARAMS), pictures), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", ["logits", "probabilities", "class_index", "pictures",
-                                  "deploy/float", "input"])
-def test_names_of_the_body_may_be_those_of_what_is_added(name):
+@pytest.mark.parametrize(("old", "new"), [
+    ("c", "logits"), ("c", "probabilities"), ("c", "class_index"), ("c", "pictures"),
+    ("c", "deploy/float"), ("input", "pictures")])
+def test_names_of_the_body_may_be_those_of_what_is_added(old, new):
     body = tiny_body()
-    body.graph.output[0].name = body.graph.node[-1].output[0] = "scores"
-    for names in (body.graph.node[0].output, body.graph.node[1].input):
-        names[0] = name if name != "input" else "c"
-    if name == "pictures":
-        body.graph.input[0].name = body.graph.node[0].input[0] = name
-        body.graph.node[0].output[0] = body.graph.node[1].input[0] = "c"
+    rename(body.graph, "logits", "scores")
+    rename(body.graph, old, new)
     pictures = random_pictures(2, SIDE, SIDE)
     for ours, theirs in zip(run(wrap(body, PARAMS), pictures),
                             run(wrap(tiny_body(), PARAMS), pictures), strict=True):
