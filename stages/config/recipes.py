@@ -16,7 +16,7 @@ def check_recipe(key: str, recipe: Recipe) -> None:
     if recipe.method == "mixed" and recipe.max_drop_pp is None:
         raise UserError(f"{key}.max_drop_pp: method mixed needs it; set the points that may be "
                         "lost")
-    for option in ("max_drop_pp", "layers_per_group"):
+    for option in ("max_drop_pp", "min_snr_db", "layers_per_group"):
         if recipe.method != "mixed" and (value := getattr(recipe, option)) is not None:
             raise UserError(f"{key}.{option}: got {value}, which needs method: mixed")
     if recipe.method != "static" and recipe.first_in_float:
@@ -39,7 +39,7 @@ def check_recipe(key: str, recipe: Recipe) -> None:
                             "quantization knows QUInt8 alone")
     elif recipe.calibration == "none":
         raise UserError(f"{key}.calibration: got 'none', but static quantization needs ranges; "
-                        "set it to minmax, percentile, entropy or mse")
+                        "set it to minmax, percentile, entropy, mse or logits")
     elif recipe.bias_correction and recipe.adaptive_rounding:
         raise UserError(f"{key}.bias_correction: got true, but adaptive_rounding takes mean errors "
                         "into account; set one of them to false")

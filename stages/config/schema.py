@@ -82,7 +82,7 @@ class Recipe:
     weight_type: str = choice("QInt8", "QUInt8")
     activation_type: str = choice("QInt8", "QUInt8")
     per_channel: bool = MISSING
-    calibration: str = choice("none", "minmax", "percentile", "entropy", "mse")
+    calibration: str = choice("none", "minmax", "percentile", "entropy", "mse", "logits")
     bias_correction: bool = MISSING
     equalization: bool = False
     adaptive_rounding: bool = False
@@ -91,6 +91,7 @@ class Recipe:
     qat: QatRecipe | None = None
     reduce_range: bool = False
     max_drop_pp: float | None = number(0.0, 100.0, default=None)
+    min_snr_db: float | None = number(0.0, 120.0, default=None)
     layers_per_group: int | None = number(1, 1000, default=None)
     calibration_images: int | None = number(2, 100_000, default=None)
 

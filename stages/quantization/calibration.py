@@ -75,7 +75,7 @@ def calibrate(model: onnx.ModelProto, method: str, feeds: Iterable[dict[str, np.
     """Find the range of every tensor that quantization may need, in the order of the graph.
 
     Args:
-        method: minmax, or a key of RANGE_OF.
+        method: minmax, or logits, which starts from the same ranges, or a key of RANGE_OF.
         feeds: batches by the name of the model's input; one is held at a time.
 
     Raises:
@@ -108,9 +108,9 @@ def record(method: str, positions: np.ndarray, ranges: dict[str, Range]) -> dict
 
 
 def _calibrater(model: Path, augmented: Path, method: str) -> CalibraterBase:
-    if method == "minmax":
-        return MinMaxCalibrater(model, OPERATORS, str(augmented))
-    return StreamingHistogramCalibrater(model, augmented, method)
+    if method in RANGE_OF:
+        return StreamingHistogramCalibrater(model, augmented, method)
+    return MinMaxCalibrater(model, OPERATORS, str(augmented))
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[str]:

@@ -1,18 +1,21 @@
 """Mixed precision: INT8, but for the layers that cost more accuracy than is allowed.
 
 Layers are kept in float in the order of the noise that quantizing each alone adds to the logits,
-over its multiply-accumulates. That cost is the same on every machine, where measured time
-would make the choice a matter of luck; measured times by node stand in plots/node_time.csv. Noise
-and drop are those of this CPU: one that cuts off sums keeps more layers in float. In a deep model
-several layers in a row may be judged as one (layers_per_group). The fewest layers of that order are
-kept with which the drop in accuracy on validation pictures is within both bounds, found by doubling
-and then halving the number. Every model that is tried is one that could be shipped: its weights are
-rounded adaptively where the recipe says so.
+over its cost: its multiply-accumulates and, for the conversions at its edges, those of an average
+layer. That cost is the same on every machine, where measured time would make the choice a matter of
+luck; measured times by node stand in plots/node_time.csv. Noise and drop are those of this CPU: one
+that cuts off sums keeps more layers in float. In a deep model several layers in a row may be judged
+as one (layers_per_group). The fewest layers of that order are kept with which what is seen on
+validation pictures is within all bounds, found by doubling and then halving the number. Every model
+that is tried is one that could be shipped: its weights are rounded adaptively where the recipe says
+so.
 
 The recipe's own bound is on the drop as it is seen: it is a target of some tenths of a point, and
 to show one of 0.1 at 95 % confidence on 5,000 pictures, no more than eight of them may be seen
 differently, which asks for next to all layers in float. What is shown at that confidence is the
-wider bound that selection asks for. Several models may be tried on the same pictures, each at that
+wider bound that selection asks for. A drop that is seen is a matter of luck as well; the noise of
+the logits is not, can be told to a tenth of a decibel, and the less there is, the fewer predictions
+change: its bound is min_snr_db. Several models may be tried on the same pictures, each at that
 confidence, so that what the search returns is over the bound more often than one model in twenty
 would be. The record has each of them, and the test split has no part in it.
 """
@@ -36,7 +39,7 @@ from stages.measurement.accuracy import (
     pictures_needed,
     pictures_told,
 )
-from stages.measurement.noise import decibels
+from stages.measurement.noise import decibels, signal_to_noise_db
 from stages.quantization.sensitivity import (
     Layer,
     Logits,
@@ -64,48 +67,55 @@ SHORTLIST = 5
 class Validation:
     """What a model is compared with the float model on.
 
-    labels, reference: int (n,), the true classes and those that the float model sees.
-    classes: those that the model at a path sees.
+    labels: int (n,), the true classes.
+    reference: the float model's logits, (n, classes); logits: those of the model at a path.
     """
 
     labels: np.ndarray
     reference: np.ndarray
-    classes: Callable[[Path], np.ndarray]
+    logits: Logits
 
-    def comparison(self, path: Path) -> Comparison:
-        """Of the model at `path` with the float model."""
-        return compare(self.labels, self.reference, self.classes(path))
+    def comparison(self, path: Path) -> tuple[Comparison, float]:
+        """Of the model at `path` with the float model, and how far its logits are, in dB."""
+        logits = self.logits(path)
+        return (compare(self.labels, self.reference.argmax(axis=1), logits.argmax(axis=1)),
+                signal_to_noise_db(self.reference, logits))
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Of a drop in accuracy, in percentage points: as it is seen, and at 95 % confidence.
+    """Of a drop in accuracy, in percentage points: as it is seen, and at 95 % confidence. And of
+    the logits' signal-to-noise ratio, from below, in dB.
 
     tested_pp: None where there are too few pictures to show anything at that confidence.
+    snr_db: None where only the drop is bounded.
     """
 
     seen_pp: float
     tested_pp: float | None
+    snr_db: float | None = None
 
-    def holds(self, comparison: Comparison) -> bool:
-        """Whether the drop is within both."""
-        return comparison.drop_pp <= self.seen_pp and (
-            self.tested_pp is None or comparison.drop_upper_pp() <= self.tested_pp)
+    def holds(self, comparison: Comparison, snr_db: float) -> bool:
+        """Whether drop and noise are within all of them."""
+        return (comparison.drop_pp <= self.seen_pp
+                and (self.tested_pp is None or comparison.drop_upper_pp() <= self.tested_pp)
+                and (self.snr_db is None or snr_db >= self.snr_db))
 
     def __str__(self) -> str:
         tested = ("; too few pictures to test it" if self.tested_pp is None
                   else f", and within {self.tested_pp} at 95 %")
-        return f"the drop on validation is within {self.seen_pp} points{tested}"
+        noise = "" if self.snr_db is None else f"logits have at least {self.snr_db:g} dB and "
+        return f"{noise}the drop on validation is within {self.seen_pp} points{tested}"
 
 
-def bound_for(seen_pp: float, tested_pp: float, pictures: int) -> Bound:
-    """The bound on a drop seen on `pictures`; warns where these are too few for `tested_pp`."""
+def bound_for(seen_pp: float, tested_pp: float, snr_db: float | None, pictures: int) -> Bound:
+    """The bound on what is seen on `pictures`; warns where these are too few for `tested_pp`."""
     if pictures >= pictures_needed(tested_pp):
-        return Bound(seen_pp, tested_pp)
+        return Bound(seen_pp, tested_pp, snr_db)
     log.warning("%d validation pictures are too few to show a drop within %s points at 95 %% "
                 "(quantize.max_drop_pp), %s; only the drop as it is seen is bounded",
                 pictures, tested_pp, pictures_told(tested_pp))
-    return Bound(seen_pp, None)
+    return Bound(seen_pp, None, snr_db)
 
 
 def fewest(count: int, enough: Callable[[int], bool]) -> int:
@@ -146,9 +156,10 @@ def search(layers: Sequence[Layer], quantize: Quantize, round_: Round | None, lo
         alone = {}
         for index in sorted(range(len(layers)), key=lambda index: -noise[index])[:SHORTLIST]:
             quantize_only(layers[index], layers, quantize, trial)
-            alone[index] = validation.comparison(trial).drop_pp
+            alone[index] = validation.comparison(trial)[0].drop_pp
+        average = sum(layer.macs for layer in layers) / max(len(layers), 1)
         order = sorted(range(len(layers)),
-                       key=lambda index: -noise[index] / max(layers[index].macs, 1))
+                       key=lambda index: -noise[index] / max(layers[index].macs + average, 1))
         steps, rounding = [], {}
 
         def enough(count: int) -> bool:
@@ -156,12 +167,13 @@ def search(layers: Sequence[Layer], quantize: Quantize, round_: Round | None, lo
             left = [layers[index] for index in order[:count]]
             quantize(trial, nodes_of(left))
             rounded = round_(trial) if round_ else {}
-            found = validation.comparison(trial)
-            steps.append({"layers_in_float": len(weight_names(left)), **found.drop()})
-            log.info("%d of %d layers in float: drop %.2f points, at most %.2f at 95 %%",
-                     len(weight_names(left)), len(weight_names(layers)), found.drop_pp,
-                     found.drop_upper_pp())
-            if holds := bound.holds(found):  # fewer layers each time than the time before
+            found, snr_db = validation.comparison(trial)
+            steps.append({"layers_in_float": len(weight_names(left)), **found.drop(),
+                          "logits_snr_db": round(snr_db, 2)})
+            log.info("%d of %d layers in float: drop %.2f points, at most %.2f at 95 %%, logits "
+                     "at %.2f dB", len(weight_names(left)), len(weight_names(layers)),
+                     found.drop_pp, found.drop_upper_pp(), snr_db)
+            if holds := bound.holds(found, snr_db):  # fewer layers each time than the time before
                 shutil.copyfile(trial, target)
                 rounding = rounded
             return holds
@@ -170,8 +182,9 @@ def search(layers: Sequence[Layer], quantize: Quantize, round_: Round | None, lo
     macs = sum(layer.macs for layer in layers)
     return {
         "max_drop_pp": bound.seen_pp, "max_drop_upper_pp": bound.tested_pp,
+        "min_snr_db": bound.snr_db,
         "validation_images": len(validation.labels),
-        "float_accuracy": float(np.mean(validation.labels == validation.reference)),
+        "float_accuracy": float(np.mean(validation.labels == validation.reference.argmax(axis=1))),
         "kept_in_float": list(weight_names(kept)),
         "reason": f"{'the fewest with which' if kept else 'all quantized,'} {bound}",
         "macs_in_float": sum(layer.macs for layer in kept) / max(macs, 1),
@@ -201,10 +214,9 @@ def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop
     def logits(pictures: PictureView, path: Path) -> np.ndarray:
         return predict(load_onnx(path), pictures, base.params)
 
-    def classes(path: Path) -> np.ndarray:
-        return logits(pictures, path).argmax(axis=1)
-
     return search(in_groups(layers_of(base.model), recipe.layers_per_group or 1), base.write,
                   round_, partial(logits, sample), logits(sample, base.source),
-                  Validation(dataset.labels[pictures.positions], classes(base.source), classes),
-                  bound_for(recipe.max_drop_pp, tested_drop_pp, len(pictures)), target)
+                  Validation(dataset.labels[pictures.positions], logits(pictures, base.source),
+                             partial(logits, pictures)),
+                  bound_for(recipe.max_drop_pp, tested_drop_pp, recipe.min_snr_db,
+                            len(pictures)), target)

@@ -19,6 +19,7 @@ from onnxruntime.quantization import (
 
 from stages.config.errors import UserError
 from stages.config.schema import Model, Recipe
+from stages.data.dataset import evenly
 from stages.inference.cpu import thread_count
 from stages.inference.predictor import in_batches, load_onnx, model_input, predict
 from stages.inference.session import open_session, predictor_of
@@ -31,6 +32,7 @@ from stages.quantization.channel_floor import with_channel_floor
 from stages.quantization.equalization import with_equalized_channels
 from stages.quantization.flat_tails import cut_flat_tails
 from stages.quantization.float_island import with_float_islands
+from stages.quantization.narrowing import narrow_ranges
 from stages.quantization.ranges import LARGEST_REDUCED_WEIGHT, LARGEST_WEIGHT, Range
 from stages.quantization.source import load_float_model
 
@@ -38,6 +40,8 @@ CALIBRATION_BATCH = 16
 # Calibration pictures that the prepared graph is held to the float one on, and how far, in parts of
 # the largest logit, its own may be from those.
 COMPARED, TOLERANCE = 64, 1e-3
+# Calibration pictures whose logits say how narrow a range may be, with calibration: logits.
+NARROWED_ON = 32
 
 
 def feeds_of(pictures: Sequence[np.ndarray], params: Model) -> Iterator[dict[str, np.ndarray]]:
@@ -83,6 +87,10 @@ class Calibrated:
         ranges = calibrate(model, recipe.calibration, feeds_of(pictures, params))
         if recipe.cut_flat_tails:
             ranges = cut_flat_tails(model, ranges)
+        if recipe.calibration == "logits":
+            sample = pictures[evenly(np.arange(len(pictures)), NARROWED_ON)]
+            ranges = narrow_ranges(model, ranges, rounded_tensors(model, ranges, recipe),
+                                   list(feeds_of(sample, params)))
         model = with_channel_floor(model, ranges)
         return cls(source, model, ranges, recipe, params, pictures,
                    _largest_difference(source, model, pictures[:COMPARED], params))
@@ -115,6 +123,15 @@ def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
                         nodes_to_exclude=exclude)
     if exclude:
         onnx.save(with_float_islands(onnx.load(target), exclude), target)
+
+
+def rounded_tensors(model: onnx.ModelProto, ranges: dict[str, Range], recipe: Recipe) -> list[str]:
+    """Names of the tensors of `model` that `write_qdq` rounds, but for weights."""
+    with TemporaryDirectory() as folder:
+        target = Path(folder) / "quantized.onnx"
+        write_qdq(model, ranges, target, recipe)
+        nodes = onnx.load(target).graph.node
+    return [node.input[0] for node in nodes if node.op_type == "QuantizeLinear"]
 
 
 def divisors(model: onnx.ModelProto) -> list[str]:

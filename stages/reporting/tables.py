@@ -108,7 +108,7 @@ def search_sentence(variant: str, search: dict[str, Any]) -> str:
     names = f" ({', '.join(kept)})" if kept else ""
     tried = "; ".join(
         f"{step['layers_in_float']} in float, drop {step['drop_pp']:.2f} points (at most "
-        f"{step['drop_upper_pp']:.2f})" for step in search["steps"])
+        f"{step['drop_upper_pp']:.2f}), {step['logits_snr_db']:.1f} dB" for step in search["steps"])
     layers = sum(len(row["weights"]) for row in search["sensitivity"])
     return (f"{variant} has {len(kept)} of {layers} layers in float{names}, "
             f"{100 * search['macs_in_float']:.1f} % of the operations: {search['reason']}. "

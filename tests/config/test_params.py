@@ -46,6 +46,7 @@ CHOICES = {key: field.metadata["choices"] for key, field in LEAVES.items()
 # What a value of a recipe asks of the others.
 ASKS = {"max_drop_pp": {"method": "mixed"},
         "layers_per_group": {"method": "mixed", "max_drop_pp": 1.0},
+        "min_snr_db": {"method": "mixed", "max_drop_pp": 1.0},
         "mixed": {"max_drop_pp": 1.0}, "dynamic": {"calibration": "none"},
         "none": {"method": "dynamic"}}
 

@@ -29,6 +29,7 @@ QAT = QatRecipe(steps=1, batch_size=2, lr=1e-3, seed=0)
     (recipe("mixed"), "max_drop_pp", "method mixed needs it"),
     (recipe("mixed", calibration="none", max_drop_pp=1), "calibration", "got 'none'"),
     (recipe(max_drop_pp=1), "max_drop_pp", "needs method: mixed"),
+    (recipe(min_snr_db=30), "min_snr_db", "needs method: mixed"),
     (recipe(layers_per_group=2), "layers_per_group", "needs method: mixed"),
     (recipe("dynamic", qat=QAT), "qat", "needs method: static"),
     (recipe("mixed", max_drop_pp=1, qat=QAT), "qat", "set method: static"),

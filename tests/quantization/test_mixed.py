@@ -43,7 +43,7 @@ def test_fewest_is_found_in_few_questions(count):
 
 LAYERS = [Layer(("cheap",), ("a",), 10), Layer(("dear",), ("b", "c"), 1000),
           Layer(("calm",), ("d",), 1)]
-NOISE = {"a": 1.0, "b": 4.0, "c": 0.0, "d": 1e-6}
+NOISE = {"a": 1.0, "b": 3.0, "c": 0.0, "d": 1e-6}
 
 
 class Fake:
@@ -69,19 +69,20 @@ class Fake:
     def logits(self, path):
         return np.array([1 + np.sqrt(self.noise(path))])
 
-    def classes(self, path):
-        """Of 100 pictures, ten are lost for each unit of noise."""
-        return (np.arange(100) < round(10 * self.noise(path))).astype(int)
+    def of_pictures(self, path):
+        """Logits of 100 pictures, of which ten are lost for each unit of noise."""
+        return np.eye(2)[(np.arange(100) < round(10 * self.noise(path))).astype(int)]
 
-    def search(self, bound, target, *, rounds=False):
+    def search(self, bound, target, *, rounds=False, layers=LAYERS):
         truth = np.zeros(100, int)
         target.write_text("float")
-        return search(LAYERS, self.quantize, self.round if rounds else None, self.logits,
-                      np.array([1.0]), Validation(truth, truth, self.classes), bound, target)
+        return search(layers, self.quantize, self.round if rounds else None, self.logits,
+                      np.array([1.0]), Validation(truth, np.eye(2)[truth], self.of_pictures),
+                      bound, target)
 
 
 @pytest.mark.parametrize(("bound", "kept"), [
-    (50, []), (49, ["cheap"]), (40, ["cheap"]), (39, ["cheap", "dear"]), (0, ["cheap", "dear"])])
+    (40, []), (39, ["cheap"]), (30, ["cheap"]), (29, ["cheap", "dear"]), (0, ["cheap", "dear"])])
 def test_what_is_noisy_for_its_cost_is_kept_first(tmp_path, bound, kept):
     record, rounding = Fake().search(Bound(bound, 100), tmp_path / "model")
     assert record["kept_in_float"] == kept
@@ -89,28 +90,46 @@ def test_what_is_noisy_for_its_cost_is_kept_first(tmp_path, bound, kept):
     assert (tmp_path / "model").read_text() == " ".join(nodes[name] for name in kept)
     assert rounding == {}
     first = record["steps"][0]
-    assert (first["layers_in_float"], first["drop_pp"]) == (0, 50)
-    assert 50 < first["drop_upper_pp"] < 60
+    assert (first["layers_in_float"], first["drop_pp"]) == (0, 40)
+    assert 40 < first["drop_upper_pp"] < 50
+    assert first["logits_snr_db"] == 0.97
     assert min(step["drop_pp"] for step in record["steps"]) <= bound
-    assert [row["logits_snr_db"] for row in record["sensitivity"]] == [0, -6.02, 60]
-    assert [row["drop_pp"] for row in record["sensitivity"]] == [10, 40, 0]
+    assert [row["logits_snr_db"] for row in record["sensitivity"]] == [0, -4.77, 60]
+    assert [row["drop_pp"] for row in record["sensitivity"]] == [10, 30, 0]
     assert record["macs_in_float"] == sum({"cheap": 10, "dear": 1000}[name] for name in kept) / 1011
     assert record["reason"].startswith("all quantized" if not kept else "the fewest")
 
 
 @pytest.mark.parametrize(("bound", "kept", "rounded"), [
-    (25, [], [""]), (20, ["cheap"], ["", "a"]), (19, ["cheap", "dear"], ["", "a", "a b c"])])
+    (20, [], [""]), (15, ["cheap"], ["", "a"]), (14, ["cheap", "dear"], ["", "a", "a b c"])])
 def test_models_are_judged_with_their_weights_rounded_as_they_will_be(tmp_path, bound, kept,
                                                                       rounded):
-    """The drop without any in float is 50 points, and rounding halves it."""
+    """The drop without any in float is 40 points, and rounding halves it."""
     fake = Fake()
     record, rounding = fake.search(Bound(bound, 100), tmp_path / "model", rounds=True)
     assert record["kept_in_float"] == kept
     assert fake.rounded == rounded
     assert rounding == {"time": len(rounded)}, "of the model that is written"
     assert (tmp_path / "model").read_text() == f"{rounded[-1]} half"
-    assert record["steps"][0]["drop_pp"] == 25
-    assert record["sensitivity"][1]["drop_pp"] == 40
+    assert record["steps"][0]["drop_pp"] == 20
+    assert record["sensitivity"][1]["drop_pp"] == 30
+
+
+@pytest.mark.parametrize(("bound", "kept"), [
+    (0.9, []), (1.0, ["cheap"]), (2.2, ["cheap"]), (2.3, ["cheap", "dear"])])
+def test_noise_is_bounded_where_the_drop_is_not(tmp_path, bound, kept):
+    """Logits have 0.97 dB, with the first in float 2.22."""
+    record, _ = Fake().search(Bound(100, 100, bound), tmp_path / "model")
+    assert record["kept_in_float"] == kept
+    assert record["min_snr_db"] == bound
+    assert f"logits have at least {bound:g} dB and the drop on" in record["reason"]
+
+
+def test_conversions_are_part_of_what_a_layer_costs(tmp_path):
+    """A layer of next to no products is not kept before one that is noisier by far."""
+    layers = [Layer(("tiny",), ("a",), 1), Layer(("dear",), ("b", "c"), 1000)]
+    record, _ = Fake().search(Bound(100, 100, 1.0), tmp_path / "model", layers=layers)
+    assert record["kept_in_float"] == ["dear"]
 
 
 def test_the_float_model_is_what_is_left(tmp_path):
@@ -125,19 +144,23 @@ def test_the_float_model_is_what_is_left(tmp_path):
     (0.1, 1.0, True), (0.0, 1.0, False), (0.1, 0.4, False), (0.1, 0.6, True)])
 def test_bound_is_on_the_drop_seen_and_on_what_it_may_be(seen, tested, holds):
     """The drop is 0.1 points, and at most 0.50 at 95 %."""
-    assert Bound(seen, tested).holds(Comparison(n=1000, lost=3, gained=2, flipped=5)) is holds
+    comparison = Comparison(n=1000, lost=3, gained=2, flipped=5)
+    assert Bound(seen, tested).holds(comparison, 20.0) is holds
+    assert Bound(seen, tested, 20.0).holds(comparison, 20.0) is holds
+    assert not Bound(seen, tested, 20.1).holds(comparison, 20.0)
 
 
-@pytest.mark.parametrize(("pictures", "bound"), [(163, Bound(0.1, 1.0)), (162, Bound(0.1, None))])
+@pytest.mark.parametrize(("pictures", "bound"), [(163, Bound(0.1, 1.0, 30.0)),
+                                                (162, Bound(0.1, None, 30.0))])
 def test_what_can_not_be_tested_is_not_asked_for_and_told(pictures, bound, caplog):
-    assert bound_for(0.1, 1.0, pictures) == bound
+    assert bound_for(0.1, 1.0, 30.0, pictures) == bound
     assert bool(caplog.messages) is (bound.tested_pp is None)
     assert all("162 validation pictures are too few" in told and "takes 163" in told
                for told in caplog.messages)
 
 
 def test_few_pictures_keep_nothing_in_float_that_costs_nothing(tmp_path):
-    record, _ = Fake().search(bound_for(50, 1.0, 100), tmp_path / "model")
+    record, _ = Fake().search(bound_for(50, 1.0, None, 100), tmp_path / "model")
     assert record["kept_in_float"] == []
     assert record["max_drop_upper_pp"] is None
     assert record["reason"] == ("all quantized, the drop on validation is within 50 points; "

@@ -12,13 +12,19 @@ from synthetic import LITE0, TINY, lite0, model_params, random_pictures, recipe
 from stages.inference.predictor import load_onnx, model_input, predict
 from stages.inference.saturation import products_saturate
 from stages.inference.session import predictor_of
-from stages.measurement.noise import signal_to_noise_db
+from stages.measurement.noise import relative_noise, signal_to_noise_db
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.layers import weights_of as onnx_weights
 from stages.onnx_graph.names import INPUT
 from stages.quantization import static
 from stages.quantization.calibration import FeedReader
-from stages.quantization.static import CALIBRATION_BATCH, Calibrated, divisors, feeds_of
+from stages.quantization.static import (
+    CALIBRATION_BATCH,
+    NARROWED_ON,
+    Calibrated,
+    divisors,
+    feeds_of,
+)
 
 
 def weights_of(model):
@@ -218,6 +224,52 @@ def test_calibration_follows_the_recipe(quantized, calibration, exported, datase
     expected, actual = (predict(load_onnx(each), dataset.images, params)
                         for each in (path.with_name("fp32.onnx"), path))
     assert np.corrcoef(expected.ravel(), actual.ravel())[0, 1] > 0.95
+
+
+def test_logits_narrow_what_is_rounded_by_pictures_from_all_over(quantized, exported, monkeypatch):
+    given = {}
+
+    def narrow(model, ranges, tensors, feeds):
+        given.update(ranges=ranges, tensors=tensors,
+                     pictures=np.concatenate([feed[INPUT] for feed in feeds]))
+        return ranges
+
+    monkeypatch.setattr(static, "narrow_ranges", narrow)
+    pictures = random_pictures(2 * NARROWED_ON - 1, 12, 12)
+    path = quantized(pictures, "narrowed.onnx", calibration="logits")
+    assert path.read_bytes() == quantized(pictures, "plain.onnx").read_bytes()  # given back as is
+    np.testing.assert_array_equal(given["pictures"],
+                                  model_input(pictures[::2], exported(TINY, 32, 18)[1]))
+    model = onnx.load(path)
+    rounded = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    assert set(given["tensors"]) == rounded
+    logits = {value.name for value in model.graph.output}
+    assert not logits & rounded  # under another name, which has no range, so that they stay
+    assert INPUT in rounded & given["ranges"].keys()
+
+
+def test_logits_bring_logits_nearer_where_rare_values_are_flattened_anyhow(tmp_path):
+    """By a sigmoid, of one picture of full contrast among pale ones."""
+    weights = np.random.default_rng(0).normal(size=(4, 3, 12, 12)).astype(np.float32)
+    onnx.save(model_of(
+        [helper.make_node("Conv", [INPUT, "stem"], ["wide"], "stem"),
+         helper.make_node("Sigmoid", ["wide"], ["flat"], "sigmoid"),
+         helper.make_node("Conv", ["flat", "weights"], ["seen"], "seen"),
+         helper.make_node("Flatten", ["seen"], ["logits"], "flatten")],
+        {INPUT: [None, 3, 12, 12]}, {"logits": [None, 4]},
+        {"stem": 30 * np.eye(3, dtype=np.float32)[..., None, None],
+         "weights": weights - weights.mean(axis=(1, 2, 3), keepdims=True)}),
+        tmp_path / "fp32.onnx")
+    params, pale = model_params(image_size=12), 120 + random_pictures(40, 12, 12) // 16
+    params.mean = [0.5, 0.5, 0.5]
+    pictures = np.concatenate([pale[:20], random_pictures(1, 12, 12, seed=1)])
+    expected, noise = predict(load_onnx(tmp_path / "fp32.onnx"), pale[20:], params), {}
+    for method in ("minmax", "logits"):
+        path = tmp_path / f"{method}.onnx"
+        quantize_statically(tmp_path / "fp32.onnx", path, recipe(calibration=method), params,
+                            pictures)
+        noise[method] = relative_noise(expected, predict(load_onnx(path), pale[20:], params))
+    assert noise["logits"] < noise["minmax"] / 2
 
 
 def test_bias_correction_brings_mean_logits_nearer_to_the_float_ones(quantized, exported, dataset):

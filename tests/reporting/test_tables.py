@@ -80,11 +80,12 @@ def test_search_sentence():
         "kept_in_float": ["stem", "next"], "macs_in_float": 0.125,
         "sensitivity": [{"weights": ["stem", "next"]}, {"weights": ["last"]}],
         "reason": "the fewest", "steps": [
-            {"layers_in_float": 0, "drop_pp": 2.0, "drop_upper_pp": 3.0},
-            {"layers_in_float": 2, "drop_pp": 0.0, "drop_upper_pp": 0.5}]}) == (
+            {"layers_in_float": 0, "drop_pp": 2.0, "drop_upper_pp": 3.0, "logits_snr_db": 9.96},
+            {"layers_in_float": 2, "drop_pp": 0.0, "drop_upper_pp": 0.5,
+             "logits_snr_db": 31.0}]}) == (
         "int8_mixed has 2 of 3 layers in float (stem, next), 12.5 % of the operations: the fewest. "
-        "Tried: 0 in float, drop 2.00 points (at most 3.00); "
-        "2 in float, drop 0.00 points (at most 0.50).")
+        "Tried: 0 in float, drop 2.00 points (at most 3.00), 10.0 dB; "
+        "2 in float, drop 0.00 points (at most 0.50), 31.0 dB.")
 
 
 @pytest.mark.parametrize(("stopped_early", "told"), [(True, "stopped early"),
