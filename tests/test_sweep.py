@@ -15,7 +15,7 @@ KEY = "quantize.variants.int8_static.calibration"
 @pytest.mark.slow
 def test_a_sweep_is_queued_run_compared_and_applied(tmp_path):
     for command in ("dvc exp run --queue -n calibration", "dvc exp run --run-all",
-                    "dvc queue status", "python -m stages.compare my_sweep calibration-{1..8}",
+                    "dvc queue status", "python -m stages.compare my_sweep calibration-{1..10}",
                     "dvc exp apply", "dvc exp branch", "dvc metrics diff"):
         assert command in PAGE, command
     folder = make_working_copy(tmp_path / "repository")

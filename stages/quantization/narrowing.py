@@ -24,7 +24,7 @@ from stages.quantization.ranges import ACTIVATION_LEVELS, Range
 
 NARROWER = np.float32(2 ** -0.5)  # from one range that is tried to the next
 PATIENCE = 2  # ranges in a row that are no better, after which no narrower one is tried
-QUIET = 1e-4  # of the logits' power: noise that nothing is tried against
+QUIET = 1e-5  # of the logits' power: noise that nothing is tried against
 SMALLEST = 1e-30  # range that has steps
 
 SCALE, ZERO_POINT = "narrowing:scale", "narrowing:zero_point"
