@@ -132,7 +132,7 @@ def test_a_run_that_was_stopped_goes_on(run_program):
 
 @pytest.mark.parametrize(("path", "old", "new"), [
     ("models/onnx_fp32.onnx", "float", "trained again"),
-    ("params.yaml", "calibration: minmax", "calibration: mse")])
+    ("params.yaml", "calibration: logits", "calibration: mse")])
 def test_another_model_or_recipe_is_measured_anew(run_program, path, old, new):
     with pytest.raises(KeyboardInterrupt):
         main()
