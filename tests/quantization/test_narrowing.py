@@ -84,18 +84,25 @@ def test_no_candidate_leaves_less_noise(model, function):
 
 
 def test_all_that_read_a_tensor_read_it_rounded():
-    """SiLU's gate and its product: with only one of them rounded, other ranges were the best."""
+    """SiLU's gate and its product: of the gate alone, what is far from zero could be cut off."""
     model = network("inner = Identity(input)  gate = Sigmoid(inner)  logits = Mul(gate, inner)")
-    seen, array = span(-60, 60), 20 * np.stack(values(3))
-    given = [{"input": batch} for batch in array]
-    found = narrowed(model, seen, given=given)
+    array = 20 * np.stack(values(3))
+    found = narrowed(model, span(-OUTLIER, OUTLIER), given=[{"input": batch} for batch in array])
 
     def noise(candidate):
         once = rounded(array, *candidate)
         return relative_noise(array * expit(array), once * expit(once))
 
-    thresholds = 60 * NARROWER ** np.arange(8)
+    thresholds = OUTLIER * NARROWER ** np.arange(16)
     assert noise(found) == pytest.approx(min(noise((-each, each)) for each in thresholds), rel=1e-3)
+    assert found[1] > 40
+
+
+def test_every_batch_counts():
+    """The second has the values that ask for a wide range."""
+    given = [{"input": factor * values(0)[0]} for factor in (1, 20)]
+    assert narrowed(LINEAR, span(-OUTLIER, OUTLIER), given=given)[1] > 40
+    assert narrowed(LINEAR, span(-OUTLIER, OUTLIER), given=given[:1])[1] < 10
 
 
 def test_a_step_back_does_not_end_the_search(monkeypatch):
