@@ -50,8 +50,7 @@ SEVEN_BITS = {"reduce_range": True}
 # Keys that differ from NEAREST.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     **{f"{method}{told}": {"calibration": method, "calibration_images": count}
-       for method in ("minmax", *RANGE_OF, "logits")
-       for told, count in (("", None), (f", {FEW}", FEW))},
+       for method in ("minmax", *RANGE_OF) for told, count in (("", None), (f", {FEW}", FEW))},
     "bias correction": {"bias_correction": True},
     "equalization": {"equalization": True},
     "rounding": ROUNDING,
@@ -68,8 +67,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "first 2 in float, rounding": {"first_in_float": 2, **ROUNDING},
     "first 2 in float, equalization, rounding": {"first_in_float": 2, "equalization": True,
                                                  **ROUNDING},
-    "logits, flat tails, equalization, rounding": {
-        "calibration": "logits", "cut_flat_tails": True, "equalization": True, **ROUNDING},
     "7 bits": SEVEN_BITS,
     "7 bits, rounding": {**SEVEN_BITS, **ROUNDING},
     "7 bits, equalization, rounding": {**SEVEN_BITS, "equalization": True, **ROUNDING},
@@ -78,9 +75,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
                                             "qat": QAT},
     "7 bits, flat tails, equalization, rounding": {**SEVEN_BITS, "cut_flat_tails": True,
                                                    "equalization": True, **ROUNDING},
-    "7 bits, logits, flat tails, equalization, rounding": {
-        **SEVEN_BITS, "calibration": "logits", "cut_flat_tails": True, "equalization": True,
-        **ROUNDING},
     "mse, rounding": {"calibration": "mse", **ROUNDING},
 }
 

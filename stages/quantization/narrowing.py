@@ -19,7 +19,7 @@ from onnx.helper import make_node, make_tensor_value_info
 
 from stages.inference.cpu import thread_count
 from stages.inference.session import open_session
-from stages.measurement.noise import power
+from stages.measurement.noise import relative_noise
 from stages.quantization.ranges import ACTIVATION_LEVELS, Range
 
 NARROWER = np.float32(2 ** -0.5)  # from one range that is tried to the next
@@ -40,27 +40,25 @@ def narrow_ranges(model: onnx.ModelProto, ranges: dict[str, Range], tensors: Ite
         feeds: batches by the name of the model's input, all held in memory.
     """
     session = open_session(model.SerializeToString(), thread_count())
-    logits = [session.run(None, feed)[0] for feed in feeds]
-    return ranges | {name: _narrowed(_Rounded(model, name, feeds, logits), ranges[name])
+    reference = np.concatenate([session.run(None, feed)[0] for feed in feeds])
+    return ranges | {name: _narrowed(_Rounded(model, name, feeds, reference), ranges[name])
                      for name in tensors if name in ranges}
 
 
 class _Rounded:
-    """The float model with one tensor rounded; logits: the float model's, by batch."""
+    """The float model with one tensor rounded; reference: logits of the float model as it is."""
 
     def __init__(self, model: onnx.ModelProto, name: str, feeds: Feeds,
-                 logits: Sequence[np.ndarray]) -> None:
+                 reference: np.ndarray) -> None:
         self._session = open_session(_rounding(model, name).SerializeToString(), thread_count())
-        self._feeds, self._logits = feeds, logits
-        self._power = sum(map(power, logits))
+        self._feeds, self._reference = feeds, reference
 
     def noise(self, lowest: np.float32, highest: np.float32) -> float:
         """Of the logits, a ratio of powers, with the tensor rounded to steps of this range."""
         scale = (highest - lowest) / np.float32(ACTIVATION_LEVELS - 1)
         steps = {SCALE: np.array(scale), ZERO_POINT: np.array(np.rint(-lowest / scale), np.uint8)}
-        noise = sum(power(self._session.run(None, feed | steps)[0] - logits)
-                    for feed, logits in zip(self._feeds, self._logits, strict=True))
-        return noise / max(self._power, np.finfo(float).tiny)
+        logits = [self._session.run(None, feed | steps)[0] for feed in self._feeds]
+        return relative_noise(self._reference, np.concatenate(logits))
 
 
 def _narrowed(rounded: _Rounded, seen: Range) -> Range:
