@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from benchmarks.finished_run import Run, heading, measure_named, told_by_name
 from benchmarks.markdown import markdown_table
@@ -28,6 +28,7 @@ from stages.onnx_graph.readers import readers_of
 from stages.quantization.calibration import calibrate
 from stages.quantization.flat_tails import cut_flat_tails
 from stages.quantization.float_island import with_float_islands
+from stages.quantization.narrowing import with_rounded
 from stages.quantization.ranges import ACTIVATION_LEVELS, Range
 from stages.quantization.static import feeds_of
 
@@ -49,32 +50,20 @@ def kinds_of(model: onnx.ModelProto) -> dict[str, list[str]]:
     return kinds
 
 
-def with_rounded(model: onnx.ModelProto, names: Iterable[str], ranges: dict[str, Range]
+def with_rounded_ranges(model: onnx.ModelProto, names: Iterable[str], ranges: dict[str, Range]
                  ) -> onnx.ModelProto:
     """A copy of `model` that rounds the tensors `names` to ACTIVATION_LEVELS steps of their ranges.
 
     Layers stay in float, weights too.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    wanted, nodes = set(names), []
-    for node in result.graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = f"{name}_rounded" if name in wanted else name
-        nodes.append(node)
-        name = node.output[0]
-        if name not in wanted:
-            continue
+    parameters = {name: (f"{name}_step", f"{name}_zero") for name in names}
+    result = with_rounded(model, parameters)
+    for name, keys in parameters.items():
         lowest, highest = min(ranges[name][0], 0), max(ranges[name][1], 0)
         step = np.float32((highest - lowest) / (ACTIVATION_LEVELS - 1)) or np.float32(1)
-        parameters = {f"{name}_step": step, f"{name}_zero": np.uint8(np.round(-lowest / step))}
+        values = step, np.uint8(np.round(-lowest / step))
         result.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), key)
-                                        for key, value in parameters.items())
-        nodes += [helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}_levels"]),
-                  helper.make_node("DequantizeLinear", [f"{name}_levels", *parameters],
-                                   [f"{name}_rounded"])]
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
+                                        for key, value in zip(keys, values, strict=True))
     return with_float_islands(result, [node.name for node, _ in weighted_layers(model)])
 
 
@@ -91,7 +80,7 @@ def measure(run: Run) -> dict[str, Any]:
     reference = run.logits(model)
 
     def row(names: list[str], ranges: dict[str, Range]) -> dict[str, Any]:
-        logits = run.logits(with_rounded(model, names, ranges))
+        logits = run.logits(with_rounded_ranges(model, names, ranges))
         return {"tensors": len(names), "lowest": float(min(ranges[name][0] for name in names)),
                 "highest": float(max(ranges[name][1] for name in names)),
                 "logits_snr_db": recorded_db(signal_to_noise_db(reference, logits)),

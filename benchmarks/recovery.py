@@ -50,7 +50,8 @@ SEVEN_BITS = {"reduce_range": True}
 # Keys that differ from NEAREST.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     **{f"{method}{told}": {"calibration": method, "calibration_images": count}
-       for method in ("minmax", *RANGE_OF) for told, count in (("", None), (f", {FEW}", FEW))},
+       for method in ("minmax", *RANGE_OF, "logits")
+       for told, count in (("", None), (f", {FEW}", FEW))},
     "bias correction": {"bias_correction": True},
     "equalization": {"equalization": True},
     "rounding": ROUNDING,
@@ -76,6 +77,10 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "7 bits, flat tails, equalization, rounding": {**SEVEN_BITS, "cut_flat_tails": True,
                                                    "equalization": True, **ROUNDING},
     "mse, rounding": {"calibration": "mse", **ROUNDING},
+    "logits, flat tails": {"calibration": "logits", "cut_flat_tails": True},
+    "7 bits, logits, flat tails, equalization, rounding": {
+        **SEVEN_BITS, "calibration": "logits", "cut_flat_tails": True, "equalization": True,
+        **ROUNDING},
 }
 
 

@@ -79,7 +79,7 @@ def calibrate(model: onnx.ModelProto, method: str, feeds: Iterable[dict[str, np.
         feeds: batches by the name of the model's input; one is held at a time.
 
     Raises:
-        UserError: an activation is not finite.
+        UserError: an activation is not finite; minmax passes over NaN.
     """
     with TemporaryDirectory() as folder:
         source, augmented = Path(folder) / "model.onnx", Path(folder) / "augmented.onnx"
@@ -97,7 +97,11 @@ def calibrate(model: onnx.ModelProto, method: str, feeds: Iterable[dict[str, np.
 
 
 def record(method: str, positions: np.ndarray, ranges: dict[str, Range]) -> dict[str, Any]:
-    """What was calibrated how, on which pictures of the array file, and what came out."""
+    """What was calibrated how, on which pictures of the array file, and what came out.
+
+    The ranges are what the quantizer is told; what only moves values it rounds by the range of what
+    that reads, and Softmax from 0 to 1.
+    """
     settings = {"bins": BINS} if method in RANGE_OF else {}
     if method == "percentile":
         settings["percentile"] = PERCENTILE

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.config.errors import UserError
 from stages.data.dataset import Dataset, PictureView
 from stages.inference.predictor import load_onnx, predict
 from stages.measurement.accuracy import (
@@ -51,7 +52,7 @@ from stages.quantization.sensitivity import (
     quantize_only,
     weight_names,
 )
-from stages.quantization.static import Calibrated
+from stages.quantization.static import Calibrated, float_logits
 
 log = logging.getLogger(__name__)
 
@@ -205,18 +206,26 @@ def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop
 
     Returns:
         The record of the search, and that of the rounding.
+
+    Raises:
+        UserError: the model has no layer, or its logits are not finite.
     """
     recipe = base.recipe
     shutil.copyfile(base.source, target)  # what is left where no drop is within the bound
+    layers = layers_of(base.model)
+    if not layers:
+        raise UserError(f"{base.source}: has no layer that could stay in float by itself; set "
+                        "method: static")
     pictures = dataset.some("validation", VALIDATION_PICTURES)
     sample = dataset.some("calibration", NOISE_PICTURES)
 
     def logits(pictures: PictureView, path: Path) -> np.ndarray:
         return predict(load_onnx(path), pictures, base.params)
 
-    return search(in_groups(layers_of(base.model), recipe.layers_per_group or 1), base.write,
-                  round_, partial(logits, sample), logits(sample, base.source),
-                  Validation(dataset.labels[pictures.positions], logits(pictures, base.source),
+    return search(in_groups(layers, recipe.layers_per_group or 1), base.write, round_,
+                  partial(logits, sample), float_logits(base.source, sample, base.params),
+                  Validation(dataset.labels[pictures.positions],
+                             float_logits(base.source, pictures, base.params),
                              partial(logits, pictures)),
                   bound_for(recipe.max_drop_pp, tested_drop_pp, recipe.min_snr_db,
                             len(pictures)), target)

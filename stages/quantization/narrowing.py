@@ -10,7 +10,7 @@ quantization, 2021.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -50,7 +50,10 @@ class _Rounded:
 
     def __init__(self, model: onnx.ModelProto, name: str, feeds: Feeds,
                  reference: np.ndarray) -> None:
-        self._session = open_session(_rounding(model, name).SerializeToString(), thread_count())
+        rounding = with_rounded(model, {name: (SCALE, ZERO_POINT)})
+        rounding.graph.input.extend([make_tensor_value_info(SCALE, TensorProto.FLOAT, []),
+                                     make_tensor_value_info(ZERO_POINT, TensorProto.UINT8, [])])
+        self._session = open_session(rounding.SerializeToString(), thread_count())
         self._feeds, self._reference = feeds, reference
 
     def noise(self, lowest: np.float32, highest: np.float32) -> float:
@@ -79,35 +82,36 @@ def _narrowed(rounded: _Rounded, seen: Range) -> Range:
 
 def _narrower(lowest: np.float32, highest: np.float32) -> Iterator[Range]:
     """What [-t, t] leaves of a range for ever smaller t, down to one of its levels."""
-    last = lowest, highest
     threshold = max(-lowest, highest)
-    for _ in range(int(np.log(1 / ACTIVATION_LEVELS) / np.log(NARROWER))):
+    for _ in range(round(np.log(1 / ACTIVATION_LEVELS) / np.log(NARROWER))):
         threshold *= NARROWER
-        narrow = max(lowest, -threshold), min(highest, threshold)
-        if narrow != last:
-            yield narrow
-        last = narrow
+        yield max(lowest, -threshold), min(highest, threshold)
 
 
-def _rounding(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """`model` with all that reads the tensor `name` reading it rounded to 8 bits, in steps that are
-    inputs of the graph.
+def with_rounded(model: onnx.ModelProto, steps: Mapping[str, tuple[str, str]]) -> onnx.ModelProto:
+    """A copy of `model` in which all that reads a tensor named in `steps` reads it rounded.
+
+    Args:
+        steps: the names of scale and zero point by tensor, which the graph is yet to be given, as
+            inputs or as constants.
     """
-    rounding = copy.deepcopy(model)
-    graph = rounding.graph
-    graph.input.extend([make_tensor_value_info(SCALE, TensorProto.FLOAT, []),
-                        make_tensor_value_info(ZERO_POINT, TensorProto.UINT8, [])])
-    levels, rounded = "narrowing:levels", "narrowing:rounded"
-    pair = [make_node("QuantizeLinear", [name, SCALE, ZERO_POINT], [levels]),
-            make_node("DequantizeLinear", [levels, SCALE, ZERO_POINT], [rounded])]
-    nodes = []
-    if any(value.name == name for value in graph.input):
-        nodes += pair
-    for node in graph.node:
-        node.input[:] = [rounded if read == name else read for read in node.input]
+    result = copy.deepcopy(model)
+    nodes: list[onnx.NodeProto] = []
+
+    def add_pair(name: str) -> None:
+        nodes.extend([make_node("QuantizeLinear", [name, *steps[name]], [f"{name}_levels"]),
+                      make_node("DequantizeLinear", [f"{name}_levels", *steps[name]],
+                                [f"{name}_rounded"])])
+
+    for value in result.graph.input:
+        if value.name in steps:
+            add_pair(value.name)
+    for node in result.graph.node:
+        node.input[:] = [f"{name}_rounded" if name in steps else name for name in node.input]
         nodes.append(node)
-        if name in node.output:
-            nodes += pair
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return rounding
+        for name in node.output:
+            if name in steps:
+                add_pair(name)
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result

@@ -80,6 +80,7 @@ class Calibrated:
         model = load_float_model(source)
         _refuse_other_size(model, params.image_size, source)
         _refuse_uniform(pictures)
+        expected = float_logits(source, pictures, params)
         if recipe.equalization:
             model = with_equalized_channels(
                 model, feeds_of(pictures, params), per_channel=recipe.per_channel,
@@ -93,7 +94,8 @@ class Calibrated:
                                    list(feeds_of(sample, params)))
         model = with_channel_floor(model, ranges)
         return cls(source, model, ranges, recipe, params, pictures,
-                   _largest_difference(source, model, pictures[:COMPARED], params))
+                   _largest_difference(source, expected[:COMPARED], model, pictures[:COMPARED],
+                                       params))
 
     def write(self, target: Path, exclude: Sequence[str] = ()) -> None:
         """Write it, quantized, to `target`; nodes named in `exclude` stay float."""
@@ -107,7 +109,7 @@ class Calibrated:
 def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
               recipe: Recipe, exclude: Sequence[str] = ()) -> None:
     """Have ONNX Runtime write `model` as QDQ; a calibration cache tells it the ranges."""
-    exclude = [*exclude, *divisors(model)]
+    exclude = [*exclude, *divisors(model), *clips_beside_zero(model)]
     with TemporaryDirectory() as folder:
         source, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"
         onnx.save(model, source)
@@ -126,12 +128,16 @@ def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
 
 
 def rounded_tensors(model: onnx.ModelProto, ranges: dict[str, Range], recipe: Recipe) -> list[str]:
-    """Names of the tensors of `model` that `write_qdq` rounds, but for weights."""
+    """Names of the tensors of `model` that `write_qdq` rounds by their own range, but for weights.
+
+    What only moves values (Reshape, MaxPool) is rounded by the range of what it reads.
+    """
     with TemporaryDirectory() as folder:
         target = Path(folder) / "quantized.onnx"
         write_qdq(model, ranges, target, recipe)
         nodes = onnx.load(target).graph.node
-    return [node.input[0] for node in nodes if node.op_type == "QuantizeLinear"]
+    return [node.input[0] for node in nodes if node.op_type == "QuantizeLinear"
+            and node.input[1] == f"{node.input[0]}_scale"]
 
 
 def divisors(model: onnx.ModelProto) -> list[str]:
@@ -158,14 +164,40 @@ def divisors(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.name in found]
 
 
-def _largest_difference(source: Path, prepared: onnx.ModelProto, pictures: Sequence[np.ndarray],
-                        params: Model) -> float:
-    """Of a logit of `prepared` from that of the float model at `source`.
+def clips_beside_zero(model: onnx.ModelProto) -> list[str]:
+    """Names of the Clip nodes that let no zero through. They stay float.
+
+    The quantizer takes a Clip for the range of its INT8 output, and every such range has zero.
+    """
+    constants = arrays_of(model)
+
+    def bound(node: onnx.NodeProto, index: int) -> float:
+        return float(constants.get(node.input[index] if len(node.input) > index else "", 0))
+
+    return [node.name for node in model.graph.node
+            if node.op_type == "Clip" and (bound(node, 1) > 0 or bound(node, 2) < 0)]
+
+
+def float_logits(source: Path, pictures: Sequence[np.ndarray], params: Model) -> np.ndarray:
+    """Of the float model at `source`: float32 (n, classes).
+
+    Raises:
+        UserError: one is not finite.
+    """
+    logits = predict(load_onnx(source), pictures, params)
+    if wrong := np.count_nonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1)):
+        raise UserError(f"{source}: gives NaN or infinity for {wrong} of {len(logits)} pictures; "
+                        "train it again, or with a lower train.lr")
+    return logits
+
+
+def _largest_difference(source: Path, expected: np.ndarray, prepared: onnx.ModelProto,
+                        pictures: Sequence[np.ndarray], params: Model) -> float:
+    """Of a logit of `prepared` from that of the float model at `source`, which is `expected`.
 
     Raises:
         UserError: it is above TOLERANCE.
     """
-    expected = predict(load_onnx(source), pictures, params)
     session = open_session(prepared.SerializeToString(), thread_count())
     difference = float(np.abs(predict(predictor_of(session), pictures, params) - expected).max())
     if not difference <= TOLERANCE * np.abs(expected).max():

@@ -7,7 +7,7 @@ from inverted_residual import SIDE, network
 from run_onnx import run
 from synthetic import make_dataset, model_params, random_batch
 
-from benchmarks.activation_kinds import kinds_of, measure, table, with_rounded
+from benchmarks.activation_kinds import kinds_of, measure, table, with_rounded_ranges
 from benchmarks.finished_run import Run
 
 FEED = {"input": random_batch(4, SIDE, seed=1)}
@@ -26,7 +26,7 @@ def test_kinds_name_writer_and_readers():
 def test_a_rounded_tensor_is_within_half_a_step_and_the_rest_computes_on_from_it():
     model = network("SiLU")
     before = model.SerializeToString()
-    rounded = with_rounded(model, ["stem"], {"stem": RANGE})
+    rounded = with_rounded_ranges(model, ["stem"], {"stem": RANGE})
     assert model.SerializeToString() == before, "the argument was changed"
     onnx.checker.check_model(rounded, full_check=True)
     exact, = run(model, FEED, ["stem"])

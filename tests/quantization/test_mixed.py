@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from refusals import refusal
 from run_onnx import model_of
 from synthetic import CLASSES, make_dataset, model_params, recipe
 
@@ -264,3 +265,16 @@ def test_nothing_is_kept_where_the_bound_is_loose(case):
     assert record["macs_in_float"] == 0
     assert len(record["steps"]) == 1
     assert float_nodes(executed_graph(target)) == []
+
+
+def test_a_model_without_a_layer_to_keep_is_refused(tmp_path):
+    """ConvTranspose is quantized, and is no layer that the search counts."""
+    weight = np.ones((3, len(CLASSES), 1, 1), np.float32)
+    model = model_of([helper.make_node("ConvTranspose", ["input", "w"], ["c"], name="c"),
+                      helper.make_node("GlobalAveragePool", ["c"], ["p"], name="p"),
+                      helper.make_node("Flatten", ["p"], ["logits"], name="f")],
+                     {"input": ["batch", 3, SIDE, SIDE]}, {"logits": ["batch", len(CLASSES)]},
+                     {"w": weight})
+    onnx.save(model, tmp_path / "fp32.onnx")
+    case = tmp_path / "fp32.onnx", make_dataset(), model_params(image_size=SIDE)
+    assert "no layer" in refusal(mixed, case, "none.onnx", max_drop_pp=20)

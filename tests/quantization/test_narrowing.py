@@ -77,7 +77,7 @@ def test_no_candidate_leaves_less_noise(model, function):
     def noise(lowest, highest):
         return relative_noise(expected, function(rounded(array, lowest, highest)))
 
-    thresholds = OUTLIER * NARROWER ** np.arange(16)
+    thresholds = OUTLIER * NARROWER ** np.arange(17)
     candidates = [(max(-5, -each), min(OUTLIER, each)) for each in thresholds]
     best = min(candidates, key=lambda candidate: noise(*candidate))
     assert narrowed(model, seen) == pytest.approx(best, rel=1e-5)
@@ -93,7 +93,7 @@ def test_all_that_read_a_tensor_read_it_rounded():
         once = rounded(array, *candidate)
         return relative_noise(array * expit(array), once * expit(once))
 
-    thresholds = OUTLIER * NARROWER ** np.arange(16)
+    thresholds = OUTLIER * NARROWER ** np.arange(17)
     assert noise(found) == pytest.approx(min(noise((-each, each)) for each in thresholds), rel=1e-3)
     assert found[1] > 40
 
@@ -142,8 +142,22 @@ def test_zero_stays_within(seen, lowest, highest):
 
 
 @pytest.mark.parametrize("seen", [(0, 0), (-1e-42, 1e-42)])
-def test_a_tensor_of_zeros_keeps_its_range(seen):
-    assert narrowed(LINEAR, span(*seen), given=feeds(0)) == span(*seen)
+def test_a_tensor_of_zeros_keeps_its_range(seen, monkeypatch):
+    """Such a range has no steps to round to."""
+    monkeypatch.setattr("stages.quantization.narrowing._Rounded.noise", None)
+    assert narrowed(LINEAR, span(*seen)) == span(*seen)
+
+
+def test_the_narrowest_range_is_one_level_of_the_widest(monkeypatch):
+    tried = []
+
+    def noise(self, lowest, highest):
+        tried.append(highest)
+        return 1 / len(tried)
+
+    monkeypatch.setattr("stages.quantization.narrowing._Rounded.noise", noise)
+    narrowed(LINEAR, span(0, 256))
+    assert tried[-1] == pytest.approx(256 / ACTIVATION_LEVELS)
 
 
 def test_tensors_that_are_not_named_or_have_no_range_stay_as_they_are():

@@ -11,6 +11,7 @@ from run_onnx import model_of
 from synthetic import model_params, recipe
 
 from stages.config.schema import QatRecipe
+from stages.data.dataset import Dataset
 from stages.inference import saturation
 from stages.inference.predictor import load_onnx, model_input, predict
 from stages.inference.saturation import EXACT_SUMS, products_saturate
@@ -18,7 +19,7 @@ from stages.measurement.noise import MOST_DB, signal_to_noise_db
 from stages.onnx_graph.census import executed_graph, operator_counts
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.probe import open_probed
-from stages.quantization import learning
+from stages.quantization import learning, mixed
 from stages.quantization.flat_tails import SILU_FLAT
 from stages.quantization.mixed import Bound
 from stages.quantization.recipe import recorded_recipe
@@ -80,6 +81,7 @@ def test_the_recipe_decides_what_is_done_to_ranges_channels_and_graph(dataset, t
     assert scale.min() > 1e-9, "a channel that is all but dead has a floor"
     operators = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
     assert "Pad" in operators, "the input has a fourth channel"
+    assert "Tile" in operators, "the gates are repeated"
 
 
 def test_what_is_fine_tuned_learns_from_training_pictures_alone(made, dataset, monkeypatch):
@@ -100,6 +102,24 @@ def test_mixed_is_searched_on_validation_alone(made, dataset):
     assert search["validation_images"] == len(dataset.splits["validation"])
     assert search["validation_images"] not in {
         len(dataset.splits[name]) for name in ("train", "test", "calibration")}
+
+
+def test_the_search_has_the_bounds_of_the_recipe(made, dataset, monkeypatch):
+    """Of them the one on noise is asked for more than any rounding reaches."""
+    asked = []
+
+    def some(self, split, count):
+        asked.append(split)
+        return read(self, split, count)
+
+    read = Dataset.some
+    monkeypatch.setattr(Dataset, "some", some)
+    monkeypatch.setattr(mixed, "pictures_needed", lambda _: 1)
+    search = made("bounded", method="mixed", max_drop_pp=90.0, min_snr_db=MOST_DB)[1].search
+    assert [search[name] for name in ("max_drop_pp", "max_drop_upper_pp", "min_snr_db")] == [
+        90.0, 100.0, MOST_DB]
+    assert len(search["kept_in_float"]) == 6
+    assert set(asked) == {"validation", "calibration"}
 
 
 def test_fine_tuning_that_harms_leaves_the_static_model(made):
