@@ -56,7 +56,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "equalization": {"equalization": True},
     "rounding": ROUNDING,
     "flat tails": {"cut_flat_tails": True},
-    "qat": {"qat": QAT},
     "first layer in float": {"first_in_float": 1},
     "first 2 in float": {"first_in_float": 2},
     "first 3 in float": {"first_in_float": 3},
