@@ -1,6 +1,7 @@
 """The search for what to keep in float, and a model with one layer that INT8 breaks."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -278,3 +279,21 @@ def test_a_model_without_a_layer_to_keep_is_refused(tmp_path):
     onnx.save(model, tmp_path / "fp32.onnx")
     case = tmp_path / "fp32.onnx", make_dataset(), model_params(image_size=SIDE)
     assert "no layer" in refusal(mixed, case, "none.onnx", max_drop_pp=20)
+
+
+def test_a_validation_picture_that_makes_nan_is_refused(case, tmp_path):
+    """It is all black, and the network divides by a picture's mean."""
+    source, dataset, _ = case
+    model = onnx.load(source)
+    first = model.graph.node[0]
+    model.graph.node.insert(0, helper.make_node("ReduceMean", ["input"], ["mean"], name="mean",
+                                                axes=[1, 2, 3]))
+    model.graph.node.insert(1, helper.make_node("Div", ["input", "mean"], ["even"], name="even"))
+    first.input[0] = "even"
+    onnx.save(model, tmp_path / "fp32.onnx")
+    dataset = replace(dataset, images=dataset.images.copy())
+    dataset.images[dataset.splits["validation"][0]] = 0
+    params = model_params(image_size=SIDE)
+    params.mean = [0.0] * 3
+    assert "gives NaN or infinity for 1 of" in refusal(
+        mixed, (tmp_path / "fp32.onnx", dataset, params), "nan.onnx", max_drop_pp=20)
