@@ -35,7 +35,7 @@ def test_a_sweep_is_queued_run_compared_and_applied(tmp_path):
     assert "calibration-2" in json.dumps(shown)
     run(folder, "dvc", "exp", "branch", "calibration-2", "by-mse")
     changed = json.loads(run(folder, "dvc", "params", "diff", "main", "by-mse", "--json").stdout)
-    assert changed["params.yaml"][KEY] == {"old": "minmax", "new": "mse"}
+    assert changed["params.yaml"][KEY] == {"old": "logits", "new": "mse"}
     run(folder, "dvc", "exp", "apply", "calibration-2")
     static = yaml.safe_load((folder / "params.yaml").read_text())["quantize"]["variants"][
         "int8_static"]
