@@ -51,7 +51,7 @@ def kinds_of(model: onnx.ModelProto) -> dict[str, list[str]]:
 
 
 def with_rounded_ranges(model: onnx.ModelProto, names: Iterable[str], ranges: dict[str, Range]
-                 ) -> onnx.ModelProto:
+                        ) -> onnx.ModelProto:
     """A copy of `model` that rounds the tensors `names` to ACTIVATION_LEVELS steps of their ranges.
 
     Layers stay in float, weights too.

@@ -211,11 +211,11 @@ def quantize_mixed(base: Calibrated, target: Path, dataset: Dataset, tested_drop
         UserError: the model has no layer, or its logits are not finite.
     """
     recipe = base.recipe
-    shutil.copyfile(base.source, target)  # what is left where no drop is within the bound
     layers = layers_of(base.model)
     if not layers:
         raise UserError(f"{base.source}: has no layer that could stay in float by itself; set "
                         "method: static")
+    shutil.copyfile(base.source, target)  # what is left where no drop is within the bound
     pictures = dataset.some("validation", VALIDATION_PICTURES)
     sample = dataset.some("calibration", NOISE_PICTURES)
 

@@ -109,7 +109,7 @@ class Calibrated:
 def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
               recipe: Recipe, exclude: Sequence[str] = ()) -> None:
     """Have ONNX Runtime write `model` as QDQ; a calibration cache tells it the ranges."""
-    exclude = [*exclude, *divisors(model), *clips_beside_zero(model)]
+    exclude = [*exclude, *divisors(model), *clips_without_zero(model)]
     with TemporaryDirectory() as folder:
         source, cache = Path(folder) / "model.onnx", Path(folder) / "ranges.json"
         onnx.save(model, source)
@@ -164,7 +164,7 @@ def divisors(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.name in found]
 
 
-def clips_beside_zero(model: onnx.ModelProto) -> list[str]:
+def clips_without_zero(model: onnx.ModelProto) -> list[str]:
     """Names of the Clip nodes that let no zero through. They stay float.
 
     The quantizer takes a Clip for the range of its INT8 output, and every such range has zero.

@@ -22,7 +22,7 @@ from stages.quantization.static import (
     CALIBRATION_BATCH,
     NARROWED_ON,
     Calibrated,
-    clips_beside_zero,
+    clips_without_zero,
     divisors,
     feeds_of,
     rounded_tensors,
@@ -362,7 +362,7 @@ def test_a_clip_that_lets_no_zero_through_is_not_taken_for_a_range(bounds, in_fl
     model = pooled_network(helper.make_node("Clip", ["c", *bounds], ["r"], name="r"),
                            constants=constants)
     onnx.save(model, tmp_path / "fp32.onnx")
-    assert clips_beside_zero(model) == in_float
+    assert clips_without_zero(model) == in_float
     pictures, params = random_pictures(16, 8, 8), model_params(image_size=8)
     quantize_statically(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", recipe(), params, pictures)
     feed = {INPUT: model_input(pictures, params)}

@@ -97,15 +97,8 @@ def test_what_is_fine_tuned_learns_from_training_pictures_alone(made, dataset, m
     np.testing.assert_array_equal(taken, [dataset.splits["train"]])
 
 
-def test_mixed_is_searched_on_validation_alone(made, dataset):
-    search = made("searched", method="mixed", max_drop_pp=100.0)[1].search
-    assert search["validation_images"] == len(dataset.splits["validation"])
-    assert search["validation_images"] not in {
-        len(dataset.splits[name]) for name in ("train", "test", "calibration")}
-
-
-def test_the_search_has_the_bounds_of_the_recipe(made, dataset, monkeypatch):
-    """Of them the one on noise is asked for more than any rounding reaches."""
+def test_the_search_has_the_bounds_of_the_recipe_and_its_own_pictures(made, dataset, monkeypatch):
+    """Of the bounds the one on noise asks for more than any rounding reaches."""
     asked = []
 
     def some(self, split, count):
@@ -120,6 +113,7 @@ def test_the_search_has_the_bounds_of_the_recipe(made, dataset, monkeypatch):
         90.0, 100.0, MOST_DB]
     assert len(search["kept_in_float"]) == 6
     assert set(asked) == {"validation", "calibration"}
+    assert search["validation_images"] == len(dataset.splits["validation"])
 
 
 def test_fine_tuning_that_harms_leaves_the_static_model(made):
