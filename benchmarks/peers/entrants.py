@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from benchmarks.child import failure
-from benchmarks.peers.quantizers import CALIBRATION, PEERS, SOURCE
+from benchmarks.peers.quantizers import CALIBRATION, PEERS
 from benchmarks.peers.runtimes import OpenVinoModel, size_mb
 from benchmarks.peers.subject import Subject
 from stages.config.errors import UserError
@@ -48,15 +48,17 @@ def gather(subject: Subject, calibration: np.ndarray, folder: Path) -> dict[str,
     Raises:
         UserError: a model that should be there is not.
     """
-    (folder / SOURCE).write_bytes(subject.models[REFERENCE].read_bytes())
     np.save(folder / CALIBRATION, calibration)
     entrants = {}
     for name, path in subject.models.items():
+        (folder / f"{name}.onnx").write_bytes(path.read_bytes())
         kind = "float" if name == REFERENCE else "ours"
         entrants[name] = _enter(kind, path, {}, calibration[:1])
         if recipe := recorded_recipe(onnx.load(path)):
             entrants[name].facts["weight_bits"] = 7 if recipe["reduce_range"] else 8
     for name, peer in PEERS.items():
+        if peer.source not in subject.models:
+            continue
         try:
             path = run_peer(name, folder)
             entrants[name] = _enter(peer.kind, path, peer.properties, calibration[:1])

@@ -1,4 +1,4 @@
-"""How each peer makes its model of the float one; run by name, each in a process of its own.
+"""How each peer makes its model of one of ours; run by name, each in a process of its own.
 
     python -m benchmarks.peers.quantizers PEER FOLDER
 
@@ -17,11 +17,12 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from stages.config.schema import REFERENCE
 from stages.quantization.calibration import FeedReader
 
-# In the folder that is handed over: the float model, and its calibration input, float32
-# (n, 3, S, S), preprocessed.
-SOURCE, CALIBRATION = "source.onnx", "calibration.npy"
+# In the folder that is handed over, beside the models to start from, each as <name>.onnx: the
+# calibration input, float32 (n, 3, S, S), preprocessed.
+CALIBRATION = "calibration.npy"
 BATCH = 16
 
 
@@ -97,8 +98,8 @@ def openvino_default(source: Path, inputs: np.ndarray, target: Path) -> None:
     openvino.save_model(openvino.convert_model(source), target)
 
 
-def openvino_fp32(source: Path, inputs: np.ndarray, target: Path) -> None:
-    """The same with float32 weights."""
+def openvino_unchanged(source: Path, inputs: np.ndarray, target: Path) -> None:
+    """OpenVINO's file with the weights as they are: float32, or an INT8 model's integers."""
     import openvino
 
     openvino.save_model(openvino.convert_model(source), target, compress_to_fp16=False)
@@ -110,17 +111,20 @@ class Peer:
 
     write: makes it of the float model and the calibration inputs.
     suffix: .onnx is run by ONNX Runtime, .xml by OpenVINO.
-    kind: peer (INT8 as it comes), tuned (INT8 with settings that one has to know), or float.
+    kind: peer (INT8 as it comes), tuned (INT8 with settings that one has to know), float, or ours.
+    source: the model that it starts from.
     properties: of OpenVINO's, by which it is compiled.
     """
 
     write: Callable[[Path, np.ndarray, Path], None]
     suffix: str
     kind: str
+    source: str = REFERENCE
     properties: dict[str, str] = field(default_factory=dict)
 
 
 PEERS = {
+    "int8_static_openvino": Peer(openvino_unchanged, ".xml", "ours", source="int8_static"),
     "ort_static": Peer(ort_static, ".onnx", "peer"),
     "ort_static_preprocessed": Peer(ort_static_preprocessed, ".onnx", "peer"),
     "ort_static_tuned": Peer(ort_static_tuned, ".onnx", "tuned"),
@@ -128,7 +132,8 @@ PEERS = {
     "nncf_ort": Peer(nncf_ort, ".onnx", "peer"),
     "nncf_openvino": Peer(nncf_openvino, ".xml", "peer"),
     "nncf_openvino_reduced": Peer(partial(nncf_openvino, reduce_range=True), ".xml", "tuned"),
-    "openvino_fp32": Peer(openvino_fp32, ".xml", "float", {"INFERENCE_PRECISION_HINT": "f32"}),
+    "openvino_fp32": Peer(openvino_unchanged, ".xml", "float",
+                          properties={"INFERENCE_PRECISION_HINT": "f32"}),
     "openvino_default": Peer(openvino_default, ".xml", "float"),
 }
 
@@ -136,7 +141,7 @@ PEERS = {
 def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     peer = PEERS[name]
-    peer.write(folder / SOURCE, np.load(folder / CALIBRATION, mmap_mode="r"),
+    peer.write(folder / f"{peer.source}.onnx", np.load(folder / CALIBRATION, mmap_mode="r"),
                folder / f"{name}{peer.suffix}")
 
 

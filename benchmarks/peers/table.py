@@ -13,7 +13,7 @@ from stages.reporting.tables import drop, points
 # Keys of a model's raw data: milliseconds of each round, for one picture and for a batch.
 SINGLE, SEVERAL = "single_ms", "batch_ms"
 BATCH_SIZE = 16
-HEADLINE = "int8_static"
+HEADLINES = {"int8_static": "by ONNX Runtime", "int8_static_openvino": "by OpenVINO"}
 COLUMNS = ("model", "run by", "accuracy (95 %)", "drop, pp (95 %)", "size",
            "one picture: p50 / p90", f"batch of {BATCH_SIZE}",
            f"against {REFERENCE}: one picture", "batch")
@@ -50,17 +50,20 @@ def title(run: Run) -> str:
 
 def page_of(runs: dict[str, Run]) -> str:
     """How fast `int8_static` is beside the fastest peer in each of `runs`, then their tables."""
-    rows = []
-    for run in runs.values():
-        models = run["models"]
-        peers = [best_peer(models, series) for series in (SINGLE, SEVERAL)]
-        if HEADLINE in models and None not in peers:
-            rows.append((title(run), *(
-                f"{ratio_cell(models[peer][series], models[HEADLINE][series])}, {peer}"
-                for peer, series in zip(peers, (SINGLE, SEVERAL), strict=True))))
-    columns = (f"speed of {HEADLINE} over that of the fastest peer", "one picture",
-               f"batch of {BATCH_SIZE}")
+    columns = ["speed of int8_static over that of the fastest peer"] + [
+        f"{by}: {what}" for by in HEADLINES.values()
+        for what in ("one picture", f"batch of {BATCH_SIZE}")]
+    rows = ((title(run), *(_over_best_peer(name, run["models"], series)
+                           for name in HEADLINES for series in (SINGLE, SEVERAL)))
+            for run in runs.values())
     return f"{markdown_table(columns, rows)}\n\n{told_each(section, runs)}"
+
+
+def _over_best_peer(name: str, models: dict[str, dict[str, Any]], series: str) -> str:
+    model, peer = models.get(name), best_peer(models, series)
+    if model is None or "failed" in model or peer is None:
+        return ""
+    return f"{ratio_cell(models[peer][series], model[series])}, {peer}"
 
 
 def section(run: Run) -> str:
@@ -71,7 +74,7 @@ def section(run: Run) -> str:
         f"Not trained on these pictures (weights: {run['weights']})"
     rows = (_row(name, model, models[REFERENCE]) for name, model in models.items())
     sentences = "\n".join(f"- {comparison(name, models)}" for name, model in models.items()
-                          if model["kind"] == "ours")
+                          if model["kind"] == "ours" and "failed" not in model)
     return (f"### {title(run)}\n\n{what}; {run['calibration_images']:,} calibration pictures; "
             f"{run['rounds']} rounds; {versions}.\n\n"
             f"{markdown_table(COLUMNS, rows)}\n\n{sentences}")

@@ -24,6 +24,7 @@ from benchmarks.peers.table import (
     SINGLE,
     best_peer,
     comparison,
+    page_of,
     section,
     title,
 )
@@ -41,6 +42,7 @@ def made_up_run(**changes):
     models = {
         REFERENCE: {"kind": "float", **times([4.0, 8.0], [32.0, 32.0])},
         "int8_static": {"kind": "ours", **times([2.0, 2.0], [16.0, 8.0])},
+        "int8_static_openvino": {"kind": "ours", **times([1.5, 1.5], [10.0, 10.0])},
         "quick_float": {"kind": "float", **times([1.0, 1.0], [1.0, 1.0])},
         "quick_tuned": {"kind": "tuned", **times([1.0, 1.0], [1.0, 1.0])},
         "peer_one": {"kind": "peer", **times([3.0, 3.0], [64.0, 64.0])},
@@ -96,6 +98,16 @@ def test_table_of_a_trained_model_has_accuracy_and_drop():
     assert "(25.00 to 75.00) | 0 |" in rows(section(run))[REFERENCE]
 
 
+@pytest.mark.parametrize("ours", [{}, {"int8_static_openvino": {"kind": "ours", "failed": "no"}}])
+def test_model_of_ours_that_is_missing_or_fails_leaves_its_cells_empty(ours):
+    run = made_up_run()
+    del run["models"]["int8_static_openvino"]
+    run["models"].update(ours)
+    assert rows(page_of({"a run": run}))[title(run)].endswith(
+        "| 1.88× (1.38 to 2.38), peer_many | | |")
+    assert "int8_static_openvino, against" not in section(run)
+
+
 def test_every_row_has_as_many_cells_as_the_header():
     lines = rows(section(made_up_run()))
     assert "failed: no such operator: A/B" in lines["peer_none"]
@@ -116,7 +128,8 @@ def test_run_replaces_one_of_its_title_and_keeps_the_others(tmp_path):
         (16, 4), (32, 3), (16, 5), (16, 6)]
     page = raw.with_suffix(".md").read_text()
     assert "\n\n".join(map(section, runs.values())) in page
-    assert page.count("| 1.50× (1.50 to 1.50), peer_one | 1.88× (1.38 to 2.38), peer_many |") == 4
+    assert page.count("| 1.50× (1.50 to 1.50), peer_one | 1.88× (1.38 to 2.38), peer_many "
+                      "| 2.00× (2.00 to 2.00), peer_one | 2.00× (2.00 to 2.00), peer_many |") == 4
     assert "A CPU (avx2, fma), 1 thread\n" in page
     assert page.startswith("top\n")
     assert page.endswith("end\n")
@@ -194,6 +207,16 @@ def test_failing_peer_is_told_in_a_line_and_stops_no_other(tiny, dataset, monkey
     for name in (REFERENCE, "int8_static", "ort_static"):
         assert len(models[name][SINGLE]) == len(models[name][SEVERAL]) == 2
     assert SINGLE not in models["unknown"]
+
+
+def test_peer_that_starts_from_a_variant_is_left_out_where_there_is_none(tiny, monkeypatch):
+    of, calibration, folder = tiny
+    named = "int8_static_openvino"
+    monkeypatch.setattr(entrants, "PEERS", {named: PEERS[named]})
+    monkeypatch.setattr(entrants, "run_peer", lambda name, folder: folder / f"{name}.onnx")
+    assert named in gather(of, calibration, folder)
+    without = Subject(of.params, {REFERENCE: of.models[REFERENCE]}, trained=True)
+    assert list(gather(without, calibration, folder)) == [REFERENCE]
 
 
 def test_model_that_does_not_load_is_a_failure_too(tiny, monkeypatch):
