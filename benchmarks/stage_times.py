@@ -57,21 +57,23 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("name", help="of the run below docs/results")
     path = results_folder(parser.parse_args().name) / STAGE_TIMES
-    resumed = any(Path("models").glob(STATE_FILES.format("*")))
+    unfinished = list(Path("models").glob(STATE_FILES.format("*")))
     with subprocess.Popen(["dvc", "repro"], stdout=subprocess.PIPE, text=True,
                           env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
         found = seconds_by_stage(shown(process.stdout))
     before, system = measured_before(path), describe_system()
     if process.returncode and found:
         found.popitem()  # the stage that failed
-    if resumed:
-        found.pop("train", None)  # only what was left of it
+    resumed = not all(state.exists() for state in unfinished)  # other runs' stay
     parameters = params_file_sha256()
     if (before.get("system", {}).get("cpu") != system["cpu"]
             or before.get("params_file_sha256") != parameters):
         before = {}  # of another machine or run
     if found:
-        write_json(path, {"stages": {**before.get("stages", {}), **found},
+        stages = {**before.get("stages", {}), **found}
+        if resumed:
+            stages.pop("train", None)  # only what was left of it
+        write_json(path, {"stages": stages,
                           "params_file_sha256": parameters, "system": system})
     if process.returncode:
         raise UserError(f"dvc repro: exit status {process.returncode}; times of the stages before "

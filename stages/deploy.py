@@ -30,7 +30,7 @@ from stages.deployment.runtime import HASH_KEYS, open_deployed
 from stages.deployment.wrap import ADDED_FLOAT_NODES, wrap
 from stages.files.atomic import replacing, write_json
 from stages.files.reading import read_csv, read_json
-from stages.inference.predictor import in_batches
+from stages.inference.predictor import check_finite, in_batches
 from stages.inference.saturation import warn_if_saturating
 from stages.inference.session import open_session
 from stages.onnx_graph.census import executed_graph, operator_counts, quantized_and_float
@@ -107,6 +107,7 @@ def main() -> None:
     grey_levels = grey_level_difference(
         chain(golden.golden_pictures(sizes), in_batches(dataset.view("test"))), params.model)
     logits = golden.replay(open_session(model.SerializeToString()), sizes)
+    check_finite(logits, source)
     evaluation, training, system = (read_json(METRICS / name) for name in (
         f"evaluate/{variant}.json", "training/metrics.json", "system.json"))
     predictions = read_csv(Path(f"data/predictions/{variant}.csv"))

@@ -14,7 +14,7 @@ from stages.config.schema import Model
 from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import write_csv, write_json
-from stages.inference.predictor import load_onnx, predict
+from stages.inference.predictor import check_finite, load_onnx, predict
 from stages.inference.session import Predictor, is_onnx
 from stages.measurement.accuracy import accuracy_by_class, accuracy_interval
 
@@ -47,6 +47,7 @@ def main() -> None:
     for split in ("validation", "test"):
         logits = predict(predictor, dataset.view(split), params.model)
         check_classes(logits, dataset.classes, path)
+        check_finite(logits, path)
         parts.append(pd.DataFrame({
             "split": split, "position": dataset.splits[split], "label": dataset.labels_of(split),
             "predicted": logits.argmax(axis=1),

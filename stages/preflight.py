@@ -5,7 +5,6 @@
 """
 
 import platform
-import sys
 
 from stages.config.command_line import command_line
 from stages.config.stage import run_stage
@@ -34,13 +33,13 @@ def main() -> None:
     sums = "cut off beyond 16 bits" if saturates else "exact"
     preset = recommended_preset(unit, saturates)
     if arguments.recipes:
-        sys.stdout.write(f"{preset}\n")
+        print(preset)
         return
-    sys.stdout.write(f"CPU                 {cpu_model()}\n"
-                     f"instruction sets    {', '.join(flags) or 'not told by this system'}\n"
-                     f"INT8 unit           {unit}\n"
-                     f"sums of products    {sums}\n"
-                     f"recipes that suit   -S quantize={preset} (of dvc exp run)\n")
+    print(f"CPU                 {cpu_model()}\n"
+          f"instruction sets    {', '.join(flags) or 'not told by this system'}\n"
+          f"INT8 unit           {unit}\n"
+          f"sums of products    {sums}\n"
+          f"recipes that suit   -S quantize={preset} (of dvc exp run)")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ def main() -> None:
         log.error("%s", error)
         sys.exit(EXIT_NO_FILE)
     # A file's name need not be text.
-    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    if sys.stdout:  # None where it is closed
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     problems = verify(arguments.model, record)
     for check, problem in problems.items():
         print(f"{arguments.model}: {check}: {problem or 'ok'}")

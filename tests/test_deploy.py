@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from omegaconf import OmegaConf
 from refusals import refusal
 from report_files import copy_metrics, edit_json
 from synthetic import make_dataset, recipe
-from tiny_model import tiny_body
+from tiny_model import SIDE, tiny_body
 
 from stages import deploy, report
 from stages.deploy import calibrated_on
@@ -68,6 +69,18 @@ def test_a_missing_or_damaged_model_is_told(folder, content):
     if content:
         path.write_bytes(content)
     assert f"{path}: {'not an ONNX' if content else 'no such'}" in refusal(deploy.main)
+
+
+def test_golden_answers_that_are_not_finite_are_refused(folder, dataset, monkeypatch):
+    onnx.save(tiny_body(), folder / "models" / f"{SELECTED}.onnx")
+    params = OmegaConf.load("params.yaml")
+    params.model.image_size = SIDE
+    OmegaConf.save(params, "params.yaml")
+    monkeypatch.setattr(deploy, "load_dataset", lambda: dataset)
+    monkeypatch.setattr(deploy.golden, "replay",
+                        lambda session, sizes: np.full((len(sizes), 3), np.nan))
+    assert f"{SELECTED}.onnx: gives NaN or infinity for" in refusal(deploy.main)
+    assert [path.name for path in (folder / "models").iterdir()] == [f"{SELECTED}.onnx"]
 
 
 def test_a_reference_that_params_lack_is_told(folder):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stages.config.errors import UserError
 from stages.config.schema import Model
 from stages.inference.cpu import thread_count
 from stages.inference.saturation import warn_if_saturating
@@ -36,6 +37,13 @@ def load_onnx(path: Path, **more: Any) -> Predictor:
     session = open_session(path, thread_count(), **more)
     warn_if_saturating(path, recipe_in(metadata_of(session, path)))
     return predictor_of(session)
+
+
+def check_finite(logits: np.ndarray, path: Path) -> None:
+    """Raises UserError if the model at `path` gives NaN or infinity; `logits` are (n, classes)."""
+    if wrong := np.count_nonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1)):
+        raise UserError(f"{path}: gives NaN or infinity for {wrong} of {len(logits)} pictures; "
+                        "train it again, or with a lower train.lr")
 
 
 def model_input(pictures: np.ndarray, params: Model) -> np.ndarray:

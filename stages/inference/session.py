@@ -106,8 +106,8 @@ def recipe_in(metadata: Mapping[str, str]) -> dict[str, Any] | None:
 def predictor_of(session: onnxruntime.InferenceSession) -> Predictor:
     """The model of `session`, as a function, which raises UserError on pictures it can't take."""
     inputs = session.get_inputs()
-    if not inputs:
-        raise UserError("an ONNX model without an input; run 'dvc repro'")
+    if len(inputs) != 1:
+        raise UserError(f"an ONNX model of {len(inputs)} inputs in place of one; run 'dvc repro'")
 
     def predictor(batch: np.ndarray) -> np.ndarray:
         try:

@@ -21,7 +21,13 @@ from stages.config.errors import UserError
 from stages.config.schema import Model, Recipe
 from stages.data.dataset import evenly
 from stages.inference.cpu import thread_count
-from stages.inference.predictor import in_batches, load_onnx, model_input, predict
+from stages.inference.predictor import (
+    check_finite,
+    in_batches,
+    load_onnx,
+    model_input,
+    predict,
+)
 from stages.inference.session import open_session, predictor_of
 from stages.onnx_graph.layers import arrays_of
 from stages.onnx_graph.names import INPUT
@@ -185,9 +191,7 @@ def float_logits(source: Path, pictures: Sequence[np.ndarray], params: Model) ->
         UserError: one is not finite.
     """
     logits = predict(load_onnx(source), pictures, params)
-    if wrong := np.count_nonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1)):
-        raise UserError(f"{source}: gives NaN or infinity for {wrong} of {len(logits)} pictures; "
-                        "train it again, or with a lower train.lr")
+    check_finite(logits, source)
     return logits
 
 

@@ -25,6 +25,13 @@ def test_pictures_of_another_size_are_told(tmp_path):
     assert f"Expected: {SIDE}" in told
 
 
+@pytest.mark.parametrize("inputs", [[], ["input", "mask"]])
+def test_a_model_of_other_than_one_input_is_refused(inputs):
+    session = Mock(get_inputs=lambda: inputs)
+    assert refusal(predictor_of, session).startswith(
+        f"an ONNX model of {len(inputs)} inputs in place of one")
+
+
 def test_recipe_of_a_model():
     assert recipe_in({RECIPE_KEY: '{"method": "static"}'}) == {"method": "static"}
     assert recipe_in({"other": "key"}) is None
