@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 HISTORY_DIR = Path("metrics/training")
 TIMING_FILE = Path("metrics/training_time.json")
+MAX_PARAMETERS = 530_000_000  # protobuf's 2 GiB, less what a graph takes
 
 
 def write_history(history: History, parameters: int) -> None:
@@ -67,6 +68,10 @@ def main() -> None:
     use_own_cores()
     torch.manual_seed(params.train.seed)
     model = build_model(params.model, len(dataset.classes))
+    parameters = sum(tensor.numel() for tensor in model.parameters())
+    if parameters > MAX_PARAMETERS:
+        raise UserError(f"model.name: {params.model.name} has {parameters:,} parameters, more than "
+                        f"the {MAX_PARAMETERS:,} that one ONNX file holds in float32")
     sizes = {image_size_of(epoch, params.train.epochs, params.train.start_image_size,
                            params.model.image_size) for epoch in range(1, params.train.epochs + 1)}
     check_sizes(model, params.model, len(dataset.classes), *sorted(sizes))
@@ -81,7 +86,7 @@ def main() -> None:
     if not processes.is_main_process:
         return
     save_checkpoint(CHECKPOINT_FILE, model, params.model, dataset.classes)
-    write_history(history, sum(p.numel() for p in model.parameters()))
+    write_history(history, parameters)
     write_json(TIMING_FILE, {
         "seconds": sum(history.seconds),
         "step_seconds": sum(history.step_seconds),

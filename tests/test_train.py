@@ -171,6 +171,12 @@ def test_what_a_run_is_named_by(train_here, monkeypatch, tmp_path, changed):
     assert names[0] == names[1] != names[2]
 
 
+def test_a_network_that_no_onnx_file_holds_is_refused_before_it_is_trained(train_here, monkeypatch):
+    monkeypatch.setattr(train, "MAX_PARAMETERS", 1000)
+    assert "parameters, more than the 1,000 that one ONNX file holds" in train_here(
+        training_params())
+
+
 def test_every_size_that_training_comes_to_is_tried_before(train_here, monkeypatch):
     seen = []
 

@@ -21,7 +21,7 @@ from stages.config.errors import UserError
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_TOTAL_BYTES = 2**30
 MAX_RATIO = 100
-MAX_HEADER_BYTES = 2**20
+MAX_HEADER_BYTES = 2**15  # tarfile searches attributes in time that grows with the square
 READ_BYTES = 4096
 DRIVE = re.compile("[A-Za-z]:")
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
@@ -129,7 +129,8 @@ class _Entry:
 
 class _Header(tarfile.TarInfo):
     """A tar's header, refused where what follows it is read at once and can fill memory: a long
-    name or attributes, or a sparse file's map, which no picture has.
+    name or attributes, or a sparse file's map, which no picture has; and where a size below zero
+    leads back to what was read.
     """
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
@@ -138,7 +139,11 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"a header of {self.size} bytes")
         if self.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError("a sparse file")
-        return super()._proc_member(archive)
+        # Its own size, and what attributes make of it.
+        member = self if self.size < 0 else super()._proc_member(archive)
+        if member.size < 0:
+            raise tarfile.ReadError(f"a member of {member.size} bytes")
+        return member
 
     def _proc_gnusparse_10(self, *_: Any) -> NoReturn:
         raise tarfile.ReadError("a sparse file")

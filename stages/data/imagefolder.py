@@ -139,8 +139,9 @@ def decode(content: bytes, name: str, resolution: int) -> np.ndarray:
     except UnidentifiedImageError:
         raise UserError(f"{name}: can't be read as a picture (not a JPEG, PNG or WebP); "
                         "mend or remove it") from None
-    except (OSError, SyntaxError, ValueError, TypeError, AttributeError, OverflowError,
-            struct.error, Image.DecompressionBombError) as error:
+    except (OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError, LookupError,
+            ArithmeticError, AssertionError, struct.error,
+            Image.DecompressionBombError) as error:  # what Pillow lets through of a damaged file
         raise UserError(f"{name}: can't be read as a picture ({str(error).strip()}); "
                         "mend or remove it") from None
     if picture.size != (resolution, resolution):

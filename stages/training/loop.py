@@ -243,6 +243,10 @@ def check_settings(settings: Train, dataset: Dataset, processes: int) -> None:
     if settings.batch_size % processes:
         raise UserError(f"train.batch_size: got {settings.batch_size}, must be a multiple of the "
                         f"{processes} processes that train.launcher starts")
+    if settings.batch_size < 2 * processes:
+        raise UserError(f"train.batch_size: got {settings.batch_size}, must be at least "
+                        f"{2 * processes}, two pictures for each process that train.launcher "
+                        "starts: batch norm needs them")
 
 
 @torch.no_grad()

@@ -238,6 +238,26 @@ def test_a_name_or_attributes_that_fill_memory_are_refused_unread(tmp_path, kind
     assert peak < HUGE / 4
 
 
+def size_in_header(info):
+    info.size = -tarfile.BLOCKSIZE
+
+
+def size_in_attributes(info):
+    info.pax_headers = {"size": str(-tarfile.BLOCKSIZE)}
+
+
+@pytest.mark.parametrize("negative", [size_in_header, size_in_attributes])
+def test_a_size_below_zero_is_refused(tmp_path, negative):
+    """tarfile goes back by it, to the same header again, without end."""
+    path = tmp_path / "archive"
+    second = tarfile.TarInfo("second")
+    negative(second)
+    form = tarfile.PAX_FORMAT if second.pax_headers else tarfile.GNU_FORMAT
+    path.write_bytes(tarfile.TarInfo("first").tobuf() + second.tobuf(form) + bytes(1024))
+    assert f"damaged or cut off (a member of -{tarfile.BLOCKSIZE} bytes)" in refusal(
+        read_all, path)
+
+
 def test_a_long_name_is_read(tmp_path):
     name = "/".join(["deep"] * 100)
     for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):

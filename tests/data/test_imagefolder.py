@@ -438,6 +438,29 @@ def test_exif_that_points_beyond_any_file_is_named():
     assert refusal(decode, content, "photograph", SIDE).startswith("photograph: can't be read as")
 
 
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(
+        ">I", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize("profile", [b"", b"name\0"])
+def test_a_picture_with_a_colour_profile_cut_off_is_named(profile):
+    """After the pixels, where Pillow reads it when it is asked for EXIF."""
+    content = encode(pixels(), "PNG")
+    end = content.rindex(struct.pack(">I", 0) + b"IEND")
+    content = content[:end] + chunk(b"iCCP", profile) + content[end:]
+    assert refusal(decode, content, "picture", SIDE).startswith("picture: can't be read as")
+
+
+def test_exif_of_a_fraction_that_is_none_is_named():
+    """Where Pillow writes one with a sign, here -1 divided by 0 of one without."""
+    exif = (b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
+            + struct.pack("<HHII", ORIENTATION, 3, 1, 6) + struct.pack("<HHII", 45579, 5, 1, 38)
+            + bytes(4) + struct.pack("<II", 2**32 - 1, 0))
+    content = encode(pixels(), "JPEG", exif=exif)
+    assert refusal(decode, content, "photograph", SIDE).startswith("photograph: can't be read as")
+
+
 @settings(max_examples=300)
 @given(place=st.integers(0, len(PHOTOGRAPH) - 1), byte=st.integers(0, 255))
 def test_a_damaged_picture_is_decoded_or_refused(place, byte):

@@ -8,6 +8,7 @@ import torch
 from accelerate.state import AcceleratorState
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refusal
 from synthetic import CLASSES, make_dataset, training_params
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -17,7 +18,7 @@ from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from stages.model.preprocess import preprocess
 from stages.model.weights import load_state as load_weights
 from stages.training import depthwise, loop
-from stages.training.loop import LAST_GOOD_FILE, image_size_of, train
+from stages.training.loop import LAST_GOOD_FILE, check_settings, image_size_of, train
 from stages.training.resume import discard_state, state_file
 
 
@@ -279,6 +280,17 @@ def test_batch_larger_than_the_split(dataset):
     with pytest.raises(UserError, match=rf"train\.batch_size: got {count + 1}, but the training "
                                         rf"split has {count} pictures"):
         train(Net(), dataset, training_params(batch_size=count + 1), "run")
+
+
+@pytest.mark.parametrize(("batch_size", "told"), [
+    (7, "must be a multiple of the 4 processes"), (4, "must be at least 8, two pictures for each"),
+    (8, None)])
+def test_batch_that_processes_share(dataset, batch_size, told):
+    settings = training_params(batch_size=batch_size).train
+    if told:
+        assert told in refusal(check_settings, settings, dataset, 4)
+    else:
+        check_settings(settings, dataset, 4)
 
 
 def test_cutout_must_fit_the_pictures(dataset):
