@@ -8,8 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 from refusals import refusal
-from synthetic import a_system, random_batch, recipe
-from tiny_model import PARAMS, SIDE, tiny_body
+from synthetic import a_system, random_batch, random_pictures, recipe
+from tiny_model import PARAMS, SIDE, tiny_body, write_deployed
 
 from benchmarks import untrained
 from benchmarks.peers import __main__ as command
@@ -30,6 +30,7 @@ from benchmarks.peers.table import (
 )
 from benchmarks.raw_data import measured_before
 from stages.config.schema import REFERENCE
+from stages.deployment.runtime import load_deployed
 from stages.inference.predictor import load_onnx, model_input
 from stages.quantization.recipe import record_recipe
 
@@ -254,3 +255,20 @@ def test_every_peer_makes_a_model_that_runs(tiny):
     for name in PEERS:
         np.testing.assert_allclose(found[name].predictor(calibration), logits, err_msg=name,
                                    atol=0.1 * np.abs(logits).max())
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("kind", ["float", "static"])
+def test_openvino_runs_the_model_to_ship_on_pictures_that_are_not_scaled_down(tmp_path, kind):
+    """As README says: it scales down without antialiasing."""
+    import openvino
+
+    path = write_deployed(tmp_path / "deploy.onnx", kind)
+    ours, theirs = load_deployed(path), openvino.compile_model(path, "CPU")
+
+    def difference(side):
+        pictures = random_pictures(4, side, side)
+        logits, expected = theirs(pictures)[0], ours.run(pictures)[0]
+        return np.abs(logits - expected).max() / np.abs(expected).max()
+
+    assert max(difference(SIDE // 2), difference(SIDE)) < 0.05 < difference(3 * SIDE)
