@@ -70,10 +70,10 @@ def main() -> None:
             or before.get("params_file_sha256") != parameters):
         before = {}  # of another machine or run
     if found:
-        stages = {**before.get("stages", {}), **found}
+        times = {**before.get("stages", {}), **found}
         if resumed:
-            stages.pop("train", None)  # only what was left of it
-        write_json(path, {"stages": stages,
+            times.pop("train", None)  # only what was left of it
+        write_json(path, {"stages": times,
                           "params_file_sha256": parameters, "system": system})
     if process.returncode:
         raise UserError(f"dvc repro: exit status {process.returncode}; times of the stages before "
