@@ -31,7 +31,8 @@ NO_TELEMETRY = {"CI": "true", "NNCF_CI": "1"}
 class Entrant:
     """A model of the comparison.
 
-    facts: kind (ours, or as in Peer); run_by and size_mb, or why it failed; of ours weight_bits.
+    facts: kind (ours, or as in Peer); run_by and size_mb, or why it failed; of a model of
+        `Subject.models` that is quantized, weight_bits.
     predictor: None when it did.
     """
 
