@@ -29,21 +29,21 @@ from benchmarks.raw_data import cpu_and_threads, publish
 from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.params import load_params
-from stages.config.schema import Model
+from stages.config.schema import Model, Recipe
 from stages.config.stage import run_stage
 from stages.data.dataset import PictureView
 from stages.measurement.cold_start import peak_memory_bytes
 from stages.measurement.system import describe_system
 from stages.onnx_graph.names import FLOAT_FILE
-from stages.quantization.calibration import OPERATORS, FeedReader, calibrate
+from stages.quantization.calibration import OPERATORS, FeedReader
 from stages.quantization.ranges import RANGE_OF
-from stages.quantization.static import feeds_of
+from stages.quantization.static import activation_ranges, feeds_of
 
 log = logging.getLogger(__name__)
 
 RAW, PAGE = Path("docs/calibration_memory.json"), Path("docs/scaling.md")
 NOTHING = "nothing calibrated"
-METHODS = ("minmax", *RANGE_OF)
+METHODS = ("minmax", *RANGE_OF, "logits")
 THEIRS = {"onnxruntime-percentile": CalibrationMethod.Percentile,
           "onnxruntime-entropy": CalibrationMethod.Entropy}
 COUNTS, THEIR_COUNTS = (64, 512, 4096), (64, 512)
@@ -53,15 +53,17 @@ WITHIN = 0.10
 
 def measure(method: str, pictures: PictureView, params: Model) -> float:
     """Calibrate in this process; its peak resident memory in MB."""
-    model, feeds = onnx.load(FLOAT_FILE), feeds_of(pictures, params)
+    model = onnx.load(FLOAT_FILE)
     if method in THEIRS:
         with tempfile.TemporaryDirectory() as folder:
             calibrator = create_calibrator(FLOAT_FILE, OPERATORS, f"{folder}/augmented.onnx",
                                            THEIRS[method])
-            calibrator.collect_data(FeedReader(feeds))
+            calibrator.collect_data(FeedReader(feeds_of(pictures, params)))
             calibrator.compute_data()
     elif method != NOTHING:
-        calibrate(model, method, feeds)
+        recipe = Recipe(method="static", weight_type="QInt8", activation_type="QUInt8",
+                        per_channel=True, calibration=method, bias_correction=False)
+        activation_ranges(model, recipe, params, pictures)
     return peak_memory_bytes() / 1e6
 
 

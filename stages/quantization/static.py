@@ -91,13 +91,7 @@ class Calibrated:
             model = with_equalized_channels(
                 model, feeds_of(pictures, params), per_channel=recipe.per_channel,
                 largest_weight=LARGEST_REDUCED_WEIGHT if recipe.reduce_range else LARGEST_WEIGHT)
-        ranges = calibrate(model, recipe.calibration, feeds_of(pictures, params))
-        if recipe.cut_flat_tails:
-            ranges = cut_flat_tails(model, ranges)
-        if recipe.calibration == "logits":
-            sample = pictures[evenly(np.arange(len(pictures)), NARROWED_ON)]
-            ranges = narrow_ranges(model, ranges, rounded_tensors(model, ranges, recipe),
-                                   list(feeds_of(sample, params)))
+        ranges = activation_ranges(model, recipe, params, pictures)
         model = with_channel_floor(model, ranges)
         return cls(source, model, ranges, recipe, params, pictures,
                    _largest_difference(source, expected[:COMPARED], model, pictures[:COMPARED],
@@ -110,6 +104,23 @@ class Calibrated:
             corrected = with_corrected_biases(self.model, onnx.load(target),
                                               feeds_of(self.pictures, self.params))
             write_qdq(corrected, self.ranges, target, self.recipe, exclude)
+
+
+def activation_ranges(model: onnx.ModelProto, recipe: Recipe, params: Model,
+                      pictures: Sequence[np.ndarray]) -> dict[str, Range]:
+    """The range of every tensor of the float `model`, as `recipe` finds it on `pictures`.
+
+    Raises:
+        UserError: an activation is not finite.
+    """
+    ranges = calibrate(model, recipe.calibration, feeds_of(pictures, params))
+    if recipe.cut_flat_tails:
+        ranges = cut_flat_tails(model, ranges)
+    if recipe.calibration == "logits":
+        sample = pictures[evenly(np.arange(len(pictures)), NARROWED_ON)]
+        ranges = narrow_ranges(model, ranges, rounded_tensors(model, ranges, recipe),
+                               list(feeds_of(sample, params)))
+    return ranges
 
 
 def write_qdq(model: onnx.ModelProto, ranges: dict[str, Range], target: Path,
