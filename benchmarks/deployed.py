@@ -30,7 +30,6 @@ from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.deployment.runtime import LOGITS, PICTURES
 from stages.deployment.wrap import PREFIX, wrap
-from stages.inference.cpu import thread_count
 from stages.inference.session import open_session
 
 log = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ def measure(rounds: int) -> dict[str, Any]:
     *_, body = bodies.values()
     models = {REFERENCE: wrap(bodies[REFERENCE], params), SHIPPED: wrap(body, params),
               BEFORE: by_pixel(wrap(body, params))}
-    sessions = {name: open_session(model.SerializeToString(), thread_count())
+    sessions = {name: open_session(model.SerializeToString())
                 for name, model in models.items()}
     found: dict[str, Any] = {}
     for side in SIDES:

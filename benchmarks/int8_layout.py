@@ -26,7 +26,6 @@ from stages.config.errors import UserError
 from stages.config.params import load_params
 from stages.config.schema import REFERENCE, Recipe
 from stages.config.stage import run_stage
-from stages.inference.cpu import thread_count
 from stages.inference.predictor import model_input
 from stages.inference.session import open_session, predictor_of
 from stages.quantization.padded_input import with_padded_input
@@ -79,7 +78,7 @@ def measure(preset: str, activation: str, rounds: int) -> dict[str, Any]:
     recipe.reduce_range = True  # sums that are whole on any CPU, to compare logits
     with TemporaryDirectory() as folder:
         models, inputs = versions(Path(folder) / "model.onnx", preset, activation, recipe)
-    predictors = {way: predictor_of(open_session(model.SerializeToString(), thread_count()))
+    predictors = {way: predictor_of(open_session(model.SerializeToString()))
                   for way, model in models.items()}
     result = {"model": preset, "activation": activation, "milliseconds": {}}
     for batch in BATCHES:

@@ -9,7 +9,6 @@ import numpy as np
 import onnxruntime
 
 from stages.config.errors import UserError
-from stages.inference.cpu import thread_count
 from stages.inference.saturation import warn_if_saturating
 from stages.inference.session import ONNX_ERRORS, metadata_of, open_session
 
@@ -76,7 +75,7 @@ def open_deployed(path: Path) -> DeployedModel:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    session = open_session(path, thread_count())
+    session = open_session(path)
     model = DeployedModel(session, decoded(metadata_of(session, path), path))
     if ([(value.name, value.type) for value in session.get_inputs()]
             != [(PICTURES, "tensor(uint8)")]

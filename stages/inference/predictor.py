@@ -9,7 +9,6 @@ import torch
 
 from stages.config.errors import UserError
 from stages.config.schema import Model
-from stages.inference.cpu import thread_count
 from stages.inference.saturation import warn_if_saturating
 from stages.inference.session import (
     Predictor,
@@ -34,7 +33,7 @@ def load_onnx(path: Path, **more: Any) -> Predictor:
     Raises:
         UserError: the file is missing or no such model.
     """
-    session = open_session(path, thread_count(), **more)
+    session = open_session(path, **more)
     warn_if_saturating(path, recipe_in(metadata_of(session, path)))
     return predictor_of(session)
 

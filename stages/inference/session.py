@@ -13,6 +13,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from stages.config.errors import UserError
+from stages.inference.cpu import thread_count
 
 # From float32 (B, 3, S, S) to logits, float32 (B, classes).
 Predictor = Callable[[np.ndarray], np.ndarray]
@@ -41,12 +42,13 @@ def require_provider(provider: str) -> None:
                         f"{', '.join(installed)}")
 
 
-def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU, **more: Any
+def open_session(model: Path | bytes, threads: int | None = None, provider: str = CPU, **more: Any
                  ) -> onnxruntime.InferenceSession:
     """Open the ONNX model at a path, or its bytes.
 
     Args:
-        threads: that share an operator; 0 leaves the number to ONNX Runtime.
+        threads: that share an operator; None takes one for each core of this process, where ONNX
+            Runtime by itself would not see a container's share.
         more: further onnxruntime.SessionOptions, by name.
 
     Raises:
@@ -56,7 +58,7 @@ def open_session(model: Path | bytes, threads: int = 0, provider: str = CPU, **m
     if isinstance(model, Path) and not model.is_file():
         raise UserError(f"{model}: no such file; run 'dvc repro'")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = thread_count() if threads is None else threads
     options.log_severity_level = QUIET
     for key, value in more.items():
         setattr(options, key, value)

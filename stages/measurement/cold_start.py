@@ -16,7 +16,6 @@ import numpy as np
 from stages.config.command_line import command_line
 from stages.config.errors import UserError
 from stages.config.stage import run_stage
-from stages.inference.cpu import thread_count
 from stages.inference.session import is_onnx, open_session, predictor_of
 
 STATUS = Path("/proc/self/status")
@@ -43,7 +42,7 @@ def start(path: Path, picture: np.ndarray) -> dict[str, float]:
     """Load the model at `path`, run it once on float32 (1, 3, S, S), and tell what that cost."""
     if is_onnx(path):
         began = time.perf_counter()
-        predictor = predictor_of(open_session(path, thread_count()))
+        predictor = predictor_of(open_session(path))
     else:
         from stages.config.params import load_params
         from stages.inference.torch_predictor import load_torch

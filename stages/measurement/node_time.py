@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from stages.inference.cpu import thread_count
 from stages.inference.session import open_session
 
 KERNEL = "_kernel_time"
@@ -25,7 +24,7 @@ def node_times(path: Path, inputs: np.ndarray, runs: int) -> pd.DataFrame:
         Columns `node`, `operator` and `ms`.
     """
     with TemporaryDirectory() as folder:
-        session = open_session(path, thread_count(), enable_profiling=True,
+        session = open_session(path, enable_profiling=True,
                                profile_file_prefix=str(Path(folder) / "profile"))
         name = session.get_inputs()[0].name
         for _ in range(1 + runs):

@@ -17,7 +17,6 @@ import onnx
 from onnx import TensorProto
 from onnx.helper import make_node, make_tensor_value_info
 
-from stages.inference.cpu import thread_count
 from stages.inference.session import open_session
 from stages.measurement.noise import relative_noise
 from stages.quantization.ranges import ACTIVATION_LEVELS, Range
@@ -39,7 +38,7 @@ def narrow_ranges(model: onnx.ModelProto, ranges: dict[str, Range], tensors: Ite
         tensors: that quantization rounds; those without a range are left.
         feeds: batches by the name of the model's input, all held in memory.
     """
-    session = open_session(model.SerializeToString(), thread_count())
+    session = open_session(model.SerializeToString())
     reference = np.concatenate([session.run(None, feed)[0] for feed in feeds])
     return ranges | {name: _narrowed(_Rounded(model, name, feeds, reference), ranges[name])
                      for name in tensors if name in ranges}
@@ -53,7 +52,7 @@ class _Rounded:
         rounding = with_rounded(model, {name: (SCALE, ZERO_POINT)})
         rounding.graph.input.extend([make_tensor_value_info(SCALE, TensorProto.FLOAT, []),
                                      make_tensor_value_info(ZERO_POINT, TensorProto.UINT8, [])])
-        self._session = open_session(rounding.SerializeToString(), thread_count())
+        self._session = open_session(rounding.SerializeToString())
         self._feeds, self._reference = feeds, reference
 
     def noise(self, lowest: np.float32, highest: np.float32) -> float:

@@ -20,7 +20,6 @@ from onnxruntime.quantization import (
 from stages.config.errors import UserError
 from stages.config.schema import Model, Recipe
 from stages.data.dataset import evenly
-from stages.inference.cpu import thread_count
 from stages.inference.predictor import (
     check_finite,
     in_batches,
@@ -213,7 +212,7 @@ def _largest_difference(source: Path, expected: np.ndarray, prepared: onnx.Model
     Raises:
         UserError: it is above TOLERANCE.
     """
-    session = open_session(prepared.SerializeToString(), thread_count())
+    session = open_session(prepared.SerializeToString())
     difference = float(np.abs(predict(predictor_of(session), pictures, params) - expected).max())
     if not difference <= TOLERANCE * np.abs(expected).max():
         raise UserError(f"{source}: preparing it for quantization changes a logit by up to "

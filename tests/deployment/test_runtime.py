@@ -7,7 +7,6 @@ from refusals import refusal
 from synthetic import random_pictures
 from tiny_model import CLASSES, RESOLUTION, facts, tiny_body, write_deployed
 
-from stages.deployment import runtime
 from stages.deployment.runtime import load_deployed, open_deployed
 from stages.inference import saturation
 
@@ -41,11 +40,6 @@ def test_runs_pictures_of_any_size(path):
 def test_what_it_can_not_run_on_is_told(path):
     message = refusal(load_deployed(path).run, random_pictures(1, 8, 8).astype(np.float32))
     assert message.startswith("the model can't run on pictures of shape (1, 8, 8, 3) (")
-
-
-def test_threads_are_those_that_a_container_leaves_it(path, monkeypatch):
-    monkeypatch.setattr(runtime, "thread_count", lambda: 3)
-    assert load_deployed(path).session.get_session_options().intra_op_num_threads == 3
 
 
 @pytest.mark.parametrize(("saturates", "recipe", "warned"), [

@@ -7,6 +7,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from refusals import refusal
 from tiny_model import CLASSES, SIDE, write_body
 
+from stages.inference import session as session_module
 from stages.inference.session import CPU, RECIPE_KEY, open_session, predictor_of, recipe_in
 
 
@@ -16,6 +17,12 @@ def test_model_runs_on_as_many_threads_as_asked(tmp_path, threads):
     assert session.get_session_options().intra_op_num_threads == threads
     logits = predictor_of(session)(np.zeros((4, 3, SIDE, SIDE), np.float32))
     assert (logits.shape, logits.dtype) == ((4, len(CLASSES)), np.float32)
+
+
+def test_without_a_number_each_core_of_this_process_has_a_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(session_module, "thread_count", lambda: 3)
+    options = open_session(write_body(tmp_path, "float")).get_session_options()
+    assert options.intra_op_num_threads == 3
 
 
 def test_pictures_of_another_size_are_told(tmp_path):

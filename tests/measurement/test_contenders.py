@@ -66,7 +66,7 @@ def npu(params, monkeypatch):
     def refuse(*names, when="opened"):
         original = contenders_module.open_session
 
-        def open_session(path, threads=0, provider=CPU):
+        def open_session(path, threads=None, provider=CPU):
             if provider != CPU and path.stem in names:
                 return names_refused(path)
             return original(path, threads)
