@@ -196,22 +196,20 @@ def collapse(accuracy: dict[str, float], layers: pd.DataFrame) -> Figure:
     `accuracy` is by recipe, a fraction. `layers` has columns position, output_snr_db_per_tensor
     and output_snr_db_per_channel, a row for each layer from input to output.
     """
-    figure, (bars, lines) = _axes(13, 4.8, columns=2)
+    figure, (bars, lines) = _axes(13, 5.4, columns=2, width_ratios=[1, 1.2])
     table = pd.DataFrame({"recipe": list(accuracy), "accuracy": [100 * v for v in
                                                                  accuracy.values()]})
     sns.barplot(table, y="recipe", x="accuracy", ax=bars, color=sns.color_palette(PALETTE)[0])
     bars.bar_label(bars.containers[0], fmt="%.1f", padding=3, fontsize=9)
-    bars.set(xlim=(0, 112), xlabel="accuracy on validation, %", ylabel="",
+    bars.set(xlim=(0, 115), xlabel="accuracy on validation, %", ylabel="",
              title="Accuracy by what is rounded to INT8")
-    for column, label in (("per_channel", "weights rounded per channel"),
-                          ("per_tensor", "weights rounded per tensor")):
+    for column, label in (("per_channel", "per channel"), ("per_tensor", "per tensor")):
         lines.plot(layers.position, layers[f"output_snr_db_{column}"], marker="o", ms=3,
                    label=label)
-    lines.axhline(0, color="black", lw=1, ls="--", label="error as large as the signal")
+    lines.axhline(0, color="black", lw=1, ls="--", label="error = signal")
     lines.set(xlabel="layer, from input to output", ylabel="signal-to-noise ratio, dB",
-              title="Output of each layer, activations in float")
-    lines.margins(y=0.3)
-    lines.legend(frameon=False, loc="upper right")
+              title="Output of each layer, weights alone rounded")
+    _legend_below(lines, *lines.get_legend_handles_labels())
     return figure
 
 

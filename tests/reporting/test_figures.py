@@ -259,5 +259,4 @@ def test_collapse_shows_each_recipe_and_both_ways_of_rounding():
     assert [label.get_text() for label in bars.get_yticklabels()] == list(ACCURACY)
     assert [bar.get_width() for bar in bars.containers[0]] == pytest.approx([90, 10])
     drawn = {line.get_label(): list(line.get_ydata()) for line in curves(lines)}
-    assert drawn == {"weights rounded per channel": [30, 25, 20],
-                     "weights rounded per tensor": [10, 5, 1]}
+    assert drawn == {"per channel": [30, 25, 20], "per tensor": [10, 5, 1]}
