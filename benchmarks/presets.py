@@ -6,13 +6,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from stages.config.compose import compose
 from stages.config.params import load_params
 from stages.config.schema import Model, Params
 
 CONF = Path(__file__).resolve().parent.parent / "conf"  # some programs run in another folder
 MODELS = CONF / "model"
 LITE0 = "efficientnet_lite0"  # with the weights that were published for ImageNet
-RECIPE, DEFAULTS = CONF / "experiment/cifar10.yaml", CONF / "train/finetune.yaml"
 
 
 def preset_params(preset: str, **changes: Any) -> Model:
@@ -34,9 +34,14 @@ def cifar10_params(image_size: int, **changes: Any) -> Params:
     Args:
         image_size: in pixels.
         changes: of train, by key.
+
+    Raises:
+        UserError: a value out of range.
     """
-    train = OmegaConf.merge(OmegaConf.load(DEFAULTS), OmegaConf.load(RECIPE).train,
-                            {"start_image_size": image_size, **changes})
-    return OmegaConf.merge(OmegaConf.structured(Params), {
-        "data": OmegaConf.load(CONF / "data/cifar10.yaml"), "train": train,
-        "model": preset_params(LITE0, image_size=image_size)})
+    with TemporaryDirectory() as folder:
+        composed = Path(folder) / "params.yaml"
+        compose(CONF, composed, [
+            "experiment=cifar10", f"model.image_size={image_size}",
+            f"train.start_image_size={image_size}",
+            *(f"train.{key}={value}" for key, value in changes.items())])
+        return load_params("data", "model", "train", path=composed)

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -32,7 +31,7 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from benchmarks.arguments import count
 from benchmarks.child import run_module
 from benchmarks.markdown import markdown_table
-from benchmarks.presets import LITE0, RECIPE, cifar10_params, preset_params
+from benchmarks.presets import LITE0, cifar10_params, preset_params
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from stages.config.command_line import command_line
 from stages.config.errors import UserError
@@ -97,11 +96,15 @@ def in_memory(dataset: Dataset, size: int, batch: int) -> float:
         TensorDataset(pictures, torch.from_numpy(dataset.labels[positions])), batch, shuffle=True))
 
 
-def train_stage(dataset: Dataset, size: int, batch: int, frozen: list[str]) -> float:
-    """What the train stage runs, augmentation and averaging of weights included."""
+def train_stage(dataset: Dataset, size: int, batch: int, **changes: Any) -> float:
+    """What the train stage runs, augmentation and averaging of weights included.
+
+    Args:
+        changes: of the recipe, by key.
+    """
     dataset.splits["train"] = dataset.splits["train"][:STEPS * batch]
     dataset.splits["validation"] = dataset.splits["validation"][:2]
-    params = cifar10_params(size, epochs=2, batch_size=batch, lr=LR, frozen=frozen)
+    params = cifar10_params(size, epochs=2, batch_size=batch, lr=LR, **changes)
     keep_freed_memory()
     compute_deterministically()
     history = train(build_model(params.model, len(dataset.classes)), dataset, params, "benchmark")
@@ -109,8 +112,7 @@ def train_stage(dataset: Dataset, size: int, batch: int, frozen: list[str]) -> f
 
 
 FUNCTIONS = {"newcomer": newcomer, "train stage": bind(train_stage, frozen=[]),
-             "train stage, frozen": bind(
-                 train_stage, frozen=list(OmegaConf.load(RECIPE).train.frozen)),
+             "train stage, frozen": train_stage,
              "channels_last, fp32, pictures in memory": in_memory}
 
 
@@ -119,7 +121,8 @@ def require_what_loops_take(dataset: Dataset) -> None:
     if torch.accelerator.is_available():
         raise UserError("the loops are to be compared on the CPU, and the train stage takes the "
                         "GPU that is here; hide it, as by CUDA_VISIBLE_DEVICES=")
-    needed, side = STEPS * max(batch for *_, batch in LOOPS), OmegaConf.load(RECIPE).train.cutout
+    _, sizes, batches = zip(*LOOPS, strict=True)
+    needed, side = STEPS * max(batches), cifar10_params(max(sizes)).train.cutout
     found, height = len(dataset.splits["train"]), dataset.images.shape[1]
     if found < needed or height < side:
         raise UserError(f"{SPLITS_FILE}: has {found} training pictures of {height} pixels, the "

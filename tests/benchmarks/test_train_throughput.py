@@ -7,12 +7,11 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from omegaconf import OmegaConf
 from refusals import refusal
 from synthetic import TINY, a_system, make_dataset
 
-from benchmarks import presets, train_throughput
-from benchmarks.presets import preset_params
+from benchmarks import train_throughput
+from benchmarks.presets import cifar10_params, preset_params
 from benchmarks.train_throughput import FUNCTIONS, LOOPS, measure_all, table, told
 from stages.training.loop import History
 
@@ -63,9 +62,15 @@ def test_a_loop_that_is_killed_is_told_in_one_line(monkeypatch):
 def test_every_loop_trains(loop, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_throughput, "STEPS", 1)
-    for module in (train_throughput, presets):
-        monkeypatch.setattr(module, "preset_params", partial(
-            preset_params, name=TINY, weights="none"))
+    tiny = {"name": TINY, "weights": "none"}
+
+    def params(size, **changes):
+        result = cifar10_params(size, **changes)
+        result.model.update(tiny)
+        return result
+
+    monkeypatch.setattr(train_throughput, "preset_params", partial(preset_params, **tiny))
+    monkeypatch.setattr(train_throughput, "cifar10_params", params)
     monkeypatch.setattr(train_throughput, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(train_throughput, "compute_deterministically", lambda: None)
     dataset = make_dataset()
@@ -93,8 +98,9 @@ def test_the_frozen_loop_freezes_what_the_experiment_does(monkeypatch):
         dataset = SimpleNamespace(splits={"train": range(9), "validation": range(3)},
                                   classes=["a", "b"])
         assert FUNCTIONS[name](dataset, 32, 4) == 40
-    recipe = OmegaConf.load(train_throughput.RECIPE)
-    assert seen == {"train stage": [], "train stage, frozen": recipe.train.frozen}
+    frozen = cifar10_params(32).train.frozen
+    assert frozen
+    assert seen == {"train stage": [], "train stage, frozen": frozen}
     assert {name for name, *_ in LOOPS} == set(FUNCTIONS)
 
 
