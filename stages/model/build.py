@@ -22,9 +22,9 @@ from stages.model.activation import swap_activations
 from stages.model.weights import (
     LOAD_ERRORS,
     load_backbone,
-    load_state,
     packaged_state,
     packaged_weights,
+    read_state_dict,
 )
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def build_model(params: Model, num_classes: int, *, pretrained: bool = True) -> 
     if not pretrained or params.weights == "none":
         return model
     if params.weights != "imagenet":
-        load_backbone(model, load_state(Path(params.weights)), params.weights)
+        load_backbone(model, read_state_dict(Path(params.weights)), params.weights)
         return model
     _warn_of_other_normalization(params)
     if packaged := packaged_weights(params.library, params.name):

@@ -21,7 +21,7 @@ LOAD_ERRORS = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, Val
 
 # Keys that hold the state dict in a file of more, and what wrappers put before every name:
 # Lightning and torchvision's references; DistributedDataParallel, Lightning and torch.compile.
-STATE_KEYS, PREFIXES = ("state_dict", "model"), ("module.", "model.", "_orig_mod.")
+HOLDING_KEYS, PREFIXES = ("state_dict", "model"), ("module.", "model.", "_orig_mod.")
 COUNTER = "num_batches_tracked"
 
 
@@ -73,16 +73,16 @@ def packaged_state(packaged: PackagedWeights, model: nn.Module) -> dict[str, tor
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != packaged.sha256:
         raise UserError(f"{path}: is missing or not the weights file expected; reinstall "
                         f"{packaged.package.replace('_', '-')}")
-    state, own = load_state(path), model.state_dict()
+    state, own = read_state_dict(path), model.state_dict()
     if [t.shape for t in state.values()] != [t.shape for t in own.values()]:
         raise UserError(f"{path}: its tensors don't match the model's; is it for another model?")
     return dict(zip(own, state.values(), strict=True))
 
 
-def load_state(path: Path) -> dict[str, torch.Tensor]:
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Read a state dict; only tensors and plain containers are admitted, no code is run.
 
-    It may stand under one of STATE_KEYS, and all its names may begin with PREFIXES.
+    It may stand under one of HOLDING_KEYS, and all its names may begin with PREFIXES.
 
     Raises:
         UserError: no such file, or not such a state dict.
@@ -98,7 +98,7 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
                         f"is ({type(error).__name__}); write the file by "
                         "torch.save(model.state_dict(), ...)") from None
     held = content if isinstance(content, dict) else {}
-    state = next((held[key] for key in STATE_KEYS if isinstance(held.get(key), dict)), held)
+    state = next((held[key] for key in HOLDING_KEYS if isinstance(held.get(key), dict)), held)
     if not state or not all(isinstance(name, str) and isinstance(value, torch.Tensor)
                             for name, value in state.items()):
         raise UserError(f"{path}: holds no state dict of tensors")

@@ -19,8 +19,8 @@ from stages.model.weights import (
     PACKAGED,
     head_is_zero,
     load_backbone,
-    load_state,
     packaged_state,
+    read_state_dict,
 )
 
 PALACE = 698  # in ImageNet's order of classes
@@ -93,7 +93,7 @@ def test_load_state_reads_tensors_as_trainers_keep_them(tmp_path, key, prefix):
     state = {"a.weight": torch.arange(6.0).view(2, 3), "model.b": torch.tensor(4)}
     kept = {prefix + name: tensor for name, tensor in state.items()}
     torch.save({key: kept, "epoch": 3} if key else kept, tmp_path / "state.pth")
-    loaded = load_state(tmp_path / "state.pth")
+    loaded = read_state_dict(tmp_path / "state.pth")
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
@@ -104,13 +104,13 @@ def test_load_state_reads_tensors_as_trainers_keep_them(tmp_path, key, prefix):
 def test_load_state_refuses_other_bytes(tmp_path, content):
     (tmp_path / "state.pth").write_bytes(content)
     with pytest.raises(UserError, match=r"state\.pth: "):
-        load_state(tmp_path / "state.pth")
+        read_state_dict(tmp_path / "state.pth")
 
 
 def test_load_state_runs_no_code(tmp_path):
     torch.save({"a": Malicious(tmp_path / "witness")}, tmp_path / "state.pth")
     with pytest.raises(UserError, match="unsafe"):
-        load_state(tmp_path / "state.pth")
+        read_state_dict(tmp_path / "state.pth")
     assert not (tmp_path / "witness").exists()
     torch.load(tmp_path / "state.pth", weights_only=False)
     assert (tmp_path / "witness").exists(), "the file would not have run anything anyhow"
@@ -127,32 +127,33 @@ def test_load_state_refuses_a_truncated_or_damaged_file(tmp_path, new_format):
     whole = file.read_bytes().replace(struct.pack("<BI", ord("X"), len(address)) + address,
                                       struct.pack("<BI", ord("X"), 4) + b"name")
     file.write_bytes(whole)
-    assert torch.equal(load_state(file)["a"], tensor)
+    assert torch.equal(read_state_dict(file)["a"], tensor)
     rng, refused = np.random.default_rng(0), 0
     for end in range(0, len(whole), 40):
         file.write_bytes(whole[:end])
         with pytest.raises(UserError):
-            load_state(file)
+            read_state_dict(file)
     for position in rng.integers(0, len(whole), 300):
         damaged = bytearray(whole)
         damaged[position] = rng.integers(256)
         file.write_bytes(damaged)
         try:
-            load_state(file)
+            read_state_dict(file)
         except UserError:
             refused += 1
     assert refused > 20
 
 
-def test_load_state_reads_safetensors(tmp_path):
-    save_file({"a.weight": torch.arange(6.0)}, tmp_path / "state.safetensors")
-    assert torch.equal(load_state(tmp_path / "state.safetensors")["a.weight"], torch.arange(6.0))
+def test_safetensors_are_read(tmp_path):
+    file = tmp_path / "state.safetensors"
+    save_file({"a.weight": torch.arange(6.0)}, file)
+    assert torch.equal(read_state_dict(file)["a.weight"], torch.arange(6.0))
 
 
 def test_a_whole_model_is_refused_with_what_to_write_instead(tmp_path):
     torch.save(network(), tmp_path / "model.pth")
     with pytest.raises(UserError, match=r"write the file by torch\.save\(model\.state_dict\(\)"):
-        load_state(tmp_path / "model.pth")
+        read_state_dict(tmp_path / "model.pth")
 
 
 @pytest.mark.parametrize("content", [[torch.ones(1)], {"a": 1.0}, {"state_dict": [1]}, {},
@@ -161,7 +162,7 @@ def test_a_whole_model_is_refused_with_what_to_write_instead(tmp_path):
 def test_load_state_refuses_what_is_no_state_dict(tmp_path, content):
     torch.save(content, tmp_path / "state.pth")
     with pytest.raises(UserError, match="holds no state dict of tensors"):
-        load_state(tmp_path / "state.pth")
+        read_state_dict(tmp_path / "state.pth")
 
 
 def network(hidden=4, classes=3, depth=1):
@@ -205,7 +206,7 @@ def test_counters_of_batch_norm_may_be_missing():
 def test_an_output_of_dvc_as_weights_is_told(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"is no file; .* DVC removes before: copy it first"):
-        load_state(Path("models/checkpoint.pt"))
+        read_state_dict(Path("models/checkpoint.pt"))
 
 
 def test_zero_head_sends_no_gradient_to_the_backbone():

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from stages.config.errors import UserError
 from stages.model.checkpoint import CHECKPOINT_FILE, save_checkpoint
 from stages.model.preprocess import preprocess
-from stages.model.weights import load_state as load_weights
+from stages.model.weights import read_state_dict
 from stages.training import depthwise, loop
 from stages.training.loop import LAST_GOOD_FILE, check_settings, image_size_of, train
 from stages.training.resume import discard_state, state_file
@@ -258,7 +258,7 @@ def test_a_loss_that_ceases_to_be_finite_leaves_the_best_epoch(dataset):
     with pytest.raises(UserError, match=rf"loss is nan at step 1 of epoch 2 .*; lower train\.lr; "
                                         rf"model\.weights={LAST_GOOD_FILE} goes on from the best "):
         train(NotFiniteAt(steps + 1), dataset, params, "run")
-    kept = load_weights(LAST_GOOD_FILE)
+    kept = read_state_dict(LAST_GOOD_FILE)
     assert kept.keys() == expected.keys()
     assert all(torch.equal(kept[name], expected[name]) for name in kept)
 
