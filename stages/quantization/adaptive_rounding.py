@@ -21,7 +21,7 @@ from onnx import numpy_helper
 
 from stages.onnx_graph.layers import arrays_of
 from stages.quantization.layer_rows import (
-    Feeds,
+    FeedSource,
     MatrixLayer,
     layers_to_round,
     rows_of_input,
@@ -62,7 +62,7 @@ class Problem:
         return np.square(outputs - self.targets[:, rows]).mean(axis=1)
 
 
-def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds: Feeds,
+def round_adaptively(quantized: onnx.ModelProto, source: onnx.ModelProto, feeds: FeedSource,
                      **more: Any) -> list[dict[str, Any]]:
     """Choose the rounding of the weights of the QDQ graph `quantized`, in place.
 

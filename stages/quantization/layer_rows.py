@@ -19,7 +19,7 @@ from stages.onnx_graph.layers import arrays_of, matmul_layers, weighted_layers
 from stages.onnx_graph.probe import open_probed
 
 # From nothing to the calibration pictures, batch by batch, by the name of the model's input.
-Feeds = Callable[[], Iterator[dict[str, np.ndarray]]]
+FeedSource = Callable[[], Iterator[dict[str, np.ndarray]]]
 
 SEED = 0
 ROWS = 4096           # of a layer, over all pictures
@@ -140,7 +140,7 @@ def _is_plain(layer: MatrixLayer) -> bool:
             and (node.op_type != "Conv" or len(layer.shape) == 4))
 
 
-def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[MatrixLayer], feeds: Feeds,
+def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[MatrixLayer], feeds: FeedSource,
                     pictures: int) -> dict[int, np.ndarray]:
     """What the float model's `layers` put out, by number; `feeds` gives so many `pictures`."""
     found: dict[int, list[np.ndarray]] = {layer.number: [] for layer in layers}
@@ -150,7 +150,7 @@ def rows_of_outputs(model: onnx.ModelProto, layers: Sequence[MatrixLayer], feeds
     return {number: np.concatenate(parts) for number, parts in found.items()}
 
 
-def rows_of_input(model: onnx.ModelProto, layer: MatrixLayer, name: str, feeds: Feeds,
+def rows_of_input(model: onnx.ModelProto, layer: MatrixLayer, name: str, feeds: FeedSource,
                   pictures: int, **more: Any) -> np.ndarray:
     """What goes into `layer`: the tensor `name` of `model`, a quantized one.
 
@@ -161,8 +161,8 @@ def rows_of_input(model: onnx.ModelProto, layer: MatrixLayer, name: str, feeds: 
                            for places, values in _run(model, [name], feeds, pictures, **more)])
 
 
-def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds, pictures: int, **more: Any
-         ) -> Iterator[tuple[Places, dict[str, np.ndarray]]]:
+def _run(model: onnx.ModelProto, names: Sequence[str], feeds: FeedSource, pictures: int,
+         **more: Any) -> Iterator[tuple[Places, dict[str, np.ndarray]]]:
     """The tensors `names` batch by batch."""
     session = open_probed(model, names, **more)
     for batch, feed in enumerate(feeds()):
