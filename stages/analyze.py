@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 # Dynamic models run some tens of pictures a second, and a collapse shows on a thousand.
 MAX_PICTURES = 1000
-RECIPES = {
+CELLS = {
     "float": Cell("float", "float"),
     "weights per channel, activations float": Cell("per channel", "float"),
     "weights per tensor, activations float": Cell("per tensor", "float"),
@@ -46,9 +46,9 @@ def main() -> None:
     labels = dataset.labels[pictures.positions]
     cuts_off = products_saturate()
     exact = EXACT_SUMS if cuts_off else {}
-    cells = {name: (cell, exact) for name, cell in RECIPES.items()}
+    cells = {name: (cell, exact) for name, cell in CELLS.items()}
     if cuts_off:
-        cells[CUT_OFF] = RECIPES[PER_CHANNEL], {}
+        cells[CUT_OFF] = CELLS[PER_CHANNEL], {}
     accuracies = {}
     base = Calibrated.of(FLOAT_FILE, BASE_RECIPE, params, dataset.view("calibration"))
     with tempfile.TemporaryDirectory() as folder:

@@ -57,10 +57,10 @@ def test_what_the_cpu_cuts_off_is_a_recipe_of_its_own(folder, monkeypatch, cuts_
                         model_params(image_size=SIDE)).argmax(axis=1)
     assert accuracy["float"] == np.mean(predicted == dataset.labels_of("validation"))
     own = [analyze.CUT_OFF] if cuts_off else []
-    assert list(accuracy) == [*analyze.RECIPES, *own]
-    assert written == [*analyze.RECIPES.values(), *(analyze.RECIPES[analyze.PER_CHANNEL]
-                                                    for _ in own)]
-    assert opened == [EXACT_SUMS if cuts_off else {}] * len(analyze.RECIPES) + [{} for _ in own]
+    assert list(accuracy) == [*analyze.CELLS, *own]
+    assert written == [*analyze.CELLS.values(), *(analyze.CELLS[analyze.PER_CHANNEL]
+                                                  for _ in own)]
+    assert opened == [EXACT_SUMS if cuts_off else {}] * len(analyze.CELLS) + [{} for _ in own]
 
 
 def test_rounding_by_channel_leaves_less_noise_and_is_told_as_such(folder):

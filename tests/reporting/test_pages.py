@@ -2,7 +2,7 @@ import pytest
 from refusals import refusal
 from synthetic import a_system
 
-from stages.analyze import CUT_OFF, RECIPES
+from stages.analyze import CELLS, CUT_OFF
 from stages.reporting.pages import chance, other_machine, percent, render
 from stages.reporting.tables import cell, points
 
@@ -55,7 +55,7 @@ def test_value_that_metrics_lack_is_named():
 
 @pytest.mark.parametrize("cuts_off", [False, True])
 def test_sums_that_the_cpu_cuts_off_are_told_where_it_does(cuts_off):
-    accuracy = {recipe: 0.99 for recipe in RECIPES}
+    accuracy = dict.fromkeys(CELLS, 0.99)
     text = render("collapse.txt", {"analysis": {
         "accuracy": accuracy | ({CUT_OFF: 0.123} if cuts_off else {}),
         "widest_channel_spread": 9.0,
