@@ -42,7 +42,7 @@ from stages.config.stage import run_stage
 from stages.data.dataset import evenly
 from stages.files.atomic import write_json
 from stages.inference.predictor import model_input
-from stages.inference.saturation import EXACT_SUMS, products_saturate
+from stages.inference.saturation import EXACT_SUMS, exact_session, products_saturate
 from stages.measurement.noise import signal_to_noise_db
 from stages.model.build import build_model
 from stages.onnx_graph.export import export_onnx
@@ -84,7 +84,7 @@ def measure_cell(cell: Cell, name: str, base: Calibrated, reference: np.ndarray,
     """Accuracy of one cell, and the error of its logits and, for LAYER_CELLS, of its layers."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "cell.onnx"
-        session = EXACT_SUMS if products_saturate() else {}
+        session = exact_session()
         write_cell(cell, base, path)
         logits = run.logits_at(path, **session)
         result = {"accuracy": run.accuracy(logits),

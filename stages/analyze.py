@@ -13,7 +13,7 @@ from stages.config.stage import run_stage
 from stages.data.dataset import load_dataset
 from stages.files.atomic import write_csv, write_json
 from stages.inference.predictor import load_onnx, predict
-from stages.inference.saturation import EXACT_SUMS, products_saturate
+from stages.inference.saturation import exact_session
 from stages.onnx_graph.names import FLOAT_FILE
 from stages.quantization.source import load_float_model
 from stages.quantization.static import Calibrated
@@ -44,10 +44,9 @@ def main() -> None:
     model, dataset = load_float_model(FLOAT_FILE), load_dataset()
     pictures = dataset.some("validation", MAX_PICTURES)
     labels = dataset.labels[pictures.positions]
-    cuts_off = products_saturate()
-    exact = EXACT_SUMS if cuts_off else {}
+    exact = exact_session()
     cells = {name: (cell, exact) for name, cell in CELLS.items()}
-    if cuts_off:
+    if exact:
         cells[CUT_OFF] = CELLS[PER_CHANNEL], {}
     accuracies = {}
     base = Calibrated.of(FLOAT_FILE, BASE_RECIPE, params, dataset.view("calibration"))

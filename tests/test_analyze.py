@@ -15,6 +15,7 @@ from synthetic import leave_prepared, make_dataset, model_params
 
 from stages import analyze
 from stages.data.dataset import load_dataset
+from stages.inference import saturation
 from stages.inference.predictor import load_onnx, predict
 from stages.inference.saturation import EXACT_SUMS
 from stages.onnx_graph.names import FLOAT_FILE
@@ -49,7 +50,7 @@ def test_what_the_cpu_cuts_off_is_a_recipe_of_its_own(folder, monkeypatch, cuts_
     analyze_write = analyze.write_cell
     monkeypatch.setattr(analyze, "write_cell", write)
     monkeypatch.setattr(analyze, "load_onnx", load)
-    monkeypatch.setattr(analyze, "products_saturate", lambda: cuts_off)
+    monkeypatch.setattr(saturation, "products_saturate", lambda: cuts_off)
     analyze.main()
     accuracy = json.loads(Path("metrics/analysis.json").read_text())["accuracy"]
     dataset = load_dataset()

@@ -48,8 +48,11 @@ def cuts_off(*, weight_type: str, reduce_range: bool) -> bool:
     return weight_type == "QInt8" and not reduce_range and products_saturate()
 
 
-def exact_session(*, weight_type: str, reduce_range: bool) -> dict[str, Any]:
-    """Options of a session, by name, in which no sum of a model with such weights is cut off."""
+def exact_session(*, weight_type: str = "QInt8", reduce_range: bool = False) -> dict[str, Any]:
+    """Options of a session, by name, in which no sum of a model with such weights is cut off.
+
+    Those of the defaults suit a model with any weights.
+    """
     return EXACT_SUMS if cuts_off(weight_type=weight_type, reduce_range=reduce_range) else {}
 
 

@@ -16,6 +16,7 @@ from synthetic import leave_prepared, make_dataset, model_params
 from benchmarks import autopsy, autopsy_page, emulated_cpu
 from benchmarks.ablation_grid import grid, name_of
 from stages.analysis.ablation import Cell
+from stages.inference import saturation
 from stages.measurement.noise import MOST_DB
 from stages.quantization.equalization import find_groups
 
@@ -104,7 +105,8 @@ def test_integer_cells_are_those_with_integer_arithmetic():
 @pytest.mark.parametrize("cuts_off", [False, True])
 def test_a_cpu_without_vnni_measures_its_own_part(folder, monkeypatch, cuts_off):
     """The grid with sums in float there, and the integer model beside."""
-    monkeypatch.setattr(autopsy, "products_saturate", lambda: cuts_off)
+    for program in (autopsy, saturation):
+        monkeypatch.setattr(program, "products_saturate", lambda: cuts_off)
     written, write, logits_at = [], autopsy.write_cell, autopsy.Run.logits_at
 
     def spy(cell, source, target):
