@@ -11,7 +11,6 @@ from onnxruntime import GraphOptimizationLevel
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.census import executed_graph
 from stages.onnx_graph.layers import arrays_of
-from stages.onnx_graph.names import name_nodes
 from stages.onnx_graph.opset import STANDARD_DOMAINS
 from stages.onnx_graph.readers import reads
 
@@ -42,6 +41,22 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(kept)
     return model
+
+
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Give a node without a name, or with an earlier one's, a name of its own, in place.
+
+    Layers are kept out of quantization by the names of their nodes.
+    """
+    taken, seen = {node.name for node in graph.node}, {""}
+    for node in graph.node:
+        if node.name in seen:
+            name = node.output[0]
+            while name in taken:
+                name += "_"
+            node.name = name
+            taken.add(name)
+        seen.add(node.name)
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:

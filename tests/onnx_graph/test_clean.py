@@ -7,9 +7,8 @@ from synthetic import LITE0, TINY
 
 from stages.onnx_graph.attributes import attributes
 from stages.onnx_graph.census import operator_counts
-from stages.onnx_graph.clean import clean
+from stages.onnx_graph.clean import clean, name_nodes
 from stages.onnx_graph.layers import arrays_of
-from stages.onnx_graph.names import name_nodes
 
 
 def graph_of(nodes, shape, constants=(), opset=18, rank=4):
