@@ -1,1 +1,4 @@
-"""Programs that measure what the README or docs claim; run by hand on a quiet machine."""
+"""Programs that measure what the README or docs claim, or make what is measured; run by hand.
+
+Those that time something want a quiet machine.
+"""
