@@ -15,19 +15,19 @@ FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni",
 ARM = ("arm64", "aarch64")
 
 
-def cpu_fields(cpuinfo: Path = CPUINFO) -> dict[str, str]:
+def cpu_fields() -> dict[str, str]:
     """The fields of the first processor that the kernel lists; none where there is no such file."""
-    if not cpuinfo.is_file():
+    if not CPUINFO.is_file():
         return {}
-    first = cpuinfo.read_text(encoding="utf-8").split("\n\n")[0]
+    first = CPUINFO.read_text(encoding="utf-8").split("\n\n")[0]
     return {key.strip(): value.strip() for key, _, value in
             (line.partition(":") for line in first.splitlines())}
 
 
-def cpu_model(cpuinfo: Path = CPUINFO) -> str:
+def cpu_model() -> str:
     """What this CPU is called; on Arm by its maker's number and its own, which is all Linux tells.
     """
-    fields = cpu_fields(cpuinfo)
+    fields = cpu_fields()
     numbers = " ".join(fields[key] for key in ("CPU implementer", "CPU part") if key in fields)
     return (fields.get("model name") or _told_by_macos()
             or f"{platform.processor() or platform.machine()} {numbers}".strip())
@@ -41,9 +41,9 @@ def _told_by_macos() -> str:
         return ""
 
 
-def cpu_flags(cpuinfo: Path = CPUINFO) -> list[str]:
+def cpu_flags() -> list[str]:
     """Which of FLAGS this CPU has; none where the kernel does not say (macOS, Windows)."""
-    fields = cpu_fields(cpuinfo)
+    fields = cpu_fields()
     told = set((fields.get("flags") or fields.get("Features") or "").split())
     return [flag for flag in FLAGS if flag in told]
 

@@ -21,7 +21,8 @@ def test_unit_by_flags(flags, unit):
     ("Darwin", "x86_64", "unknown"), ("Linux", "aarch64", "unknown")])
 def test_unit_where_the_system_lists_no_flags(tmp_path, monkeypatch, system, machine, unit):
     monkeypatch.setattr(platform, "system", lambda: system)
-    flags = cpu_flags(tmp_path / "absent")
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "absent")
+    flags = cpu_flags()
     assert flags == []
     assert integer_unit(flags, machine) == unit
 
@@ -82,5 +83,6 @@ def test_macos_names_its_cpu(monkeypatch, tmp_path):
         return subprocess.CompletedProcess(command, 0, "Apple M2\n", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert cpu_model(tmp_path / "absent") == "Apple M2"
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "absent")
+    assert cpu_model() == "Apple M2"
     assert asked == [["sysctl", "-n", "machdep.cpu.brand_string"]]

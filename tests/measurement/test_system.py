@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import timm
 
+from stages.inference import cpu
 from stages.measurement.system import describe_system
 
 X86 = """\
@@ -35,40 +36,47 @@ Features\t: fp
 
 
 @pytest.fixture
-def described(tmp_path):
+def cpuinfo(tmp_path, monkeypatch):
+    """Where the kernel of a made-up machine would describe its processors."""
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    return cpu.CPUINFO
+
+
+@pytest.fixture
+def described(cpuinfo):
     def describe(text):
-        (tmp_path / "cpuinfo").write_text(text, encoding="utf-8")
-        return describe_system(tmp_path / "cpuinfo")["cpu"]
+        cpuinfo.write_text(text, encoding="utf-8")
+        return describe_system()["cpu"]
     return describe
 
 
 def test_x86(described):
-    cpu = described(X86)
-    assert cpu["model"] == "Intel(R) Xeon(R) Platinum 8480+ @ 2.00GHz"
-    assert cpu["flags"] == ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni",
-                            "avx512_bf16", "amx_int8", "amx_bf16"]
+    found = described(X86)
+    assert found["model"] == "Intel(R) Xeon(R) Platinum 8480+ @ 2.00GHz"
+    assert found["flags"] == ["avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni",
+                              "avx512_bf16", "amx_int8", "amx_bf16"]
 
 
 def test_arm(described, monkeypatch):
     """The kernel names no model there, but numbers."""
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    cpu = described(ARM)
-    assert cpu["flags"] == ["asimd", "asimddp", "i8mm", "bf16"]
-    assert (cpu["model"], cpu["architecture"]) == ("aarch64 0x41 0xd40", "aarch64")
+    found = described(ARM)
+    assert found["flags"] == ["asimd", "asimddp", "i8mm", "bf16"]
+    assert (found["model"], found["architecture"]) == ("aarch64 0x41 0xd40", "aarch64")
 
 
-def test_no_cpuinfo(tmp_path, monkeypatch):
+def test_no_cpuinfo(cpuinfo, monkeypatch):
     monkeypatch.setattr(platform, "processor", lambda: "arm")
-    cpu = describe_system(tmp_path / "absent")["cpu"]
-    assert (cpu["model"], cpu["flags"]) == ("arm", [])
+    found = describe_system()["cpu"]
+    assert (found["model"], found["flags"]) == ("arm", [])
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "no fields at all\n"])
 def test_cpuinfo_of_another_form(described, text):
-    cpu = described(text)
-    assert cpu["model"]
-    assert cpu["flags"] == []
+    found = described(text)
+    assert found["model"]
+    assert found["flags"] == []
 
 
 def test_a_wheel_of_onnx_runtime_with_other_providers(monkeypatch):
