@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import binomtest, norm
 
+BINS = 15  # of confidence, from 0 to 1, in the calibration error
+CONFIDENCE = 0.95  # of the upper bound of a drop
+
 
 def accuracy_interval(correct: np.ndarray) -> dict[str, float]:
     """Accuracy (a fraction) and its Wilson 95 % interval. `correct` is bool, shape (n,)."""
@@ -21,15 +24,15 @@ def accuracy_by_class(labels: np.ndarray, predicted: np.ndarray, classes: list[s
             for index, name in enumerate(classes)}
 
 
-def calibration_error(correct: np.ndarray, confidence: np.ndarray, bins: int = 15) -> float:
+def calibration_error(correct: np.ndarray, confidence: np.ndarray) -> float:
     """Expected calibration error, a fraction: how far confidence is from accuracy on average.
 
     `correct` is bool and `confidence` the probability of the predicted class, both shape (n,).
     Source: C. Guo et al., On Calibration of Modern Neural Networks, 2017; bins of equal width.
     """
-    edges = np.linspace(0, 1, bins + 1)[1:-1]
+    edges = np.linspace(0, 1, BINS + 1)[1:-1]
     gaps = np.bincount(np.digitize(confidence, edges, right=True), weights=confidence - correct,
-                       minlength=bins)
+                       minlength=BINS)
     return float(np.abs(gaps).sum() / len(correct))
 
 
@@ -61,7 +64,7 @@ class Comparison:
         differing = self.lost + self.gained
         return float(binomtest(self.lost, differing).pvalue) if differing else 1.0
 
-    def drop_upper_pp(self, confidence: float = 0.95) -> float:
+    def drop_upper_pp(self, confidence: float = CONFIDENCE) -> float:
         """One-sided upper bound of the drop, in percentage points.
 
         Source: A. Agresti and Y. Min, Simple improved confidence intervals for comparing matched
@@ -90,12 +93,12 @@ class Comparison:
         return -gain.drop_upper_pp(0.975), self.drop_upper_pp(0.975)
 
 
-def pictures_needed(max_drop_pp: float, confidence: float = 0.95) -> float:
+def pictures_needed(max_drop_pp: float) -> float:
     """The least number of pictures on which a drop can be shown to be within `max_drop_pp` points.
 
     That of `Comparison.drop_upper_pp` without a flip; infinite for a bound of zero.
     """
-    return max(1, np.ceil(100 * norm.ppf(confidence) / max_drop_pp) - 2) if max_drop_pp else np.inf
+    return max(1, np.ceil(100 * norm.ppf(CONFIDENCE) / max_drop_pp) - 2) if max_drop_pp else np.inf
 
 
 def pictures_told(max_drop_pp: float) -> str:
