@@ -41,12 +41,12 @@ def use_own_cores() -> None:
         torch.set_num_threads(cores)
 
 
-def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory; True when it could be told."""
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory; another C library stays as it is."""
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         log.info("allocator: not glibc, left as it is; training and fine-tuning may be slower")
-        return False
-    return all(mallopt(option, value) for option, value in (
-        (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, TOP_PAD_BYTES)))
+        return
+    for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, TOP_PAD_BYTES)):
+        mallopt(option, value)

@@ -28,7 +28,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 if sys.argv[1] == "keep":
-    assert keep_freed_memory()
+    keep_freed_memory()
 faults()
 print(faults())
 """
@@ -47,13 +47,8 @@ def test_tells_glibc_its_three_thresholds(monkeypatch):
     told = {}
     library = SimpleNamespace(mallopt=lambda option, value: told.update({option: value}) or 1)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    assert process.keep_freed_memory() is True
+    process.keep_freed_memory()
     assert told == {-4: 0, -1: -1, -2: 2**29}  # numbers of malloc.h
-
-
-def test_a_refusal_is_told(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *args: 0))
-    assert process.keep_freed_memory() is False
 
 
 @pytest.mark.parametrize("kind", ["no such library", "no such function"])
@@ -65,7 +60,7 @@ def test_another_c_library_is_left_alone(monkeypatch, caplog, kind):
 
     monkeypatch.setattr(ctypes, "CDLL", load)
     caplog.set_level("INFO")
-    assert process.keep_freed_memory() is False
+    process.keep_freed_memory()
     assert "not glibc" in caplog.text
 
 
