@@ -19,7 +19,6 @@ import torch
 
 from benchmarks.finished_run import Run, heading, measure_named, told_by_name
 from benchmarks.markdown import markdown_table
-from benchmarks.presets import LITE0, preset_params
 from stages.analysis.rounding import channel_spread, round_weights
 from stages.config.stage import run_stage
 from stages.model.build import build_model
@@ -111,8 +110,7 @@ def measure_stem(run: Run) -> dict[str, float] | None:
     if run.params.name not in PACKAGED or run.params.weights != "imagenet":
         return None
     trained, classes = load_checkpoint(run.source.with_name(CHECKPOINT_FILE.name), run.params)
-    return widest_filter(trained, build_model(
-        preset_params(LITE0, name=run.params.name), len(classes)))
+    return widest_filter(trained, build_model(run.params, len(classes)))
 
 
 def table(name: str, record: dict[str, Any]) -> str:
