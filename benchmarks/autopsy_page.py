@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ from stages.analysis.ablation import Cell
 from stages.reporting.blocks import write_block
 from stages.reporting.figures import PALETTE, save
 
-mpl.use("Agg")
 DATA, PAGE = Path("docs/collapse.json"), Path("docs/collapse.md")
 GRID, LAYERS, SPREAD = (Path(f"docs/collapse_{name}.png") for name in ("grid", "layers", "spread"))
 FIGURES = {"Accuracy by what is rounded": GRID, "Error behind every layer": LAYERS,

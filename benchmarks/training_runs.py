@@ -11,8 +11,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -24,11 +22,10 @@ from stages.config.errors import UserError
 from stages.config.stage import run_stage
 from stages.files.reading import read_csv, read_json
 from stages.measurement.system import describe_system
-from stages.reporting.figures import PALETTE, save
+from stages.reporting.figures import save, themed_axes
 from stages.reporting.tables import cpu_label
 from stages.train import HISTORY_DIR, TIMING_FILE
 
-mpl.use("Agg")
 RAW, PAGE = Path("docs/training_runs.json"), Path("docs/training.md")
 FIGURE = Path("docs/training_runs.png")
 LOWEST = 70  # percent; where the figure begins
@@ -91,8 +88,7 @@ def curves(runs: dict[str, dict[str, Any]]) -> Figure:
         {"run": name, "minutes": minutes, "accuracy": 100 * accuracy}
         for name, run in runs.items()
         for minutes, accuracy in zip(run["minutes"], run["val_accuracy"], strict=True)])
-    sns.set_theme(style="whitegrid", palette=PALETTE, font_scale=1.1)
-    figure, axes = plt.subplots(figsize=(9, 5.2))
+    figure, axes = themed_axes(9, 5.2)
     sns.lineplot(points, x="minutes", y="accuracy", hue="run", style="run", markers=True,
                  dashes=False, ax=axes)
     axes.set(ylim=(LOWEST, None), xlim=(0, None), xlabel="minutes of training",

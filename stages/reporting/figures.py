@@ -30,8 +30,9 @@ def save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def _axes(width: float, height: float, columns: int = 1, rows: int = 1, **more: Any
-          ) -> tuple[Figure, Any]:
+def themed_axes(width: float, height: float, columns: int = 1, rows: int = 1, **more: Any
+                ) -> tuple[Figure, Any]:
+    """A figure of so many inches in the report's theme, and its axes; `more` is for subplots."""
     sns.set_theme(style="whitegrid", palette=PALETTE, font_scale=1.1)
     return plt.subplots(rows, columns, figsize=(width, height), **more)
 
@@ -57,7 +58,7 @@ def _legend_below(axes: Any, handles: list[Any], labels: list[str]) -> Any:
 
 def latency_by_run(runs: pd.DataFrame) -> Figure:
     """Latency of each timed run; `runs` has a column run, and one of ms for each variant."""
-    figure, axes = _axes(6.5, 5.2)
+    figure, axes = themed_axes(6.5, 5.2)
     medians = runs.drop(columns="run").median()
     sns.lineplot(runs.melt("run", var_name="variant", value_name="ms"), x="run", y="ms",
                  hue="variant", palette=_colours(list(medians.index)), ax=axes, lw=1)
@@ -74,7 +75,7 @@ def speedups(variants: dict[str, dict[str, float]]) -> Figure:
 
     A line across the end of a bar is the 95 % interval.
     """
-    figure, axes = _axes(6.5, 1.6 + 0.75 * len(variants))
+    figure, axes = themed_axes(6.5, 1.6 + 0.75 * len(variants))
     measures = {"one picture (latency)": "speedup_latency",
                 "batches (throughput)": "speedup_throughput"}
     table = pd.DataFrame([
@@ -102,7 +103,7 @@ def training_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     `history` has an index of epochs from 1 and columns train.loss, val.loss, train.accuracy and
     val.accuracy.
     """
-    figure, axes = _axes(10, 4, columns=2)
+    figure, axes = themed_axes(10, 4, columns=2)
     for panel, name in zip(axes, ("loss", "accuracy"), strict=True):
         scale, unit = (100, ", %") if name == "accuracy" else (1, "")
         for split, label in (("train", "training"), ("val", "validation")):
@@ -123,7 +124,7 @@ def confusion(tables: dict[str, pd.DataFrame]) -> Figure:
     classes = sorted(set().union(*(table.actual for table in tables.values())))
     labels = [name.replace("$", r"\$") for name in classes]  # no formulas
     side = min(max(3.6, 0.42 * len(classes)), MOST_INCHES)
-    figure, axes = _axes(side * len(tables) + 1, side + 0.4, columns=len(tables))
+    figure, axes = themed_axes(side * len(tables) + 1, side + 0.4, columns=len(tables))
     annotate = len(classes) <= 15
     for panel, (name, table) in zip(np.atleast_1d(axes), tables.items(), strict=True):
         matrix = pd.crosstab(table.actual, table.predicted).reindex(
@@ -161,7 +162,7 @@ def accuracy_against_latency(variants: dict[str, dict[str, float]]) -> Figure:
     enough = max(row["accuracy"] for row in variants.values()) - CLOSE_POINTS / 100
     close = {name for name, row in variants.items() if row["accuracy"] > enough}
     rows = 1 if len(close) == len(variants) else 2
-    figure, panels = _axes(6.5, 6.4, rows=rows, sharex=True, height_ratios=[3, 1][:rows])
+    figure, panels = themed_axes(6.5, 6.4, rows=rows, sharex=True, height_ratios=[3, 1][:rows])
     upper, lower = np.atleast_1d(panels)[[0, -1]]
     colours, points = _colours(list(variants)), []
     for name, row in variants.items():
@@ -196,7 +197,7 @@ def collapse(accuracy: dict[str, float], layers: pd.DataFrame) -> Figure:
     `accuracy` is by recipe, a fraction. `layers` has columns position, output_snr_db_per_tensor
     and output_snr_db_per_channel, a row for each layer from input to output.
     """
-    figure, (bars, lines) = _axes(13, 5.4, columns=2, width_ratios=[1, 1.2])
+    figure, (bars, lines) = themed_axes(13, 5.4, columns=2, width_ratios=[1, 1.2])
     table = pd.DataFrame({"recipe": list(accuracy), "accuracy": [100 * v for v in
                                                                  accuracy.values()]})
     sns.barplot(table, y="recipe", x="accuracy", ax=bars, color=sns.color_palette(PALETTE)[0])
@@ -221,7 +222,7 @@ def experiments(rows: pd.DataFrame, variants: list[str], by: list[str]) -> Figur
     """
     of_model = [number for number in MODEL_NUMBERS if rows[number].nunique() > 1]
     colours, lines = _colours(list(variants)), range(len(rows))
-    figure, panels = _axes(13, 3 + 0.4 * len(rows), len(VARIANT_NUMBERS) + len(of_model))
+    figure, panels = themed_axes(13, 3 + 0.4 * len(rows), len(VARIANT_NUMBERS) + len(of_model))
     for axes, number in zip(panels, [*VARIANT_NUMBERS, *of_model], strict=True):
         if number in of_model:
             axes.scatter(rows[number], lines, s=70, color="grey")
