@@ -19,7 +19,7 @@ from stages.measurement.noise import signal_to_noise_db
 from stages.quantization.adaptive_rounding import round_adaptively
 from stages.quantization.layer_rows import ROWS
 from stages.quantization.qat import fine_tune, random_batches
-from stages.quantization.static import Calibrated, feeds_of
+from stages.quantization.static import Calibrated, feeds_of, float_logits
 from stages.quantization.torch_operators import not_tunable
 from stages.training.process import keep_freed_memory, use_own_cores
 
@@ -61,7 +61,7 @@ class Learning:
         judges = PictureView(dataset.images, judging)
         # Each picture gives at least a row of a layer, so that more of them would exceed ROWS.
         return cls(base, dataset, PictureView(dataset.images, evenly(taught, ROWS)), judges,
-                   predict(load_onnx(base.source), judges, base.params))
+                   float_logits(base.source, judges, base.params))
 
     @property
     def session(self) -> dict[str, Any]:

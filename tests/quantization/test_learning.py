@@ -52,7 +52,7 @@ def test_what_is_learned_keeps_to_a_container_s_share(monkeypatch):
     monkeypatch.setattr(process, "thread_count", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
-    for name, value in (("keep_freed_memory", None), ("load_onnx", None), ("predict", 0)):
+    for name, value in (("keep_freed_memory", None), ("float_logits", 0)):
         monkeypatch.setattr(learning, name, lambda *asked, value=value: value)
     Learning.of(SimpleNamespace(source=None, params=None), make_dataset())
     assert set_to == [2]
