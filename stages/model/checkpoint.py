@@ -1,7 +1,7 @@
 """A trained model on disk: its weights and what is needed to build and feed it again."""
 
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def save_torch(path: Path, content: Any) -> None:
 def save_checkpoint(path: Path, model: nn.Module, params: Model, classes: list[str]) -> None:
     """Write `model` as a checkpoint."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_torch(path, asdict(Checkpoint(OmegaConf.to_container(params), classes, state)))
+    save_torch(path, vars(Checkpoint(OmegaConf.to_container(params), classes, state)))
 
 
 def load_checkpoint(path: Path, params: Model, classes: list[str] | None = None
