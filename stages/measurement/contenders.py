@@ -44,17 +44,19 @@ def contenders(params: Params) -> dict[str, Contender]:
         require_provider(provider)
     paths = {name: Path(path) for name, path in params.variants.items()}
     onnx = {name: path for name, path in paths.items() if is_onnx(path)}
-    found = {name: _onnx(path, CPU) if name in onnx else _torch(path, params)
+    found = {name: Contender(bind(_load_onnx, path, CPU), True) if name in onnx
+             else Contender(bind(_load_torch, path, params.model), False)
              for name, path in paths.items()}
     for provider in further:
         label = provider.removesuffix("ExecutionProvider")
-        found |= {f"{name}@{label}": _onnx(path, provider)
+        found |= {f"{name}@{label}": Contender(bind(_load_onnx, path, provider), True)
                   for name, path in _accepted(onnx, provider, params.model.image_size).items()}
     for mode in params.benchmark.torch_modes:
         if mode == "compile" and not _compiler():
             raise UserError("benchmark.torch_modes: compile needs a C++ compiler, and there is "
                             "none; install g++, or leave compile out")
-        found[f"torch_{mode}"] = _torch(CHECKPOINT_FILE, params, mode)
+        found[f"torch_{mode}"] = Contender(
+            bind(_load_torch, CHECKPOINT_FILE, params.model, mode=mode), False)
     return found
 
 
@@ -77,20 +79,12 @@ def _accepted(models: dict[str, Path], provider: str, image_size: int) -> dict[s
     return {name: path for name, path in models.items() if name not in refusals}
 
 
-def _onnx(path: Path, provider: str) -> Contender:
-    return Contender(bind(_load_onnx, path, provider), True)
-
-
 def _load_onnx(path: Path, provider: str, threads: int) -> Predictor:
     return predictor_of(open_session(path, threads, provider))
 
 
-def _torch(path: Path, params: Params, mode: str = "channels_last") -> Contender:
-    return Contender(bind(_load_torch, path, params.model, mode), False)
-
-
-def _load_torch(path: Path, model: Model, mode: str, threads: int) -> Predictor:
-    return load_torch(path, model, mode)
+def _load_torch(path: Path, model: Model, threads: int, **more: str) -> Predictor:
+    return load_torch(path, model, **more)
 
 
 def _compiler() -> str | None:
