@@ -19,13 +19,12 @@ import onnx
 from onnx import numpy_helper
 
 from benchmarks.arguments import only_count
-from benchmarks.int8_layout import SIZE, versions
+from benchmarks.int8_layout import PADDED, SIZE, versions
 from benchmarks.markdown import markdown_table
 from benchmarks.presets import LITE0, preset_params
 from benchmarks.raw_data import cpu_and_threads, publish_by_cpu
 from benchmarks.rounds import milliseconds, ratio_cell
 from stages.config.errors import UserError
-from stages.config.params import load_params
 from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.deployment.runtime import LOGITS, PICTURES
@@ -60,14 +59,11 @@ def measure(rounds: int) -> dict[str, Any]:
     Raises:
         UserError: both ways of preprocessing don't give the same.
     """
-    recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
-    recipe.reduce_range = True  # as benchmarks.int8_layout has it
     params = preset_params(LITE0, weights="none", image_size=SIZE)
     with TemporaryDirectory() as folder:
-        bodies, _ = versions(Path(folder) / "model.onnx", LITE0, "keep", recipe)
-    *_, body = bodies.values()
-    models = {REFERENCE: wrap(bodies[REFERENCE], params), SHIPPED: wrap(body, params),
-              BEFORE: by_pixel(wrap(body, params))}
+        bodies, _ = versions(Path(folder) / "model.onnx", LITE0, "keep")
+    models = {REFERENCE: wrap(bodies[REFERENCE], params), SHIPPED: wrap(bodies[PADDED], params),
+              BEFORE: by_pixel(wrap(bodies[PADDED], params))}
     sessions = {name: open_session(model.SerializeToString())
                 for name, model in models.items()}
     found: dict[str, Any] = {}

@@ -24,7 +24,7 @@ from benchmarks.rounds import model_milliseconds, ratio_cell
 from benchmarks.untrained import export_untrained
 from stages.config.errors import UserError
 from stages.config.params import load_params
-from stages.config.schema import REFERENCE, Recipe
+from stages.config.schema import REFERENCE
 from stages.config.stage import run_stage
 from stages.inference.predictor import model_input
 from stages.inference.session import open_session, predictor_of
@@ -40,12 +40,14 @@ BATCHES = (1, 16)
 # (preset, activation)
 MODELS = (("efficientnet_lite0", "keep"), ("efficientnet_b0", "keep"), ("efficientnet_b3", "keep"),
           ("efficientnet_b3", "relu6"))
-PLAIN = "as quantized"
+PLAIN, PADDED, REPEATED = "as quantized", "input padded", "input padded, gates repeated"
 
 
-def versions(source: Path, preset: str, activation: str, recipe: Recipe
+def versions(source: Path, preset: str, activation: str
              ) -> tuple[dict[str, onnx.ModelProto], np.ndarray]:
     """The float model and every way of writing its INT8 model; and pictures to time, (n, 3, S, S).
+
+    REPEATED is left out of a model that has no gates.
 
     Args:
         source: where to write the float model.
@@ -53,6 +55,8 @@ def versions(source: Path, preset: str, activation: str, recipe: Recipe
     Raises:
         UserError: a way gives other logits than the first.
     """
+    recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
+    recipe.reduce_range = True  # sums that are whole on any CPU, to compare logits
     params = preset_params(preset, weights="none", image_size=SIZE, activation=activation)
     pictures = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
     classes = [str(number) for number in range(10)]
@@ -61,9 +65,9 @@ def versions(source: Path, preset: str, activation: str, recipe: Recipe
     Calibrated.of(source, recipe, params, pictures).write(target)
     plain = onnx.load(target)
     padded = with_padded_input(plain)
-    ways = {PLAIN: plain, "input padded": padded}
+    ways = {PLAIN: plain, PADDED: padded}
     if (repeated := with_repeated_gates(padded)) != padded:
-        ways["input padded, gates repeated"] = repeated
+        ways[REPEATED] = repeated
     inputs = model_input(pictures, params)
     first, *others = (predictor_of(open_session(model.SerializeToString()))(inputs)
                       for model in ways.values())
@@ -74,10 +78,8 @@ def versions(source: Path, preset: str, activation: str, recipe: Recipe
 
 def measure(preset: str, activation: str, rounds: int) -> dict[str, Any]:
     """Milliseconds of each round, by batch size and way."""
-    recipe = load_params("quantize.variants.int8_static").quantize.variants.int8_static
-    recipe.reduce_range = True  # sums that are whole on any CPU, to compare logits
     with TemporaryDirectory() as folder:
-        models, inputs = versions(Path(folder) / "model.onnx", preset, activation, recipe)
+        models, inputs = versions(Path(folder) / "model.onnx", preset, activation)
     predictors = {way: predictor_of(open_session(model.SerializeToString()))
                   for way, model in models.items()}
     result = {"model": preset, "activation": activation, "milliseconds": {}}

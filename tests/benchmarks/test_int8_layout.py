@@ -2,7 +2,7 @@ from inverted_residual import SIDE, network
 from synthetic import a_system
 
 from benchmarks import int8_layout, untrained
-from benchmarks.int8_layout import PLAIN, measure, told
+from benchmarks.int8_layout import PADDED, PLAIN, REPEATED, measure, told
 from stages.config.schema import REFERENCE
 
 
@@ -15,14 +15,14 @@ def test_each_way_of_a_model_is_timed(monkeypatch):
     times = measure("efficientnet_b0", "relu6", 2)["milliseconds"]
     assert list(times) == ["1", "2"]
     for each in times.values():
-        assert list(each) == [REFERENCE, PLAIN, "input padded", "input padded, gates repeated"]
+        assert list(each) == [REFERENCE, PLAIN, PADDED, REPEATED]
         assert all(len(series) == 2 and min(series) > 0 for series in each.values())
 
 
 def test_ratios_are_taken_round_by_round():
     text = told({"rounds": 2, "models": [
         {"model": "a_model", "activation": "relu6", "milliseconds": {"16": {
-            REFERENCE: [40.0, 80.0], PLAIN: [20.0, 40.0], "input padded": [10.0, 20.0]}}}],
+            REFERENCE: [40.0, 80.0], PLAIN: [20.0, 40.0], PADDED: [10.0, 20.0]}}}],
         "system": a_system()})
     assert text.startswith("Random weights, 224 px, 2 rounds; A CPU (avx2, fma), 2 threads; "
                            "onnxruntime 9.9.\n")
