@@ -1,10 +1,10 @@
 """params.yaml is what conf/ composes to, and every preset in conf/ is valid."""
 
 import pytest
-from dvc.utils.hydra import compose_and_dump
 from import_closure import ROOT
 from omegaconf import OmegaConf
 
+from stages.config.compose import compose
 from stages.config.params import load_params
 from stages.config.schema import Params
 
@@ -15,21 +15,21 @@ MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "quantize").glob("*.yaml"))
 
 
-def compose(target, *overrides):
-    compose_and_dump(target, str(ROOT / "conf"), None, "config", "", list(overrides))
+def composed(target, *overrides):
+    compose(ROOT / "conf", target, overrides)
     return target
 
 
 def test_params_yaml_is_the_composition(tmp_path):
-    composed = compose(tmp_path / "params.yaml")
-    assert (ROOT / "params.yaml").read_text() == composed.read_text()
+    path = composed(tmp_path / "params.yaml")
+    assert (ROOT / "params.yaml").read_text() == path.read_text()
 
 
 @pytest.mark.parametrize("override", [
     *(f"experiment={name}" for name in EXPERIMENTS), *(f"data={name}" for name in DATA),
     *(f"model={name}" for name in MODELS), *(f"quantize={name}" for name in RECIPES)])
 def test_every_preset_is_accepted_by_the_schema(tmp_path, override):
-    load_params(*SECTIONS, path=compose(tmp_path / "params.yaml", override))
+    load_params(*SECTIONS, path=composed(tmp_path / "params.yaml", override))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -45,7 +45,7 @@ def test_preset_of_a_model_is_whole_by_itself(tmp_path, name):
     ("int8_signed", "QInt8", False)])
 def test_recipes_of_a_cpu_differ_in_their_types_alone(tmp_path, preset, activation_type,
                                                       reduce_range):
-    plain, suited = (load_params("quantize", path=compose(
+    plain, suited = (load_params("quantize", path=composed(
         tmp_path / f"{name}.yaml", f"quantize={name}")).quantize for name in ("int8", preset))
     for recipe in plain.variants.values():
         if recipe.method != "dynamic":
@@ -54,7 +54,7 @@ def test_recipes_of_a_cpu_differ_in_their_types_alone(tmp_path, preset, activati
 
 
 def test_experiment_overrides_the_defaults_and_a_value_overrides_the_experiment(tmp_path):
-    path = compose(tmp_path / "params.yaml", "experiment=seed", "train.lr=1e-3")
+    path = composed(tmp_path / "params.yaml", "experiment=seed", "train.lr=1e-3")
     params = load_params("data", "model", "train", path=path)
     assert params.model.name == "efficientnet_b3"
     assert params.data.name == "cifar10"

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from archive_files import picture_files, write_zip
 from refusals import refusal
-from working_copy import SMALL, compose, make_working_copy, run
+from working_copy import SMALL, make_working_copy, run, write_params
 
 from stages import deploy, evaluate, export, quantize, report
 from stages.data.dataset import load_dataset
@@ -30,7 +30,7 @@ VARIANTS = ["torch_fp32", "onnx_fp32", "int8_dynamic", "int8_static", "int8_qat"
 def repository(tmp_path_factory):
     """A repository in which `dvc repro` has run once, committed."""
     folder = make_working_copy(tmp_path_factory.mktemp("pipeline") / "repository")
-    compose(folder, *SMALL)
+    write_params(folder, *SMALL)
     run(folder, "dvc", "repro")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "small")
@@ -305,8 +305,8 @@ def test_experiment_at_opset_13_leaves_the_workspace_alone(repository):
 
 def test_source_of_the_bytes_leaves_no_trace(tmp_path):
     folder = make_working_copy(tmp_path / "repository")
-    compose(folder, *SMALL, "data=imagefolder", "data.resolution=16", "data.calibration_size=4",
-            "data.validation_fraction=0.2")
+    write_params(folder, *SMALL, "data=imagefolder", "data.resolution=16",
+                 "data.calibration_size=4", "data.validation_fraction=0.2")
     first = write_zip(tmp_path / "pictures.zip", picture_files("cat", "dog"))
     run(folder, "dvc", "repro", "download", DATA_SOURCE_PICTURES=str(first))
     params, lock = ((folder / name).read_text() for name in ("params.yaml", "dvc.lock"))

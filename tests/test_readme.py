@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 import yaml
-from dvc.utils.hydra import compose_and_dump
 from import_closure import ROOT
 
+from stages.config.compose import compose
 from stages.config.params import PARAMS_FILE, load_params
 from stages.files.reading import read_json
 from stages.model.build import build_model
@@ -140,8 +140,7 @@ def test_experiment_of_ones_own_is_composed(tmp_path):
     assert f"-S experiment={name}\n" in PAGE
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     (tmp_path / "conf" / "experiment" / f"{name}.yaml").write_text(text, encoding="utf-8")
-    compose_and_dump(tmp_path / PARAMS_FILE, str(tmp_path / "conf"), None, "config", "",
-                     [f"experiment={name}"])
+    compose(tmp_path / "conf", tmp_path / PARAMS_FILE, [f"experiment={name}"])
     params = load_params("data", "model", "train", "quantize", path=tmp_path / PARAMS_FILE)
     assert (params.data.format, params.model.image_size) == ("imagefolder", 224)
     model = build_model(params.model, 5, pretrained=False)

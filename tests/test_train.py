@@ -12,7 +12,7 @@ import pytest
 import torch
 from refusals import refusal
 from synthetic import model_params, random_model, training_params
-from working_copy import SMALL, compose, make_working_copy, run
+from working_copy import SMALL, make_working_copy, run, write_params
 
 from stages import report, train
 from stages.config.errors import UserError
@@ -61,7 +61,7 @@ def test_report_reads_the_history_that_train_writes(tmp_path, monkeypatch):
 def prepared(tmp_path_factory):
     """A repository with prepared data, and the checkpoint of a run that was not interrupted."""
     folder = make_working_copy(tmp_path_factory.mktemp("train") / "repository")
-    compose(folder, *SMALL)
+    write_params(folder, *SMALL)
     run(folder, "python", "-m", "stages.download")
     run(folder, "python", "-m", "stages.prepare")
     run(folder, "python", "-m", "stages.train")
@@ -193,11 +193,11 @@ def test_every_size_that_training_comes_to_is_tried_before(train_here, monkeypat
 
 def test_the_launcher_starts_two_processes_that_leave_the_files_of_one_run(prepared):
     folder, expected = prepared
-    compose(folder, *SMALL, "train.launcher=torchrun --standalone --nproc-per-node 2")
+    write_params(folder, *SMALL, "train.launcher=torchrun --standalone --nproc-per-node 2")
     try:
         told = run(folder, "dvc", "repro", "--single-item", "train")
     finally:
-        compose(folder, *SMALL)
+        write_params(folder, *SMALL)
     assert told.stdout.count("best epoch") == 1
     timing = json.loads((folder / train.TIMING_FILE).read_text())
     assert (timing["processes"], len(timing["epoch_seconds"])) == (2, 2)

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dvc.utils.hydra import compose_and_dump
 from import_closure import ROOT
 from synthetic import TINY
+
+from stages.config.compose import compose
 
 SMALL = [f"model.name={TINY}", "model.weights=none", "model.image_size=32",
          "train.start_image_size=32", "train.epochs=2", "data.calibration_size=20",
@@ -35,10 +36,9 @@ def make_working_copy(folder: Path) -> Path:
     return folder
 
 
-def compose(folder: Path, *overrides: str) -> None:
+def write_params(folder: Path, *overrides: str) -> None:
     """Write params.yaml of `folder` from its conf/."""
-    compose_and_dump(folder / "params.yaml", str(folder / "conf"), None, "config", "",
-                     list(overrides))
+    compose(folder / "conf", folder / "params.yaml", overrides)
 
 
 def run(folder: Path, *command: str, check: bool = True, **environment: str
