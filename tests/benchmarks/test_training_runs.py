@@ -61,12 +61,15 @@ def test_a_run_that_went_on_from_another_has_the_time_of_both(run):
         following, record, "absent", {"short": record})
 
 
-def test_every_run_has_a_curve_of_its_own(run):
+def test_every_run_has_a_curve_in_the_panel_of_its_pictures(run):
     record = record_of(run)
-    axes = curves({"one": record, "other": {**record, "val_accuracy": [0.8, 0.9]}}).axes[0]
-    drawn = [line.get_xydata().tolist() for line in axes.lines if len(line.get_xydata())]
-    assert [[1.0, 75.0], [1.5, 70.0]] in drawn
-    assert [[1.0, 80.0], [1.5, 90.0]] in drawn
+    other = {**record, "val_accuracy": [0.8, 0.9]}
+    jpeg, published = (
+        [line.get_xydata().tolist() for line in axes.lines if len(line.get_xydata())]
+        for axes in curves({"one": record, "two": other, "two, as published": other}).axes)
+    assert [[1.0, 75.0], [1.5, 70.0]] in jpeg
+    assert [[1.0, 80.0], [1.5, 90.0]] in jpeg
+    assert published == [[[1.0, 80.0], [1.5, 90.0]]]
 
 
 @pytest.mark.parametrize("missing", [TIMING_FILE, HISTORY_DIR / "plots/metrics/val/accuracy.tsv"])
