@@ -38,7 +38,7 @@ def test_loading_and_the_first_run_are_told_apart(monkeypatch):
         now[0] += seconds
         return result
 
-    monkeypatch.setattr(module, "open_session", lambda path, threads: takes(2))
+    monkeypatch.setattr(module, "open_session", lambda path: takes(2))
     monkeypatch.setattr(module, "predictor_of", lambda session: lambda picture: takes(5))
     costs = module.start(Path("model.onnx"), np.zeros((1, 3, SIDE, SIDE), np.float32))
     assert (costs["load_ms"], costs["first_run_ms"]) == (2000, 5000)
