@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from stages.config.errors import UserError
-
-ROOT = Path(__file__).parent.parent
 
 
 def refusal(call: Callable, *arguments: Any, **options: Any) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from import_closure import ROOT, closure
+from import_closure import closure
+from paths import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import yaml
-from import_closure import ROOT
+from paths import ROOT
 
 from stages.config.compose import compose
 from stages.config.params import PARAMS_FILE, load_params

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from import_closure import ROOT
+from paths import ROOT
 
 PATH = ROOT / ".github" / "workflows" / "ci.yml"
 WORKFLOW = yaml.safe_load(PATH.read_text(encoding="utf-8"))

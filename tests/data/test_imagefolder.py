@@ -20,6 +20,7 @@ from archive_files import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import ROOT
 from PIL import Image
 from refusals import refusal
 
@@ -29,7 +30,7 @@ from stages.data.imagefolder import decode, read_imagefolder
 
 PNG_GREY, PNG_RGB = 0, 2
 SIDE = 12
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10_images.zip"
+REAL = ROOT.parent / "shared" / "data" / "cifar10_images.zip"
 ORIENTATION = 0x0112
 # What a viewer does with the stored picture, by EXIF orientation.
 SHOWN = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud,

@@ -3,7 +3,7 @@ import re
 
 import pytest
 import yaml
-from import_closure import ROOT
+from paths import ROOT
 from tiny_model import facts
 
 from stages.reporting.card import model_card

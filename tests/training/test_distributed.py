@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from paths import ROOT
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
-ROOT = PROGRAM.parents[2]
 # Sums of gradients are rounded in another order.
 TOLERANCE = 1e-5
 
