@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from import_closure import ROOT
+from paths import ROOT
 from synthetic import random_pictures
 
 from stages import page

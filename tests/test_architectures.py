@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from import_closure import ROOT
+from paths import ROOT
 from refusals import refusal
 from run_onnx import run
 from static_model import quantize_statically

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from import_closure import ROOT
 from omegaconf import OmegaConf
+from paths import ROOT
 from refusals import refusal
 from synthetic import TINY, leave_prepared, make_dataset, model_params, random_model
 from tiny_model import SIDE, write_body

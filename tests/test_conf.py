@@ -1,8 +1,8 @@
 """params.yaml is what conf/ composes to, and every preset in conf/ is valid."""
 
 import pytest
-from import_closure import ROOT
 from omegaconf import OmegaConf
+from paths import ROOT
 
 from stages.config.compose import compose
 from stages.config.params import load_params

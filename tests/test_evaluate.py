@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from import_closure import ROOT
+from paths import ROOT
 from refusals import refusal
 from synthetic import CLASSES as BANDS
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from archive_files import encode, write_zip
-from import_closure import ROOT
+from paths import ROOT
 from PIL import Image
 from working_copy import SMALL, make_working_copy, run
 

@@ -8,7 +8,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from import_closure import ROOT
+from paths import ROOT
 from refusals import refusal
 from report_files import add_pictures, copy_metrics, edit_json, selected_in, write_pages
 

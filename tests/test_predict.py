@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from archive_files import encode, pixels
-from import_closure import ROOT
+from paths import ROOT
 from PIL import Image
 from refusals import refusal
 from tiny_model import CLASSES, RESOLUTION, tiny_body, write_deployed

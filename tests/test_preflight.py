@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from import_closure import ROOT
+from paths import ROOT
 
 from stages import preflight
 from stages.preflight import recommended_preset

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from import_closure import ROOT
+from paths import ROOT
 from refusals import refusal
 from report_files import copy_metrics
 

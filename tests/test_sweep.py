@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from import_closure import ROOT
+from paths import ROOT
 from working_copy import SMALL, make_working_copy, run
 
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from import_closure import ROOT
 from onnx import numpy_helper
+from paths import ROOT
 from refusals import refusal
 from tiny_model import BODIES, tiny_body, write_deployed
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from import_closure import ROOT
+from paths import ROOT
 from synthetic import TINY
 
 from stages.config.compose import compose

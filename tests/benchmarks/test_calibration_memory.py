@@ -6,8 +6,8 @@ import sys
 
 import onnx
 import pytest
-from import_closure import ROOT
 from inverted_residual import SIDE, network
+from paths import ROOT
 from refusals import refusal
 from synthetic import make_dataset, model_params
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from import_closure import ROOT
 from inverted_residual import SIDE, network
 from omegaconf import OmegaConf
+from paths import ROOT
 from refusals import refusal
 from synthetic import make_dataset, model_params, random_batch
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from import_closure import ROOT
+from paths import ROOT
 
 from benchmarks import (
     activation_kinds,

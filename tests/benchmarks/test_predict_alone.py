@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from archive_files import encode, pixels
-from import_closure import ROOT
+from paths import ROOT
 from refusals import refusal
 from tiny_model import CLASSES, write_deployed
 

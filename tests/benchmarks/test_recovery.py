@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from import_closure import ROOT
 from inverted_residual import SIDE, network
+from paths import ROOT
 from refusals import refusal
 from synthetic import a_system, make_dataset, model_params, recipe
 

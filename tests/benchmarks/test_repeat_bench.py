@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from import_closure import ROOT
+from paths import ROOT
 from refusals import refusal
 from synthetic import a_system
 

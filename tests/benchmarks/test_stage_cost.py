@@ -5,8 +5,8 @@ import sys
 
 import pytest
 import yaml
-from import_closure import ROOT
 from omegaconf import OmegaConf
+from paths import ROOT
 from refusals import refusal
 
 from benchmarks import stage_cost

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from import_closure import ROOT
+from paths import ROOT
 from working_copy import make_working_copy, run
 
 pytestmark = pytest.mark.browser

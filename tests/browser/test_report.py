@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 import pytest
-from import_closure import ROOT
+from paths import ROOT
 from PIL import Image
 from report_files import add_pictures, copy_metrics, write_pages
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from import_closure import ROOT
+from paths import ROOT
 from refusals import refusal
 from tiny_model import SIDE, write_body
 

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from import_closure import ROOT
+from paths import ROOT
 from run_onnx import session_of
 from synthetic import (
     CLASSES,

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from import_closure import ROOT
 from omegaconf import OmegaConf
 from onnx import helper
+from paths import ROOT
 from refusals import refusal
 from run_onnx import model_of
 from synthetic import recipe

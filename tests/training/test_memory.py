@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from refusals import ROOT
+from paths import ROOT
 
 CAP = 9 * 2**27
 PROGRAM = """

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from import_closure import ROOT
+from paths import ROOT
 
 from stages.training import process
 

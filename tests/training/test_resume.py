@@ -1,6 +1,6 @@
 import pytest
 import torch
-from import_closure import ROOT
+from paths import ROOT
 from synthetic import Malicious
 
 from stages.model.checkpoint import save_torch
