@@ -12,6 +12,7 @@ from synthetic import make_dataset, recipe
 from tiny_model import SIDE, tiny_body
 
 from stages import deploy, report
+from stages.data.dataset import evenly
 from stages.deploy import calibrated_on
 from stages.deployment.metadata import sha256_of_value
 from stages.inference.session import RECIPE_KEY
@@ -23,9 +24,10 @@ SELECTED = "int8_static"
 def test_pictures_of_calibration(count):
     dataset = make_dataset()
     told = calibrated_on(recipe(calibration_images=count), dataset)
-    assert told["images"] == (count or len(dataset.splits["calibration"]))
-    assert (told["positions_sha256"] == sha256_of_value(
-        dataset.splits["calibration"].tolist())) is (count is None)
+    positions = dataset.splits["calibration"]
+    expected = positions if count is None else evenly(positions, count)
+    assert told == {"images": len(expected),
+                    "positions_sha256": sha256_of_value(expected.tolist())}
 
 
 def test_dynamic_quantization_saw_no_pictures():

@@ -131,6 +131,7 @@ def test_presets_in_the_tables_are_in_conf():
         table = re.search(rf"\| `{group}=` .*?\n\n", PAGE, re.S)[0]
         named = set(re.findall(r"^\| ((?:`\w+`(?:, )?)+)", table, re.M))
         names = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
+        assert names
         assert names <= {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
 
 
@@ -147,9 +148,8 @@ def test_experiment_of_ones_own_is_composed(tmp_path):
     assert freeze(model, list(params.train.frozen))
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_note_of_a_published_run_stands_on_its_page(name):
-    note = ROOT / RESULTS / name / "NOTE.md"
-    if note.is_file():
-        page = (ROOT / RESULTS / name / "README.md").read_text(encoding="utf-8")
-        assert note.read_text(encoding="utf-8") in page
+@pytest.mark.parametrize("note", sorted((ROOT / RESULTS).glob("*/NOTE.md")),
+                         ids=lambda note: note.parent.name)
+def test_note_of_a_published_run_stands_on_its_page(note):
+    page = note.with_name("README.md").read_text(encoding="utf-8")
+    assert note.read_text(encoding="utf-8") in page

@@ -46,11 +46,13 @@ def test_no_text_of_others_is_put_into_a_script():
 
 
 def test_packages_are_cached_by_their_pins():
-    for step in STEPS:
-        if step.get("uses", "").startswith("actions/setup-python@"):
-            assert step["with"]["cache"] == "pip"
-            for name in step["with"]["cache-dependency-path"].split():
-                assert (ROOT / name).is_file()
+    pythons = [step["with"] for step in STEPS
+               if step.get("uses", "").startswith("actions/setup-python@")]
+    assert pythons
+    for options in pythons:
+        assert options["cache"] == "pip"
+        for name in options["cache-dependency-path"].split():
+            assert (ROOT / name).is_file()
 
 
 def test_targets_that_are_called_are_in_the_makefile():

@@ -439,17 +439,12 @@ def test_exif_that_points_beyond_any_file_is_named():
     assert refusal(decode, content, "photograph", SIDE).startswith("photograph: can't be read as")
 
 
-def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(
-        ">I", zlib.crc32(kind + content))
-
-
 @pytest.mark.parametrize("profile", [b"", b"name\0"])
 def test_a_picture_with_a_colour_profile_cut_off_is_named(profile):
     """After the pixels, where Pillow reads it when it is asked for EXIF."""
     content = encode(pixels(), "PNG")
     end = content.rindex(struct.pack(">I", 0) + b"IEND")
-    content = content[:end] + chunk(b"iCCP", profile) + content[end:]
+    content = content[:end] + png_chunk(b"iCCP", profile) + content[end:]
     assert refusal(decode, content, "picture", SIDE).startswith("picture: can't be read as")
 
 

@@ -3,13 +3,15 @@ import onnx
 import pytest
 import torch
 from onnx import helper
-from synthetic import CLASSES, TINY, logits_of, random_batch, random_pictures
+from synthetic import CLASSES, TINY, logits_of, random_batch, random_pictures, recipe
 
 from stages.config.errors import UserError
+from stages.inference import saturation
 from stages.inference.predictor import EVALUATION_BATCH, load_onnx, model_input, predict
 from stages.inference.torch_predictor import load_torch
 from stages.model.checkpoint import save_checkpoint
 from stages.model.preprocess import preprocess
+from stages.quantization.recipe import record_recipe
 
 
 def load(path, params):
@@ -51,6 +53,19 @@ def test_model_input_is_contiguous_float32(files):
     batch = model_input(random_pictures(3, 12, 12), files[1])
     assert (batch.shape, batch.dtype) == ((3, 3, 32, 32), np.float32)
     assert batch.flags.c_contiguous
+
+
+@pytest.mark.parametrize("warned", [True, False])
+def test_a_model_whose_sums_this_cpu_cuts_off_is_warned_of(files, monkeypatch, caplog, warned):
+    """By the recipe in its metadata."""
+    path = files[0] / "model.onnx"
+    model = onnx.load(path)
+    record_recipe(model, recipe(reduce_range=not warned), rounded=False, tuned=False)
+    onnx.save(model, path)
+    monkeypatch.setattr(saturation, "products_saturate", lambda: True)
+    load_onnx(path)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [message.startswith(f"{path}: on this CPU") for message in told] == [True] * warned
 
 
 @pytest.mark.parametrize("name", ["absent.pt", "absent.onnx"])

@@ -5,16 +5,15 @@ from stages.measurement.scenarios import Measurement, Setting
 from stages.measurement.speed import best_settings, images_per_second, speed_rows
 from stages.measurement.timing import WarmUp
 
-RANDOM = np.random.default_rng(0)
-
-
-def around(seconds, passes=5, runs=20):
-    return [list(seconds * RANDOM.uniform(0.99, 1.01, runs)) for _ in range(passes)]
-
 
 @pytest.fixture
 def measured():
     """a is the reference; b is twice as fast for one picture, and four times in two streams."""
+    random = np.random.default_rng(0)
+
+    def around(seconds, passes=5, runs=20):
+        return [list(seconds * random.uniform(0.99, 1.01, runs)) for _ in range(passes)]
+
     return Measurement(
         latency={"a": around(0.004), "b": around(0.002)},
         end_to_end={"a": around(0.005), "b": around(0.003)},

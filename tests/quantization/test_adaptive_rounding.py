@@ -192,15 +192,23 @@ def test_logits_come_nearer_to_the_float_model(case, dataset, tmp_path):
 
 
 def test_layers_that_are_no_plain_product_of_their_own_are_left_out():
-    """A convolution over one side, and two that share their weights."""
-    shapes = {"line": (4, 3, 3), "shared": (4, 4, 1, 1), "own": (4, 4, 1, 1)}
+    """A convolution over one side, two that share their weights, one that pads by itself, and
+    fully connected layers with a factor or with their input the other way round.
+    """
+    shapes = {"line": (4, 3, 3), "shared": (4, 4, 1, 1), "own": (4, 4, 1, 1),
+              "padded": (4, 4, 3, 3), "alpha": (4, 4), "beta": (4, 4), "turned": (4, 1),
+              "plain": (4, 4)}
     nodes = [helper.make_node("Conv", ["x", "line"], ["a"]),
              *(helper.make_node("Conv", [source, weight], [made]) for source, weight, made in (
-                 ("p", "shared", "b"), ("b", "shared", "c"), ("c", "own", "d")))]
-    model = model_of(nodes, {"x": [1, 3, 9], "p": [1, 4, 9, 9]}, {"d": None},
+                 ("p", "shared", "b"), ("b", "shared", "c"), ("c", "own", "d"))),
+             helper.make_node("Conv", ["p", "padded"], ["e"], auto_pad="SAME_UPPER"),
+             *(helper.make_node("Gemm", ["row", weight], [f"of_{weight}"], transB=1, **options)
+               for weight, options in (("alpha", {"alpha": 2.0}), ("beta", {"beta": 2.0}),
+                                       ("turned", {"transA": 1}), ("plain", {})))]
+    model = model_of(nodes, {"x": [1, 3, 9], "p": [1, 4, 9, 9], "row": [1, 4]}, {"d": None},
                      {name: np.ones(shape, np.float32) for name, shape in shapes.items()})
     layers = layers_to_round(model, set(shapes))
-    assert [layer.name for layer in layers] == ["own"]
+    assert [layer.name for layer in layers] == ["own", "plain"]
 
 
 def test_layers_too_large_to_be_rounded_in_time_stay_as_they_are(case, monkeypatch, caplog):

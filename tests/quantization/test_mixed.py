@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from refusals import refusal
 from run_onnx import model_of
@@ -41,6 +43,22 @@ def test_fewest_is_found_in_few_questions(count):
         assert fewest(count, enough) == wanted
         assert len(asked) == len(set(asked)) <= 2 * count.bit_length() + 1
         assert count not in asked
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_fewest_is_enough_next_to_one_that_is_not(answers):
+    """And it is the last one that was found to be: its model is what stands at the target."""
+    asked = []
+
+    def enough(number):
+        asked.append(number)
+        return answers[number]
+
+    found = fewest(len(answers), enough)
+    assert found == len(answers) or answers[found]
+    assert found == 0 or not answers[found - 1]
+    right = [number for number in asked if answers[number]]
+    assert found == len(answers) if not right else found == right[-1]
 
 
 LAYERS = [Layer(("cheap",), ("a",), 10), Layer(("dear",), ("b", "c"), 1000),
