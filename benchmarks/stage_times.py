@@ -28,21 +28,26 @@ from stages.training.resume import STATE_FILES
 
 # DVC tells of each stage in one of these ways; only the first runs it.
 BEGINS = re.compile(r"(Running stage|Stage) '(.+?)'")
+FAILS = re.compile(r"ERROR: failed to reproduce '(.+?)'")
 
 
 def seconds_by_stage(lines: Iterable[str]) -> dict[str, float]:
-    """Of each stage that the output of `dvc repro` runs, until it tells of another or ends.
+    """Of each stage that `dvc repro` runs to its end, until it tells of another or ends.
 
     Args:
-        lines: which are timed as they come.
+        lines: of its output, which are timed as they come.
     """
     began: list[tuple[str, bool, float]] = []
+    failed = None
     for line in lines:
         if found := BEGINS.match(line):
             began.append((found[2], found[1].startswith("Running"), time.perf_counter()))
+        elif found := FAILS.match(line):
+            failed = found[1]
     ends = [moment for _, _, moment in began[1:]] + [time.perf_counter()]
     return {stage: round(end - start, 1)
-            for (stage, runs, start), end in zip(began, ends, strict=False) if runs}
+            for (stage, runs, start), end in zip(began, ends, strict=False)
+            if runs and stage != failed}
 
 
 def shown(lines: Iterable[str]) -> Iterator[str]:
@@ -58,12 +63,10 @@ def main() -> None:
     parser.add_argument("name", help="of the run below docs/results")
     path = results_folder(parser.parse_args().name) / STAGE_TIMES
     unfinished = list(Path("models").glob(STATE_FILES.format("*")))
-    with subprocess.Popen(["dvc", "repro"], stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
+    with subprocess.Popen(["dvc", "repro"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
         found = seconds_by_stage(shown(process.stdout))
     before, system = measured_before(path), describe_system()
-    if process.returncode and found:
-        found.popitem()  # the stage that failed
     resumed = not all(state.exists() for state in unfinished)  # other runs' stay
     parameters = params_file_sha256()
     if (before.get("system", {}).get("cpu") != system["cpu"]

@@ -12,6 +12,7 @@ from synthetic import make_dataset, recipe
 from tiny_model import SIDE, tiny_body
 
 from stages import deploy, report
+from stages.config.params import load_params
 from stages.data.dataset import evenly
 from stages.deploy import calibrated_on
 from stages.deployment.metadata import sha256_of_value
@@ -28,6 +29,29 @@ def test_pictures_of_calibration(count):
     expected = positions if count is None else evenly(positions, count)
     assert told == {"images": len(expected),
                     "positions_sha256": sha256_of_value(expected.tolist())}
+
+
+def test_hashes_are_of_what_the_model_was_made_of(folder, dataset, monkeypatch):
+    """Another recipe of its own makes another model, one of another variant does not."""
+    monkeypatch.setattr(deploy, "sha256_of_files", lambda *paths: [path.name for path in paths])
+    evaluation = dict.fromkeys(deploy.ACCURACY, 1)
+
+    def hashes(key=None, value=None):
+        params = load_params("data", "model", "train", "export", "quantize.variants", "variants")
+        if key:
+            OmegaConf.update(params, key, value)
+        facts = deploy.facts(params, SELECTED, evaluation, None, dataset, 18)
+        assert facts["data_sha256"] == ["images.npy", "splits.json"]
+        assert facts["fp32_sha256"] == ["onnx_fp32.onnx"]
+        assert facts["variant_sha256"] == [f"{SELECTED}.onnx"]
+        return facts["parameters_sha256"]
+
+    plain = hashes()
+    assert plain == hashes()
+    assert plain == hashes("quantize.variants.int8_mixed.calibration_images", 7)
+    others = [hashes("train.lr", 0.5), hashes("data.resolution", 7), hashes("export.opset", 13),
+              hashes(f"quantize.variants.{SELECTED}.calibration_images", 7)]
+    assert len({plain, *others}) == 5
 
 
 def test_dynamic_quantization_saw_no_pictures():

@@ -163,7 +163,7 @@ def test_selected_model_is_deployed(repository):
     assert [line.rsplit(": ", 1)[1] for line in verified.splitlines()] == ["ok"] * 4
 
 
-def test_an_int8_model_is_deployed_with_what_it_was_made_of(repository, monkeypatch):
+def test_an_int8_model_is_deployed_with_what_it_was_made_of(repository, monkeypatch, caplog):
     monkeypatch.chdir(repository)
     kept = {path: path.read_bytes() for path in (deploy.MODEL_FILE, deploy.METRICS_FILE,
                                                  deploy.CARD_FILE)}
@@ -176,6 +176,9 @@ def test_an_int8_model_is_deployed_with_what_it_was_made_of(repository, monkeypa
         return content
 
     monkeypatch.setattr(deploy, "read_json", selecting_int8)
+    monkeypatch.setattr(deploy, "recorded_recipe",
+                        lambda body: {**recorded_recipe(body), "reduce_range": False})
+    monkeypatch.setattr(saturation, "products_saturate", lambda: True)
     try:
         deploy.main()
         facts = {entry.key: entry.value for entry in onnx.load(deploy.MODEL_FILE).metadata_props}
@@ -189,6 +192,7 @@ def test_an_int8_model_is_deployed_with_what_it_was_made_of(repository, monkeypa
     assert json.loads(facts["golden"])["tolerance"] == TOLERANCE_INT8
     assert json.loads(facts["calibration"])["images"] == 20
     assert "Quantized to INT8 (static: weights QInt8" in card
+    assert f"{deploy.MODEL_FILE}: on this CPU, which has no VNNI" in caplog.text
 
 
 @pytest.mark.parametrize(("stage", "arguments"), [(export, []), (evaluate, ["torch_fp32"])])

@@ -17,8 +17,13 @@ echo "Stage 'download' didn't change, skipping"
 echo "Running stage 'export':"
 echo "> python -m stages.export"
 echo "Stage 'analyze' is cached - skipping run, checking out outputs"
-echo "Running stage 'evaluate@onnx_fp32':"
+{last}
 exit {status}
+"""
+# Ways in which it ends: all is done, a stage fails, a stage fails before it is told to run.
+RUNS = """echo "Running stage 'evaluate@onnx_fp32':"
+"""
+FAILS = """echo "ERROR: failed to reproduce '{}': why" >&2
 """
 
 
@@ -39,23 +44,28 @@ def path(tmp_path, monkeypatch):
     return path
 
 
-def write_dvc(status):
-    Path("dvc").write_text(DVC.format(status=status))
+def write_dvc(status=0, last=RUNS):
+    Path("dvc").write_text(DVC.format(status=status, last=last))
     Path("dvc").chmod(0o755)
 
 
-@pytest.mark.parametrize("status", [0, 3])
-def test_what_was_run_is_timed_and_the_rest_keeps_its_time(path, capsys, status):
-    write_dvc(status)
-    if status:
-        assert "exit status 3" in refusal(stage_times.main)
-    else:
-        stage_times.main()
+def test_what_was_run_is_timed_and_the_rest_keeps_its_time(path, capsys):
+    write_dvc()
+    stage_times.main()
     found = json.loads(path.read_text())
-    evaluated = {} if status else {"evaluate@onnx_fp32": 3}
-    assert found["stages"] == {"train": 100, "export": 2.5, **evaluated}
+    assert found["stages"] == {"train": 100, "export": 2.5, "evaluate@onnx_fp32": 3}
     assert found["system"]["cpu"]
     assert "> python -m stages.export\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("last", [RUNS + FAILS.format("evaluate@onnx_fp32"),
+                                  FAILS.format("evaluate@onnx_fp32")])
+def test_a_stage_that_fails_has_no_time_and_those_before_it_have(path, capsys, last):
+    """Also where DVC misses a dependency, before it tells that the stage runs."""
+    write_dvc(3, last)
+    assert "exit status 3" in refusal(stage_times.main)
+    assert json.loads(path.read_text())["stages"] == {"train": 100, "export": 2.5}
+    assert "ERROR: failed to reproduce 'evaluate@onnx_fp32': why\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("status", [0, 1])
@@ -76,7 +86,7 @@ def test_times_stay_where_no_stage_ran(path, monkeypatch, status):
 @pytest.mark.parametrize("changed", [{"system": a_system()}, {"params_file_sha256": "1f2e"}])
 def test_times_of_another_machine_or_run_are_not_kept(path, changed):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
-    write_dvc(0)
+    write_dvc()
     stage_times.main()
     assert "train" not in json.loads(path.read_text())["stages"]
 
@@ -84,7 +94,7 @@ def test_times_of_another_machine_or_run_are_not_kept(path, changed):
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_a_training_that_goes_on_has_no_time(path, goes_on):
     """That of what is left would stand for all of it. One of other parameters says nothing."""
-    write_dvc(0)
+    write_dvc()
     state = Path("models/unfinished_training_0123.pt")
     state.parent.mkdir()
     state.touch()

@@ -1,6 +1,7 @@
 import gc
 import os
 import threading
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 
@@ -135,6 +136,33 @@ def test_every_pass_loads_anew_and_has_its_share_of_rounds(pictures, two_threads
     assert {name: len(each) for name, each in result.warm_ups.items()} == {"a": PASSES,
                                                                            "b": PASSES}
     assert set(session.shapes) == {(1, 3, 5, 5), (3, 3, 5, 5)}
+
+
+def test_models_are_loaded_before_threads_are_pinned_and_timed_after(pictures, two_threads,
+                                                                     monkeypatch):
+    """A first run of each, and of preparation, comes before too: it makes threads."""
+    pinned, loaded, ran = [False], [], []
+
+    @contextmanager
+    def pinning():
+        pinned[0] = True
+        yield
+        pinned[0] = False
+
+    def load(threads):
+        loaded.append(pinned[0])
+        return lambda batch: ran.append(pinned[0])
+
+    def asked():
+        assert not pinned[0]
+        return 2
+
+    monkeypatch.setattr(scenarios, "pinned_threads", pinning)
+    monkeypatch.setattr(scenarios, "thread_count", asked)
+    scenarios.one_pass({"a": Contender(load, True)}, pictures, SETTINGS, 0)
+    assert loaded == [False] * 3
+    assert ran == [False] * 2 + [True] * (len(ran) - 2)
+    assert len(ran) > 2
 
 
 def test_one_picture_is_timed_without_preparing_it_and_end_to_end_with(two_threads, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from onnx import helper, numpy_helper
 from run_onnx import model_of, run
 
-from stages.onnx_graph.layers import weights_of
+from stages.onnx_graph.layers import arrays_of, weights_of
 from stages.quantization.bias_correction import mean_errors, with_corrected_biases
 from stages.quantization.stored_weights import dequantized_weights
 
@@ -118,6 +118,16 @@ def test_corrected_outputs_have_the_mean_of_the_float_ones(conv_bias):
     for reference, each in zip(expected, actual, strict=True):
         means = [values.mean(axis=(0, 2, 3)) for values in (reference, each)]
         np.testing.assert_allclose(means[1], means[0], atol=1e-5)
+
+
+def test_the_factor_of_a_bias_is_taken_out_of_what_it_corrects():
+    """A layer may have one though it has no bias yet."""
+    model = chain()
+    model.graph.node[-1].attribute.append(helper.make_attribute("beta", 0.5))
+    corrected = with_corrected_biases(model, as_qdq(model, 0.5), feeds(5))
+    head = tensors(model, "f")[0] @ (np.round(HEAD / 0.5) * 0.5 - HEAD).T
+    bias = arrays_of(corrected)[corrected.graph.node[-1].input[2]]
+    np.testing.assert_allclose(0.5 * bias, -head.mean(axis=0), atol=1e-5)
 
 
 def test_weights_that_are_not_rounded_need_no_correction():
