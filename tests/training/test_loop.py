@@ -228,14 +228,6 @@ def test_early_stop_survives_an_interruption(dataset):
     assert history.stopped_early
 
 
-def test_discard_state(dataset):
-    train(Net(), dataset, training_params(epochs=1), "run")
-    assert state_file("run").is_file()
-    discard_state("run")
-    assert not state_file("run").exists()
-    discard_state("run")
-
-
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize(("number", "loss"), [(float("nan"), "nan"), (float("-inf"), "inf")])
 def test_loss_that_is_not_finite(dataset, step, number, loss):

@@ -51,8 +51,9 @@ def test_state_of_another_run(path, caplog):
     save_state("another", {**STATE, "epoch": 5})
     assert f"{path}: is of other parameters, data or code" in caplog.text
     assert [load_state(name)["epoch"] for name in ("run", "another")] == [1, 5]
-    discard_state("another")
-    assert (load_state("another"), load_state("run")["epoch"]) == (None, 1)
+    for _ in range(2):  # what is gone needs no discarding
+        discard_state("another")
+        assert (load_state("another"), load_state("run")["epoch"]) == (None, 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", "half"])
